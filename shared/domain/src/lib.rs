@@ -1,1 +1,25 @@
-//! stub
+//! What a job is and what may happen to it.
+//!
+//! Pure: no I/O, no clock, no randomness. Time arrives as a [`Timestamp`], chance as a [`Chance`], and every
+//! decision is a function of its arguments, so that the model, the simulation and the services share one truth.
+//! How rows are stored is `store`'s business, how messages look on the wire is `proto`'s.
+
+pub mod admission;
+pub mod delivery;
+pub mod ids;
+pub mod job;
+pub mod log;
+pub mod outcome;
+pub mod policy;
+pub mod run;
+pub mod runner;
+pub mod time;
+pub mod transition;
+
+pub use ids::{Account, Epoch, Incarnation, JobId, NodeId, RunId};
+pub use job::{Budgets, Job, JobState, Status};
+pub use outcome::{Class, Outcome, PermanentReason, Reason, TransientReason};
+pub use policy::{Chance, Policy};
+pub use run::{Run, RunState};
+pub use time::Timestamp;
+pub use transition::{Event, IllegalEvent, Transition, next};

@@ -1,0 +1,459 @@
+//! The one function that moves a job: `next(job, event, now, policy)`.
+//!
+//! The table of DESIGN.md section 4 as code, printed by a snapshot test. It says what shall be; the store applies
+//! a [`Transition`] in one transaction, guarded by what it expects, and nobody else writes a job or run row.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::LiveRunState;
+use crate::policy::{Chance, Policy};
+use crate::{
+    Account, Budgets, Class, Epoch, Incarnation, Job, JobId, JobState, NodeId, PermanentReason, RunId,
+    Status, Timestamp, TransientReason,
+};
+
+/// What can happen to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The scheduler claims it for a runner.
+    Claimed(Offer),
+    /// The runner confirms: it asks to start the offered run.
+    Confirmed {
+        /// The run it asks for.
+        run: RunId,
+    },
+    /// The runner does not take the offered run, or it was never confirmed in time.
+    Withdrawn {
+        /// The run that was offered.
+        run: RunId,
+        /// Why, in a word: `no_capacity`, `draining`, `fenced`, `unconfirmed`.
+        why: &'static str,
+    },
+    /// The run is over and judged, or over without a verdict.
+    Ended {
+        /// The run that ended.
+        run: RunId,
+        /// What was concluded.
+        conclusion: Conclusion,
+    },
+    /// A person asks for its end.
+    CancelRequested,
+    /// A person wants it tried again.
+    Retried,
+}
+
+/// A run promised to a runner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The new run's id.
+    pub run: RunId,
+    /// The runner.
+    pub node: NodeId,
+    /// Its incarnation, as registered.
+    pub incarnation: Incarnation,
+    /// The account its agents use.
+    pub account: Account,
+}
+
+/// What we conclude of a run that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Conclusion {
+    /// Its outcome was judged.
+    Judged {
+        /// The verdict.
+        class: Class,
+    },
+    /// It was lost with its runner, shim, host or lease: an infra failure, whatever it printed.
+    Lost {
+        /// How, in a word: `lease_expired`, `self_fenced`, `shim_lost`, `node_lost`.
+        how: LostHow,
+    },
+    /// Its runner was drained past the deadline: nobody's fault, no budget moves.
+    Drained,
+    /// We ended it because a person asked.
+    Cancelled,
+}
+
+/// How a run was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostHow {
+    /// The scheduler heard nothing of it for a whole lease.
+    LeaseExpired,
+    /// Its shim ended it at the runner's own deadline.
+    SelfFenced,
+    /// Its shim vanished.
+    ShimLost,
+    /// Its runner came back without it, or a person said the node is gone.
+    NodeLost,
+}
+
+impl LostHow {
+    /// The word used in the database and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeaseExpired => "lease_expired",
+            Self::SelfFenced => "self_fenced",
+            Self::ShimLost => "shim_lost",
+            Self::NodeLost => "node_lost",
+        }
+    }
+}
+
+/// What shall be written, all of it or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The job that moves.
+    pub job: JobId,
+    /// What its row must still say.
+    pub expected: Expected,
+    /// What its row says afterwards; the revision rises by one.
+    pub after: After,
+    /// What happens to its run.
+    pub run: RunChange,
+    /// Whether the run's account is held.
+    pub hold: Option<Hold>,
+}
+
+/// The guard: a row that says anything else was moved by somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Its status.
+    pub status: Status,
+    /// Its run, of a running job.
+    pub run: Option<RunId>,
+    /// Its revision.
+    pub revision: i64,
+}
+
+/// A job's row after a transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// The new state.
+    pub state: JobState,
+    /// The budgets spent.
+    pub budgets: Budgets,
+    /// The epoch.
+    pub epoch: Epoch,
+}
+
+/// What a transition does to the run's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunChange {
+    /// Nothing.
+    Keep,
+    /// Inserts it, offered.
+    Insert(Offer),
+    /// offered -> started.
+    Start {
+        /// The run.
+        run: RunId,
+    },
+    /// -> ended.
+    End {
+        /// The run.
+        run: RunId,
+        /// `success`, `transient`, `permanent`, `lost`, `withdrawn`, `drained` or `cancelled`.
+        class: &'static str,
+        /// The reason's word.
+        reason: &'static str,
+    },
+}
+
+/// Why and how long no work starts on an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The reason's word: `auth`, `billing`, `usage_limit`.
+    pub reason: &'static str,
+    /// Until then; `None`: until a person resumes it.
+    pub until: Option<Timestamp>,
+}
+
+/// An event that cannot happen to a job in its state; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IllegalEvent {
+    /// The job is in a state that does not know this event.
+    #[error("job {job} is {}: {event} does not apply", status.as_str())]
+    WrongState {
+        /// The job.
+        job: JobId,
+        /// Its status.
+        status: Status,
+        /// The event's name.
+        event: &'static str,
+    },
+    /// The event speaks of a run that no longer owns the job: a late report.
+    #[error("run {run} no longer owns job {job}")]
+    NotCurrent {
+        /// The job.
+        job: JobId,
+        /// The run the event spoke of.
+        run: RunId,
+    },
+    /// The job is not due yet.
+    #[error("job {job} is not due before {available_at}")]
+    NotDue {
+        /// The job.
+        job: JobId,
+        /// When it is.
+        available_at: Timestamp,
+    },
+}
+
+/// Says what `event` does to `job`.
+///
+/// `chance` is used for the jitter of a retry alone.
+pub fn next(
+    job: &Job,
+    event: &Event,
+    now: Timestamp,
+    policy: &Policy,
+    chance: Chance,
+) -> Result<Transition, IllegalEvent> {
+    let moved = Mover { job, now, policy, chance };
+    match (&job.state, event) {
+        (JobState::Queued { available_at }, Event::Claimed(offer)) => moved.claim(*available_at, offer),
+        (JobState::Queued { .. }, Event::CancelRequested) => Ok(moved.to(moved.cancelled(), RunChange::Keep)),
+        (JobState::Running { .. }, Event::CancelRequested) => Ok(moved.flag_cancel()),
+        (JobState::Running { run, run_state, .. }, Event::Confirmed { run: asked }) => {
+            moved.check_current(*run, *asked)?;
+            Ok(moved.confirm(*run, *run_state))
+        }
+        (
+            JobState::Running { run, run_state: LiveRunState::Offered, .. },
+            Event::Withdrawn { run: asked, why },
+        ) => {
+            moved.check_current(*run, *asked)?;
+            Ok(moved.release(*run, "withdrawn", why, job.budgets, now))
+        }
+        (JobState::Running { run, .. }, Event::Ended { run: asked, conclusion }) => {
+            moved.check_current(*run, *asked)?;
+            Ok(moved.end(*run, conclusion))
+        }
+        (JobState::Failed { .. } | JobState::Cancelled { .. }, Event::Retried) => {
+            Ok(moved.spend(queued(now), Budgets::default(), RunChange::Keep))
+        }
+        (_, Event::Confirmed { run } | Event::Withdrawn { run, .. } | Event::Ended { run, .. })
+            if job.state.run() != Some(*run) =>
+        {
+            Err(IllegalEvent::NotCurrent { job: job.id, run: *run })
+        }
+        _ => Err(IllegalEvent::WrongState { job: job.id, status: job.state.status(), event: event.name() }),
+    }
+}
+
+impl Event {
+    /// The event's name, for messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Claimed(_) => "claimed",
+            Self::Confirmed { .. } => "confirmed",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Ended { .. } => "ended",
+            Self::CancelRequested => "cancel requested",
+            Self::Retried => "retried",
+        }
+    }
+}
+
+/// What another try of a permanently failed run is worth (DESIGN.md section 4).
+enum Repeat {
+    WorthTrying,
+    Certain,
+    NeedsPerson,
+}
+
+const fn repeat(reason: PermanentReason) -> Repeat {
+    match reason {
+        PermanentReason::Crash
+        | PermanentReason::AgentFailure
+        | PermanentReason::MaxRuntime
+        | PermanentReason::Idle => Repeat::WorthTrying,
+        PermanentReason::InvalidRequest
+        | PermanentReason::ContextLength
+        | PermanentReason::MaxTurns
+        | PermanentReason::Network => Repeat::Certain,
+        PermanentReason::Auth | PermanentReason::Billing => Repeat::NeedsPerson,
+    }
+}
+
+/// The one way to build a queued state: it has nowhere to keep an owner.
+const fn queued(available_at: Timestamp) -> JobState {
+    JobState::Queued { available_at }
+}
+
+struct Mover<'a> {
+    job: &'a Job,
+    now: Timestamp,
+    policy: &'a Policy,
+    chance: Chance,
+}
+
+impl Mover<'_> {
+    fn claim(&self, available_at: Timestamp, offer: &Offer) -> Result<Transition, IllegalEvent> {
+        if available_at > self.now {
+            return Err(IllegalEvent::NotDue { job: self.job.id, available_at });
+        }
+        let state =
+            JobState::Running { run: offer.run, run_state: LiveRunState::Offered, cancel_requested_at: None };
+        let mut transition = self.to(state, RunChange::Insert(offer.clone()));
+        transition.after.epoch = self.job.epoch.next();
+        Ok(transition)
+    }
+
+    /// A repeated Start finds the run started and changes nothing but the revision: it is a renewal.
+    fn confirm(&self, run: RunId, run_state: LiveRunState) -> Transition {
+        if self.cancel_requested_at().is_some() {
+            let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
+            return self.to(self.cancelled(), end);
+        }
+        let state = JobState::Running { run, run_state: LiveRunState::Started, cancel_requested_at: None };
+        let change = match run_state {
+            LiveRunState::Offered => RunChange::Start { run },
+            LiveRunState::Started => RunChange::Keep,
+        };
+        self.to(state, change)
+    }
+
+    fn flag_cancel(&self) -> Transition {
+        let mut state = self.job.state.clone();
+        if let JobState::Running { cancel_requested_at, .. } = &mut state {
+            cancel_requested_at.get_or_insert(self.now);
+        }
+        self.to(state, RunChange::Keep)
+    }
+
+    fn end(&self, run: RunId, conclusion: &Conclusion) -> Transition {
+        let spent = self.job.budgets;
+        match conclusion {
+            Conclusion::Judged { class } => self.judged(run, class),
+            Conclusion::Lost { how } => {
+                let budgets = Budgets { infra_attempts: spent.infra_attempts + 1, ..spent };
+                if budgets.infra_attempts >= self.policy.infra_attempts_max {
+                    let reason =
+                        format!("quarantined: lost {} times, last: {}", budgets.infra_attempts, how.as_str());
+                    return self.give_up(run, "lost", how.as_str(), budgets, reason);
+                }
+                let at = match spent.infra_attempts {
+                    0 => self.now,
+                    n => self.policy.retry_at(self.now, n - 1, None, self.chance),
+                };
+                self.release(run, "lost", how.as_str(), budgets, at)
+            }
+            Conclusion::Drained => self.release(run, "drained", "drained", spent, self.now),
+            Conclusion::Cancelled => {
+                let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
+                self.to(self.cancelled(), end)
+            }
+        }
+    }
+
+    fn judged(&self, run: RunId, class: &Class) -> Transition {
+        let spent = self.job.budgets;
+        let (word, reason) = (class.as_str(), class.reason().as_str());
+        match class {
+            Class::Success => {
+                self.to(JobState::Done { finished_at: self.now }, RunChange::End { run, class: word, reason })
+            }
+            Class::Transient { reason: kind, retry_at } => {
+                let budgets = Budgets { transient_attempts: spent.transient_attempts + 1, ..spent };
+                let hold = match (kind, retry_at) {
+                    (TransientReason::UsageLimit, Some(until)) => Some(Hold { reason, until: Some(*until) }),
+                    _ => None,
+                };
+                let transition = if budgets.transient_attempts >= self.policy.transient_attempts_max {
+                    let why = format!("{reason}: put off {} times", budgets.transient_attempts);
+                    self.give_up(run, word, reason, budgets, why)
+                } else {
+                    let at = self.policy.retry_at(self.now, spent.transient_attempts, *retry_at, self.chance);
+                    self.release(run, word, reason, budgets, at)
+                };
+                Transition { hold, ..transition }
+            }
+            Class::Permanent { reason: kind } => match repeat(*kind) {
+                Repeat::NeedsPerson => {
+                    let hold = Some(Hold { reason, until: None });
+                    Transition { hold, ..self.release(run, word, reason, spent, self.now) }
+                }
+                Repeat::Certain => {
+                    let budgets = Budgets { attempts: spent.attempts + 1, ..spent };
+                    self.give_up(run, word, reason, budgets, format!("{reason}: would fail again as it is"))
+                }
+                Repeat::WorthTrying => {
+                    let budgets = Budgets { attempts: spent.attempts + 1, ..spent };
+                    if budgets.attempts >= self.policy.attempts_max {
+                        let why = format!("{reason}: failed {} times", budgets.attempts);
+                        return self.give_up(run, word, reason, budgets, why);
+                    }
+                    let at = self.policy.retry_at(self.now, spent.attempts, None, self.chance);
+                    self.release(run, word, reason, budgets, at)
+                }
+            },
+        }
+    }
+
+    /// Back to the queue, unless a person asked for the end: then cancelled, never queued.
+    fn release(
+        &self,
+        run: RunId,
+        class: &'static str,
+        reason: &'static str,
+        budgets: Budgets,
+        at: Timestamp,
+    ) -> Transition {
+        let state = if self.cancel_requested_at().is_some() { self.cancelled() } else { queued(at) };
+        self.spend(state, budgets, RunChange::End { run, class, reason })
+    }
+
+    fn give_up(
+        &self,
+        run: RunId,
+        class: &'static str,
+        reason: &'static str,
+        budgets: Budgets,
+        why: String,
+    ) -> Transition {
+        let state = if self.cancel_requested_at().is_some() {
+            self.cancelled()
+        } else {
+            JobState::Failed { finished_at: self.now, reason: why }
+        };
+        self.spend(state, budgets, RunChange::End { run, class, reason })
+    }
+
+    fn cancelled(&self) -> JobState {
+        JobState::Cancelled { finished_at: self.now }
+    }
+
+    fn cancel_requested_at(&self) -> Option<Timestamp> {
+        match self.job.state {
+            JobState::Running { cancel_requested_at, .. } => cancel_requested_at,
+            JobState::Queued { .. }
+            | JobState::Done { .. }
+            | JobState::Failed { .. }
+            | JobState::Cancelled { .. } => None,
+        }
+    }
+
+    fn check_current(&self, current: RunId, asked: RunId) -> Result<(), IllegalEvent> {
+        if current == asked { Ok(()) } else { Err(IllegalEvent::NotCurrent { job: self.job.id, run: asked }) }
+    }
+
+    fn to(&self, state: JobState, run: RunChange) -> Transition {
+        self.spend(state, self.job.budgets, run)
+    }
+
+    fn spend(&self, state: JobState, budgets: Budgets, run: RunChange) -> Transition {
+        let expected = Expected {
+            status: self.job.state.status(),
+            run: self.job.state.run(),
+            revision: self.job.revision,
+        };
+        let after = After { state, budgets, epoch: self.job.epoch };
+        Transition { job: self.job.id, expected, after, run, hold: None }
+    }
+}
+
+#[cfg(test)]
+mod tests;
