@@ -19,6 +19,8 @@ pub struct Candidate {
     pub project: String,
     /// Its work item's key.
     pub work_item: String,
+    /// Its stage.
+    pub stage: String,
     /// Higher goes first.
     pub priority: i32,
     /// Since when it is due.
@@ -34,6 +36,8 @@ pub struct Facts {
     pub concurrency_max: u32,
     /// The projects that may start jobs, by name; a job of any other waits.
     pub projects: BTreeMap<String, ProjectLimits>,
+    /// The stages of the pipeline by name, each with what keeps it from starting, if anything.
+    pub stages: BTreeMap<String, Option<WaitReason>>,
     /// The nodes that registered, whatever their state.
     pub nodes: Vec<NodeFacts>,
     /// Every live run.
@@ -206,6 +210,31 @@ pub struct Admission {
     pub waits: Vec<(JobId, Waiting)>,
 }
 
+/// An account on which no work starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountHold {
+    /// The account.
+    pub account: Account,
+    /// The reason's word: `auth`, `billing`, `usage_limit`.
+    pub reason: String,
+    /// Until then; `None`: until a person resumes it.
+    pub until: Option<Timestamp>,
+}
+
+impl Facts {
+    /// Blocks every open node whose account is held at `now`.
+    pub fn block_held_accounts(&mut self, holds: &[AccountHold], now: Timestamp) {
+        let in_force = |hold: &&AccountHold| hold.until.is_none_or(|until| until > now);
+        for node in self.nodes.iter_mut().filter(|node| node.blocked.is_none()) {
+            if let Some(hold) = holds.iter().filter(in_force).find(|hold| hold.account == node.account) {
+                let (account, reason) = (hold.account.clone(), hold.reason.clone());
+                node.blocked = Some(WaitReason::AccountHeld { account, reason });
+                node.blocked_until = hold.until;
+            }
+        }
+    }
+}
+
 /// Decides which of `candidates` start.
 pub fn admit(candidates: Vec<Candidate>, facts: &Facts) -> Admission {
     let mut room = Room::new(facts);
@@ -286,6 +315,11 @@ impl<'a> Room<'a> {
         let Some((project, limits)) = facts.projects.get_key_value(&candidate.project) else {
             return Err(WaitReason::UnknownProject.open_ended());
         };
+        match facts.stages.get(&candidate.stage) {
+            Some(None) => {}
+            Some(Some(reason)) => return Err(reason.clone().open_ended()),
+            None => return Err(WaitReason::UnknownStage { stage: candidate.stage.clone() }.open_ended()),
+        }
         if let Some(max) = limits.concurrency_max
             && self.live_of(project) >= max
         {

@@ -1,1 +1,102 @@
-//! stub
+//! The only crate that names `sqlx`: one trait, a SQLite and (to come) a PostgreSQL store, one contract suite.
+//!
+//! The store keeps and guards; it decides nothing. What may happen to a job is said by a [`Transition`] of
+//! `domain`, which [`Store::apply`] writes in one transaction or not at all.
+
+mod error;
+mod records;
+pub mod sqlite;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
+use domain::runner::Node;
+use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp, Transition};
+
+pub use error::Error;
+pub use records::{
+    AccountRecord, Applied, Change, ClaimRequest, Claimed, CountByStatus, Enqueued, JobFilter, Overview,
+    Schema, Start, StoreStats, Violation, WaitingJob,
+};
+
+/// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
+///
+/// Verbs that later capabilities add a place for: `record_advance` and `work_item` (pipeline), `push_outbox` and
+/// `take_outbox` (reporting and alerts), `breaker` and `quota` (accounts), `sanitize` (reaper), `term`
+/// (several schedulers), `prune` (retention), `backup` and `set_generation` (moving).
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    /// Tells which schema the database has and which this program needs.
+    async fn schema(&self) -> Result<Schema, Error>;
+
+    // ── ingest ──
+
+    /// Commits a delivery with its payloads and jobs, or finds the one it repeats.
+    ///
+    /// Dedupe, in order: the same source and delivery id (another body: [`Accepted::Conflict`]); the same source,
+    /// event and body; the jobs' semantic keys. A delivery that was ignored before is looked at again.
+    async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, Error>;
+
+    /// Commits one job that no webhook asked for, or finds the one with its semantic key.
+    async fn enqueue(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, Error>;
+
+    // ── scheduler ──
+
+    /// Claims due jobs: reads candidates, live runs, pause and holds, asks `domain::admission`, and inserts the
+    /// runs, all in one transaction. Work grows with what is due, never with rows that are delayed or finished.
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed, Error>;
+
+    /// Writes a transition, guarded by what it expects. [`Applied::Conflict`]: the row had moved; nothing was written.
+    async fn apply(&self, change: Change) -> Result<Applied, Error>;
+
+    /// Keeps the report of a run that no longer owns its job, for audit; changes nothing else. Idempotent.
+    async fn record_late_outcome(&self, run: RunId, outcome: Outcome, now: Timestamp) -> Result<(), Error>;
+
+    /// Inserts or replaces a runner's row.
+    async fn save_node(&self, node: Node) -> Result<(), Error>;
+
+    /// Pauses or resumes all starts.
+    async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error>;
+
+    /// Lifts the hold of an account; false when it was not held.
+    async fn resume_account(&self, account: Account, now: Timestamp) -> Result<bool, Error>;
+
+    // ── reads ──
+
+    /// Reads a job.
+    async fn job(&self, id: JobId) -> Result<Option<Job>, Error>;
+
+    /// Reads the inputs of a job's prompt.
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, Error>;
+
+    /// Reads a run.
+    async fn run(&self, id: RunId) -> Result<Option<Run>, Error>;
+
+    /// Reads a job's runs, the oldest first.
+    async fn runs_of(&self, job: JobId) -> Result<Vec<Run>, Error>;
+
+    /// Reads every run that has not ended.
+    async fn live_runs(&self) -> Result<Vec<Run>, Error>;
+
+    /// Reads jobs, the newest first.
+    async fn jobs(&self, filter: JobFilter) -> Result<Vec<WaitingJob>, Error>;
+
+    /// The earliest instant at which a queued job that is not due at `now` becomes due.
+    async fn next_due_at(&self, now: Timestamp) -> Result<Option<Timestamp>, Error>;
+
+    /// Reads every runner's row, by id.
+    async fn nodes(&self) -> Result<Vec<Node>, Error>;
+
+    /// Reads what `GET /queue` shows.
+    async fn overview(&self, now: Timestamp) -> Result<Overview, Error>;
+
+    /// Looks for rows that break an invariant of DESIGN.md section 4 (`orch doctor`).
+    async fn violations(&self) -> Result<Vec<Violation>, Error>;
+
+    /// Sizes worth watching.
+    async fn stats(&self) -> Result<StoreStats, Error>;
+
+    /// Waits for writes under way and closes the files.
+    async fn close(&self);
+}

@@ -1,0 +1,164 @@
+//! The arguments and answers of [`crate::Store`] that are not domain types.
+
+use domain::admission::{Facts, Waiting};
+use domain::runner::Node;
+use domain::{Account, Job, JobId, Outcome, Policy, Run, RunId, Status, Timestamp, Transition};
+
+/// The schema found and the one needed, as migration numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// The newest applied migration; 0: none.
+    pub found: i64,
+    /// The newest this program has.
+    pub needed: i64,
+}
+
+/// A job that no webhook asked for, committed or found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The job.
+    pub job: JobId,
+    /// Whether it is new; false: its key was there already.
+    pub fresh: bool,
+}
+
+/// What a claim may use.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// The instant of the claim.
+    pub now: Timestamp,
+    /// Limits, projects, stages and nodes. `live` and `paused` are filled in by the store, in the transaction,
+    /// and nodes of held accounts are blocked there.
+    pub facts: Facts,
+    /// Fresh run ids; at most this many jobs start.
+    pub run_ids: Vec<RunId>,
+    /// Budgets, handed to `domain::next`.
+    pub policy: Policy,
+}
+
+/// What a claim did.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The jobs that start, in order.
+    pub starts: Vec<Start>,
+    /// The due jobs looked at that wait, and why; kept as each job's last decision.
+    pub waits: Vec<(JobId, Waiting)>,
+}
+
+/// A claimed job with its offered run.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The job, after the claim.
+    pub job: Job,
+    /// The run.
+    pub run: Run,
+}
+
+/// A transition to write, with the facts that led to it.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The transition.
+    pub transition: Transition,
+    /// The instant to write as the row's change time.
+    pub now: Timestamp,
+    /// The outcome, when a run ended with one: usage, exit, tail and log length go into the run's row.
+    pub outcome: Option<Outcome>,
+    /// The field or line that decided the run's class.
+    pub evidence: Option<String>,
+}
+
+/// Whether a transition was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Applied {
+    /// It was, durably.
+    Done,
+    /// The row no longer said what was expected; nothing was written. Read again and decide again.
+    Conflict,
+}
+
+/// Which jobs to read.
+#[derive(Clone, Copy, Debug)]
+pub struct JobFilter {
+    /// Only of this status.
+    pub status: Option<Status>,
+    /// Only with ids below this, for the next page.
+    pub before: Option<JobId>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// A job with the last reason why it was not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingJob {
+    /// The job.
+    pub job: Job,
+    /// Why it waits: the scheduler's last decision on it, or its own due time; `None` unless queued.
+    pub waiting: Option<Waiting>,
+}
+
+/// How many jobs there are of each status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountByStatus {
+    /// Queued.
+    pub queued: u64,
+    /// Running.
+    pub running: u64,
+    /// Done.
+    pub done: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+}
+
+/// What `GET /queue` shows, read in one snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Overview {
+    /// Jobs by status.
+    pub counts: CountByStatus,
+    /// Whether all starts are paused.
+    pub paused: bool,
+    /// Since when the oldest due job waits.
+    pub oldest_ready_at: Option<Timestamp>,
+    /// The newest jobs, at most [`Overview::RECENT_MAX`].
+    pub recent: Vec<WaitingJob>,
+    /// Accounts, by name.
+    pub accounts: Vec<AccountRecord>,
+    /// Runners, by id, with their live runs.
+    pub nodes: Vec<(Node, u32)>,
+}
+
+impl Overview {
+    /// How many jobs `recent` holds at most.
+    pub const RECENT_MAX: u32 = 50;
+}
+
+/// An account's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// Its name.
+    pub account: Account,
+    /// Why no work starts on it, if so.
+    pub held_reason: Option<String>,
+    /// Until when; `None` beside a reason: until a person resumes it.
+    pub held_until: Option<Timestamp>,
+}
+
+/// A row that breaks an invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which: `I1`, `I2`, …
+    pub invariant: &'static str,
+    /// The row and what is wrong with it.
+    pub detail: String,
+}
+
+/// Sizes worth watching.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Bytes of the database file.
+    pub file_bytes: u64,
+    /// Bytes of the write-ahead log.
+    pub wal_bytes: u64,
+}
