@@ -10,6 +10,7 @@ pub mod ids;
 pub mod job;
 pub mod log;
 pub mod outcome;
+pub mod pipeline;
 pub mod policy;
 pub mod run;
 pub mod runner;

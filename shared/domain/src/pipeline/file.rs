@@ -1,0 +1,260 @@
+//! From the text of `orch.toml` to a [`Pipeline`], with everything checked that the text alone can show.
+
+use std::collections::BTreeSet;
+
+use toml::de::DeTable;
+
+use super::error::{ConfigError, remedy};
+use super::section::{Placed, Section};
+use super::{
+    CiResult, Gate, Identity, LaunchPoint, Pipeline, Project, Prompt, PullRequestAction, ReviewVerdict,
+    Stage, Trigger, Trust, When, builtin,
+};
+use crate::admission::Serial;
+
+const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger"];
+const IDENTITY_KEYS: &[&str] = &["gitea_user_id", "plane_user_id"];
+const PROJECT_KEYS: &[&str] = &[
+    "name",
+    "gitea_repo",
+    "plane_workspace_id",
+    "plane_project_id",
+    "plane_identifier",
+    "clone_url",
+    "max_concurrency",
+    "serial",
+    "trust",
+];
+const STAGE_KEYS: &[&str] = &[
+    "name",
+    "role",
+    "prompt",
+    "model",
+    "max_turns",
+    "max_runtime",
+    "idle_timeout",
+    "tool_idle_timeout",
+    "on_pass",
+    "on_fail",
+    "max_bounces",
+    "gate",
+    "gate_command",
+];
+const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
+const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
+const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
+/// Plane's state groups (`db/models/state.py` of Plane 1.3.1).
+const STATE_GROUPS: &[&str] = &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
+/// The fields whose change is a launch point, as `when = { field }` names them.
+const FIELDS: &[&str] = &["state", "labels", "assignees"];
+const SERIAL: &[Serial] = &[Serial::None, Serial::WorkItem, Serial::Project];
+
+/// Reads the text of an `orch.toml`.
+///
+/// Any `[[stage]]` replaces the built-in pipeline whole, triggers included; without one the built-in stages and
+/// triggers hold, and any `[[trigger]]` replaces the built-in triggers. Prompt files are not looked at.
+/// Errors name line, column, what is wrong and what to do.
+pub fn parse(text: &str) -> Result<Pipeline, ConfigError> {
+    let document = DeTable::parse(text).map_err(|error| {
+        let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+        ConfigError::at(text, &error.span().unwrap_or(0..0), reason)
+    })?;
+    let root = Section::new(text, "orch.toml", document.get_ref(), document.span(), FILE_KEYS)?;
+
+    let identity = root
+        .sub("identity", "[identity]", IDENTITY_KEYS)?
+        .map_or_else(|| Ok(Identity::default()), |section| identity(&section))?;
+    let projects = projects(&root.list("project", "[[project]]", PROJECT_KEYS)?)?;
+    let stage_sections = root.list("stage", "[[stage]]", STAGE_KEYS)?;
+    let trigger_sections = root.list("trigger", "[[trigger]]", TRIGGER_KEYS)?;
+
+    let (stages, built_in) =
+        if stage_sections.is_empty() { (builtin::stages(), true) } else { (stages(&stage_sections)?, false) };
+    let triggers = if built_in && trigger_sections.is_empty() {
+        builtin::triggers()
+    } else {
+        trigger_sections.iter().map(|section| trigger(section, &stages)).collect::<Result<_, _>>()?
+    };
+    Ok(Pipeline { identity, projects, stages, triggers })
+}
+
+fn identity(section: &Section<'_, '_>) -> Result<Identity, ConfigError> {
+    Ok(Identity {
+        gitea_user_id: section.number("gitea_user_id", 1)?,
+        plane_user_id: section.uuid("plane_user_id")?,
+    })
+}
+
+fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
+    let mut names = BTreeSet::new();
+    let mut repos = BTreeSet::new();
+    let mut plane_projects = BTreeSet::new();
+    sections
+        .iter()
+        .map(|section| {
+            let name = unique_name(section, &mut names)?;
+            let gitea_repo = gitea_repo(section, &mut repos)?;
+            let plane_workspace_id = section.uuid("plane_workspace_id")?;
+            let plane_project_id = section.uuid("plane_project_id")?;
+            match (plane_workspace_id, plane_project_id) {
+                (None, Some(_)) => {
+                    let reason =
+                        format!("project `{name}` has a plane_project_id but no plane_workspace_id: add it");
+                    return Err(section.refuse(section.span(), reason));
+                }
+                (Some(workspace), Some(project)) if !plane_projects.insert((workspace, project)) => {
+                    let reason = format!(
+                        "project `{name}` has the Plane project of an earlier [[project]]: remove one"
+                    );
+                    return Err(section.refuse(section.span(), reason));
+                }
+                (None | Some(_), _) => {}
+            }
+            Ok(Project {
+                name,
+                gitea_repo,
+                plane_workspace_id,
+                plane_project_id,
+                plane_identifier: plane_identifier(section)?,
+                clone_url: section.text("clone_url")?.map(|text| text.value),
+                max_concurrency: section.number("max_concurrency", 1)?,
+                serial: section.word("serial", SERIAL, serial_word)?.unwrap_or_default(),
+                trust: section.word("trust", Trust::ALL, Trust::as_str)?,
+            })
+        })
+        .collect()
+}
+
+fn gitea_repo(section: &Section<'_, '_>, seen: &mut BTreeSet<String>) -> Result<Option<String>, ConfigError> {
+    let Some(text) = section.text("gitea_repo")? else { return Ok(None) };
+    if text.value.split('/').count() != 2 || text.value.split('/').any(str::is_empty) {
+        let reason = "`gitea_repo` must be owner and name, such as \"acme/shop\"".to_owned();
+        return Err(section.refuse(&text.span, reason));
+    }
+    if !seen.insert(text.value.to_ascii_lowercase()) {
+        let reason =
+            format!("`gitea_repo` \"{}\" is in an earlier [[project]] already: remove one", text.value);
+        return Err(section.refuse(&text.span, reason));
+    }
+    Ok(Some(text.value))
+}
+
+fn plane_identifier(section: &Section<'_, '_>) -> Result<Option<String>, ConfigError> {
+    let Some(text) = section.text("plane_identifier")? else { return Ok(None) };
+    if !text.value.chars().all(|letter| letter.is_alphanumeric() || letter == '_') {
+        let reason =
+            "`plane_identifier` must be the prefix of the issue keys alone, such as \"SHOP\"".to_owned();
+        return Err(section.refuse(&text.span, reason));
+    }
+    Ok(Some(text.value))
+}
+
+fn stages(sections: &[Section<'_, '_>]) -> Result<Vec<Stage>, ConfigError> {
+    let mut names = BTreeSet::new();
+    let stages = sections.iter().map(|section| stage(section, &mut names)).collect::<Result<Vec<_>, _>>()?;
+    for section in sections {
+        for key in ["on_pass", "on_fail"] {
+            if let Some(target) = section.text(key)? {
+                known_stage(section, key, &target, &stages)?;
+            }
+        }
+    }
+    Ok(stages)
+}
+
+fn stage(section: &Section<'_, '_>, names: &mut BTreeSet<String>) -> Result<Stage, ConfigError> {
+    let name = unique_name(section, names)?;
+    let gates = section
+        .texts("gate")?
+        .iter()
+        .map(|text| section.word_of("gate", text, Gate::ALL, Gate::as_str))
+        .collect::<Result<Vec<_>, _>>()?;
+    let gate_command: Vec<String> =
+        section.texts("gate_command")?.into_iter().map(|text| text.value).collect();
+    if gates.contains(&Gate::Command) && gate_command.is_empty() {
+        let reason =
+            format!("stage `{name}` has the gate `command` but no `gate_command`: add it, a list of texts");
+        return Err(section.refuse(section.span(), reason));
+    }
+    Ok(Stage {
+        name,
+        role: section.required("role")?.value,
+        prompt: Prompt::File(section.required("prompt")?.value),
+        model: section.text("model")?.map(|text| text.value),
+        max_turns: section.number("max_turns", 1)?,
+        max_runtime: section.duration("max_runtime")?,
+        idle_timeout: section.duration("idle_timeout")?,
+        tool_idle_timeout: section.duration("tool_idle_timeout")?,
+        on_pass: section.text("on_pass")?.map(|text| text.value),
+        on_fail: section.text("on_fail")?.map(|text| text.value),
+        max_bounces: section.number("max_bounces", 0)?,
+        gates,
+        gate_command,
+    })
+}
+
+fn trigger(section: &Section<'_, '_>, stages: &[Stage]) -> Result<Trigger, ConfigError> {
+    let on = section.required("on")?;
+    let on = section.word_of("on", &on, LaunchPoint::ALL, LaunchPoint::as_str)?;
+    let stage = section.required("stage")?;
+    known_stage(section, "stage", &stage, stages)?;
+    let known = if on.is_plane() { WHEN_KEYS_PLANE } else { WHEN_KEYS_GITEA };
+    let title = if on.is_plane() { "`when` of a plane trigger" } else { "`when` of a gitea trigger" };
+    let when =
+        section.sub("when", title, known)?.map_or_else(|| Ok(When::default()), |section| when(&section))?;
+    Ok(Trigger { on, stage: stage.value, when })
+}
+
+fn when(section: &Section<'_, '_>) -> Result<When, ConfigError> {
+    let one_of = |key: &str, known: &'static [&'static str]| -> Result<Option<String>, ConfigError> {
+        Ok(section.word(key, known, |word| word)?.map(str::to_owned))
+    };
+    Ok(When {
+        state_group: one_of("state_group", STATE_GROUPS)?,
+        state_id: section.uuid("state_id")?,
+        label: section.text("label")?.map(|text| text.value),
+        command: section.text("command")?.map(|text| text.value),
+        field: one_of("field", FIELDS)?,
+        branch: section.text("branch")?.map(|text| text.value),
+        action: section.word("action", PullRequestAction::ALL, PullRequestAction::as_str)?,
+        review: section.word("review", ReviewVerdict::ALL, ReviewVerdict::as_str)?,
+        ci: section.word("ci", CiResult::ALL, CiResult::as_str)?,
+        trust: section.word("trust", Trust::ALL, Trust::as_str)?,
+    })
+}
+
+fn unique_name(section: &Section<'_, '_>, seen: &mut BTreeSet<String>) -> Result<String, ConfigError> {
+    let name = section.required("name")?;
+    if !seen.insert(name.value.clone()) {
+        let reason =
+            format!("the name `{}` is taken by an earlier table of its kind: choose another", name.value);
+        return Err(section.refuse(&name.span, reason));
+    }
+    Ok(name.value)
+}
+
+fn known_stage(
+    section: &Section<'_, '_>,
+    key: &str,
+    target: &Placed<String>,
+    stages: &[Stage],
+) -> Result<(), ConfigError> {
+    let known: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+    if known.contains(&target.value.as_str()) {
+        return Ok(());
+    }
+    let reason = format!(
+        "`{key}` names no stage: there is no \"{}\", {}",
+        target.value,
+        remedy(&target.value, &known)
+    );
+    Err(section.refuse(&target.span, reason))
+}
+
+fn serial_word(serial: Serial) -> &'static str {
+    match serial {
+        Serial::None => "none",
+        Serial::WorkItem => "work_item",
+        Serial::Project => "project",
+    }
+}

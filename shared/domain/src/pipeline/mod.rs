@@ -1,0 +1,169 @@
+//! What `orch.toml` says: who Orch is, its projects, the stages of the pipeline and the triggers that start them.
+//!
+//! `parse` turns the text into a [`Pipeline`] or says line, column, what is wrong and what to do.
+//! Reading the file, and reloading it, is somebody else's work; so is deciding what an event starts ([`crate::launch`]).
+
+mod builtin;
+mod error;
+mod file;
+mod section;
+mod words;
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+pub use error::ConfigError;
+pub use file::parse;
+pub use words::{CiResult, Gate, LaunchPoint, PullRequestAction, ReviewVerdict, Trust};
+
+use crate::admission::{ProjectLimits, Serial};
+
+/// A whole configuration: what `orch.toml` says, or the built-in default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pipeline {
+    /// Who Orch is on the other side; its own events start nothing.
+    pub identity: Identity,
+    /// The repositories and tracker projects Orch works for, in the file's order.
+    pub projects: Vec<Project>,
+    /// The steps of the pipeline, in the file's order; names are unique.
+    pub stages: Vec<Stage>,
+    /// What starts a stage; every stage named here is in `stages`.
+    pub triggers: Vec<Trigger>,
+}
+
+impl Pipeline {
+    /// Finds the stage of this name.
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// Finds the project of this name.
+    pub fn project(&self, name: &str) -> Option<&Project> {
+        self.projects.iter().find(|project| project.name == name)
+    }
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        builtin::pipeline()
+    }
+}
+
+/// The accounts Orch itself acts with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user id of Orch's account on Gitea or Forgejo.
+    pub gitea_user_id: Option<i64>,
+    /// The user id of Orch's account on Plane.
+    pub plane_user_id: Option<Uuid>,
+}
+
+/// A repository and its tracker project, with its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Unique name, as in `/queue` and `orch enqueue --project`.
+    pub name: String,
+    /// `owner/name` of the repository on the forge.
+    pub gitea_repo: Option<String>,
+    /// The Plane workspace its issues live in.
+    pub plane_workspace_id: Option<Uuid>,
+    /// The Plane project its issues live in.
+    pub plane_project_id: Option<Uuid>,
+    /// The prefix of issue keys, such as `SHOP` in `SHOP-12`.
+    pub plane_identifier: Option<String>,
+    /// Where to clone from; without it a work item gets a plain folder and nothing is pushed.
+    pub clone_url: Option<String>,
+    /// How many of its jobs may run at once; unset: only the global limit holds.
+    pub max_concurrency: Option<u32>,
+    /// What may not run side by side.
+    pub serial: Serial,
+    /// The least trust its event authors need; unset: every author is admitted.
+    pub trust: Option<Trust>,
+}
+
+impl Project {
+    /// What admission asks of a project.
+    pub fn limits(&self) -> ProjectLimits {
+        ProjectLimits { concurrency_max: self.max_concurrency, serial: self.serial }
+    }
+}
+
+/// A step of the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// Unique name.
+    pub name: String,
+    /// The agent that does it, such as `reviewer`.
+    pub role: String,
+    /// The prompt's template.
+    pub prompt: Prompt,
+    /// The model the agent is started with; unset: the agent's own default.
+    pub model: Option<String>,
+    /// The most turns of one run; unset: the agent's own limit.
+    pub max_turns: Option<u32>,
+    /// The longest one run may take; unset: the runner's default.
+    pub max_runtime: Option<Duration>,
+    /// How long a run may say nothing while no tool call is open; unset: the runner's default.
+    pub idle_timeout: Option<Duration>,
+    /// How long a run may say nothing while a tool call is open; unset: the runner's default.
+    pub tool_idle_timeout: Option<Duration>,
+    /// The stage that follows a pass.
+    pub on_pass: Option<String>,
+    /// The stage that follows a fail.
+    pub on_fail: Option<String>,
+    /// How many times `on_fail` may send one work item back; unset: the pipeline's default.
+    pub max_bounces: Option<u32>,
+    /// What must hold before the stage counts as passed, in this order.
+    pub gates: Vec<Gate>,
+    /// The command of the `command` gate, run in the workspace; argv, never through a shell.
+    pub gate_command: Vec<String>,
+}
+
+/// Where a stage's prompt template comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// A template of the built-in pipeline.
+    BuiltIn(&'static str),
+    /// A minijinja template file, relative to the folder of `orch.toml`; not looked at before a job needs it.
+    File(String),
+}
+
+/// Something that starts a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    /// The launch point it listens to.
+    pub on: LaunchPoint,
+    /// The stage it starts.
+    pub stage: String,
+    /// What must hold as well; empty: every event of the launch point.
+    pub when: When,
+}
+
+/// A trigger's conditions: all that are set must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct When {
+    /// Plane: the group of the issue's state.
+    pub state_group: Option<String>,
+    /// Plane: the id of the issue's state.
+    pub state_id: Option<Uuid>,
+    /// Plane: a label, by name (any case) or id; on `plane.labels_changed` one that was added.
+    pub label: Option<String>,
+    /// Plane: how a line of the comment begins, such as `/agent developer`.
+    pub command: Option<String>,
+    /// Plane: the field that changed: `state`, `labels` or `assignees`.
+    pub field: Option<String>,
+    /// Gitea: the branch pushed to or tested, or the pull request's target; `*` stands for anything.
+    pub branch: Option<String>,
+    /// Gitea: what happened to the pull request; `merged` must be asked for.
+    pub action: Option<PullRequestAction>,
+    /// Gitea: what the review said.
+    pub review: Option<ReviewVerdict>,
+    /// Gitea: the final result.
+    pub ci: Option<CiResult>,
+    /// Both: the least trust of the author.
+    pub trust: Option<Trust>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+use std::time::Duration;
+
+use super::*;
+
+const EVERYTHING: &str = r#"
+[identity]
+gitea_user_id = 42
+plane_user_id = "b07b07b0-0000-4000-8000-00000000b07a"
+
+[[project]]
+name = "shop"
+gitea_repo = "acme/shop"
+plane_workspace_id = "c467e125-59e3-44ec-b5ee-f9c1e138c611"
+plane_project_id = "4af68566-94a4-4eb3-94aa-50dc9427067b"
+plane_identifier = "SHOP"
+clone_url = "https://git.example/acme/shop.git"
+max_concurrency = 2
+serial = "project"
+trust = "member"
+
+[[stage]]
+name = "analysis"
+role = "analyst"
+prompt = "prompts/analyst.md"
+model = "sonnet"
+max_turns = 80
+max_runtime = "2h"
+idle_timeout = 90
+tool_idle_timeout = "1h 30m"
+on_pass = "review"
+gate = ["verdict", "command"]
+gate_command = ["make", "check"]
+
+[[stage]]
+name = "review"
+role = "reviewer"
+prompt = "prompts/reviewer.md"
+on_fail = "analysis"
+max_bounces = 2
+
+[[trigger]]
+on = "plane.issue_created"
+stage = "analysis"
+when = { label = "agent", state_group = "backlog" }
+
+[[trigger]]
+on = "gitea.pull_request"
+stage = "review"
+when = { action = "merged", branch = "release/*" }
+"#;
+
+fn refusal(text: &str) -> String {
+    parse(text).expect_err("the text is wrong").to_string()
+}
+
+#[test]
+fn every_key_is_read() {
+    let pipeline = parse(EVERYTHING).unwrap();
+    let expected = Pipeline {
+        identity: Identity {
+            gitea_user_id: Some(42),
+            plane_user_id: Some("b07b07b0-0000-4000-8000-00000000b07a".parse().unwrap()),
+        },
+        projects: vec![Project {
+            name: "shop".to_owned(),
+            gitea_repo: Some("acme/shop".to_owned()),
+            plane_workspace_id: Some("c467e125-59e3-44ec-b5ee-f9c1e138c611".parse().unwrap()),
+            plane_project_id: Some("4af68566-94a4-4eb3-94aa-50dc9427067b".parse().unwrap()),
+            plane_identifier: Some("SHOP".to_owned()),
+            clone_url: Some("https://git.example/acme/shop.git".to_owned()),
+            max_concurrency: Some(2),
+            serial: Serial::Project,
+            trust: Some(Trust::Member),
+        }],
+        stages: vec![
+            Stage {
+                name: "analysis".to_owned(),
+                role: "analyst".to_owned(),
+                prompt: Prompt::File("prompts/analyst.md".to_owned()),
+                model: Some("sonnet".to_owned()),
+                max_turns: Some(80),
+                max_runtime: Some(Duration::from_hours(2)),
+                idle_timeout: Some(Duration::from_secs(90)),
+                tool_idle_timeout: Some(Duration::from_mins(90)),
+                on_pass: Some("review".to_owned()),
+                on_fail: None,
+                max_bounces: None,
+                gates: vec![Gate::Verdict, Gate::Command],
+                gate_command: vec!["make".to_owned(), "check".to_owned()],
+            },
+            Stage {
+                name: "review".to_owned(),
+                role: "reviewer".to_owned(),
+                prompt: Prompt::File("prompts/reviewer.md".to_owned()),
+                model: None,
+                max_turns: None,
+                max_runtime: None,
+                idle_timeout: None,
+                tool_idle_timeout: None,
+                on_pass: None,
+                on_fail: Some("analysis".to_owned()),
+                max_bounces: Some(2),
+                gates: Vec::new(),
+                gate_command: Vec::new(),
+            },
+        ],
+        triggers: vec![
+            Trigger {
+                on: LaunchPoint::PlaneIssueCreated,
+                stage: "analysis".to_owned(),
+                when: When {
+                    label: Some("agent".to_owned()),
+                    state_group: Some("backlog".to_owned()),
+                    ..When::default()
+                },
+            },
+            Trigger {
+                on: LaunchPoint::GiteaPullRequest,
+                stage: "review".to_owned(),
+                when: When {
+                    action: Some(PullRequestAction::Merged),
+                    branch: Some("release/*".to_owned()),
+                    ..When::default()
+                },
+            },
+        ],
+    };
+    assert_eq!(pipeline, expected);
+    assert_eq!(
+        pipeline.project("shop").map(Project::limits),
+        Some(ProjectLimits { concurrency_max: Some(2), serial: Serial::Project })
+    );
+}
+
+#[test]
+fn an_empty_file_is_the_built_in_pipeline() {
+    let pipeline = parse("").unwrap();
+    assert_eq!(pipeline, Pipeline::default());
+    let names: Vec<&str> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(names, ["analysis", "architecture", "development", "review", "testing", "deploy"]);
+    for trigger in &pipeline.triggers {
+        assert!(pipeline.stage(&trigger.stage).is_some(), "{trigger:?} names a stage");
+    }
+    for target in pipeline.stages.iter().flat_map(|stage| stage.on_pass.iter().chain(&stage.on_fail)) {
+        assert!(pipeline.stage(target).is_some(), "{target} is a stage");
+    }
+}
+
+#[test]
+fn a_stage_replaces_the_built_in_pipeline_whole() {
+    let pipeline = parse("[[stage]]\nname = \"only\"\nrole = \"r\"\nprompt = \"p.md\"\n").unwrap();
+    assert_eq!(pipeline.stages.len(), 1);
+    assert_eq!(pipeline.triggers, []);
+}
+
+#[test]
+fn a_trigger_alone_starts_built_in_stages() {
+    let pipeline = parse("[[trigger]]\non = \"gitea.push\"\nstage = \"testing\"\n").unwrap();
+    assert_eq!(pipeline.stages.len(), 6);
+    assert_eq!(pipeline.triggers.len(), 1);
+}
+
+#[test]
+fn refusals_name_the_place_the_fault_and_the_remedy() {
+    let stage = "[[stage]]\nname = \"analysis\"\nrole = \"r\"\nprompt = \"p.md\"\n";
+    let cases = [
+        (
+            "[[projcet]]\nname = \"a\"\n".to_owned(),
+            "line 1, column 3: unknown key `projcet` in orch.toml: did you mean `project`?",
+        ),
+        (
+            "[[stage]]\nname = \"a\"\npromt = \"p\"\n".to_owned(),
+            "line 3, column 1: unknown key `promt` in [[stage]]: did you mean `prompt`?",
+        ),
+        ("[[stage]]\nname = \"a\"\n".to_owned(), "line 1, column 1: [[stage]] has no `role`: add it"),
+        (
+            format!("{stage}[[trigger]]\non = \"gitea.push\"\nstage = \"anlysis\"\n"),
+            "line 7, column 9: `stage` names no stage: there is no \"anlysis\", did you mean `analysis`?",
+        ),
+        (
+            format!("{stage}[[trigger]]\non = \"gitea.psuh\"\nstage = \"analysis\"\n"),
+            "line 6, column 6: unknown `on` \"gitea.psuh\": did you mean `gitea.push`?",
+        ),
+        (
+            format!(
+                "{stage}[[trigger]]\non = \"gitea.push\"\nstage = \"analysis\"\nwhen = {{ label = \"x\" }}\n"
+            ),
+            "line 8, column 10: unknown key `label` in `when` of a gitea trigger: use one of `branch`, `action`, `review`, `ci`, `trust`",
+        ),
+        (
+            format!("{stage}{stage}"),
+            "line 6, column 8: the name `analysis` is taken by an earlier table of its kind: choose another",
+        ),
+        (
+            format!("{stage}max_runtime = \"soon\"\n"),
+            "line 5, column 15: `max_runtime` is not a duration: write \"2h\", \"90m\", \"1h 30m\" or plain seconds",
+        ),
+        (
+            format!("{stage}max_runtime = -5\n"),
+            "line 5, column 15: `max_runtime` is not a duration: write \"2h\", \"90m\", \"1h 30m\" or plain seconds",
+        ),
+        (
+            format!("{stage}max_turns = 0\n"),
+            "line 5, column 13: `max_turns` is out of range: it must be a whole number of at least 1",
+        ),
+        (
+            format!("{stage}max_turns = \"5\"\n"),
+            "line 5, column 13: `max_turns` must be a whole number, not a text",
+        ),
+        (
+            format!("{stage}gate = [\"verdcit\"]\n"),
+            "line 5, column 9: unknown `gate` \"verdcit\": did you mean `verdict`?",
+        ),
+        (
+            format!("{stage}gate = [\"command\"]\n"),
+            "line 1, column 1: stage `analysis` has the gate `command` but no `gate_command`: add it, a list of texts",
+        ),
+        (
+            format!("{stage}on_pass = \"nowhere\"\n"),
+            "line 5, column 11: `on_pass` names no stage: there is no \"nowhere\", use one of `analysis`",
+        ),
+        (
+            "[identity]\nplane_user_id = \"é-1\"\n".to_owned(),
+            "line 2, column 17: `plane_user_id` is not a uuid: write it as 01234567-89ab-cdef-0123-456789abcdef",
+        ),
+        (
+            "[project]\nname = \"a\"\n".to_owned(),
+            "line 1, column 1: `project` must be a list of tables: write [[project]] in double brackets",
+        ),
+        (
+            "[[project]]\nname = \"a\"\nserial = \"workitem\"\n".to_owned(),
+            "line 3, column 10: unknown `serial` \"workitem\": did you mean `work_item`?",
+        ),
+        (
+            "[[project]]\nname = \"a\"\ngitea_repo = \"shop\"\n".to_owned(),
+            "line 3, column 14: `gitea_repo` must be owner and name, such as \"acme/shop\"",
+        ),
+        (
+            "[[project]]\nname = \"\"\n".to_owned(),
+            "line 2, column 8: `name` is empty: give it a value or leave the line out",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(refusal(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_syntax_error_has_its_line() {
+    let refused = parse("[identity]\ngitea_user_id = = 4\n").expect_err("not toml");
+    assert_eq!(refused.line, 2);
+    assert!(!refused.reason.contains('\n'), "{}", refused.reason);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "[\\[\\]a-z_=\"\\n{}.0-9é ]{0,200}") {
+        let _ = parse(&text);
+    }
+}
