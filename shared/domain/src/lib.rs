@@ -5,6 +5,7 @@
 //! How rows are stored is `store`'s business, how messages look on the wire is `proto`'s.
 
 pub mod admission;
+pub mod agent_output;
 pub mod delivery;
 pub mod ids;
 pub mod job;
