@@ -9,6 +9,7 @@ pub mod agent_output;
 pub mod delivery;
 pub mod ids;
 pub mod job;
+pub mod launch;
 pub mod log;
 pub mod outcome;
 pub mod pipeline;

@@ -151,7 +151,7 @@ impl<'a, 'i> Section<'a, 'i> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let found = value.get_ref();
         let Some(written) =
-            found.as_integer().map(|digits| digits.as_str()).or_else(|| found.as_str()).map(str::trim)
+            found.as_integer().map(toml::de::DeInteger::as_str).or_else(|| found.as_str()).map(str::trim)
         else {
             return Err(self.wrong_type(key, value, "a duration such as \"2h\""));
         };
