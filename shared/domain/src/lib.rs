@@ -13,6 +13,7 @@ pub mod launch;
 pub mod log;
 pub mod outcome;
 pub mod pipeline;
+pub mod overview;
 pub mod policy;
 pub mod run;
 pub mod runner;

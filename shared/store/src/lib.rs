@@ -1,6 +1,6 @@
-//! The only crate that names `sqlx`: one trait, a SQLite and (to come) a PostgreSQL store, one contract suite.
+//! The only crate that names `sqlx`: one trait, a `SQLite` and (to come) a `PostgreSQL` store, one contract suite.
 //!
-//! The store keeps and guards; it decides nothing. What may happen to a job is said by a [`Transition`] of
+//! The store keeps and guards; it decides nothing. What may happen to a job is said by a [`domain::Transition`] of
 //! `domain`, which [`Store::apply`] writes in one transaction or not at all.
 
 mod error;
@@ -11,13 +11,13 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
+use domain::overview::{Overview, WaitingJob};
 use domain::runner::Node;
-use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp, Transition};
+use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
 pub use records::{
-    AccountRecord, Applied, Change, ClaimRequest, Claimed, CountByStatus, Enqueued, JobFilter, Overview,
-    Schema, Start, StoreStats, Violation, WaitingJob,
+    Applied, Change, ClaimRequest, Claimed, Enqueued, JobFilter, Schema, Start, StoreStats, Violation,
 };
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.

@@ -1,0 +1,217 @@
+//! Domain to wire and back. What cannot be read back is an error that names the field.
+
+use domain::job::{Job, JobState};
+use domain::log::LogPiece;
+use domain::overview::Overview;
+use domain::runner::{Node, Preflight};
+use domain::{Epoch, Outcome, Run, RunId, Timestamp};
+
+use crate::v1;
+
+/// A message that cannot be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct Malformed {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+impl From<Malformed> for tonic::Status {
+    fn from(malformed: Malformed) -> Self {
+        Self::invalid_argument(malformed.to_string())
+    }
+}
+
+/// Builds the fencing token of a run.
+pub fn run_key(run: RunId, epoch: Epoch) -> v1::RunKey {
+    v1::RunKey { run_id: run.to_string(), epoch: epoch.0 }
+}
+
+/// Reads a fencing token.
+pub fn read_run_key(key: Option<&v1::RunKey>) -> Result<(RunId, Epoch), Malformed> {
+    let key = key.ok_or(Malformed { field: "run", problem: "is missing" })?;
+    Ok((read_run_id(&key.run_id)?, Epoch(key.epoch)))
+}
+
+/// Reads a run id.
+pub fn read_run_id(text: &str) -> Result<RunId, Malformed> {
+    text.parse().map(RunId).map_err(|_| Malformed { field: "run_id", problem: "is not a UUID" })
+}
+
+/// Builds the frame of a log piece.
+pub fn log_frame(piece: LogPiece) -> v1::WatchFrame {
+    let frame = match piece {
+        LogPiece::Bytes { offset, bytes } => {
+            v1::watch_frame::Frame::Chunk(v1::LogChunk { offset, data: bytes })
+        }
+        LogPiece::Gap { from, to } => v1::watch_frame::Frame::Gap(v1::LogGap { from, to }),
+    };
+    v1::WatchFrame { frame: Some(frame) }
+}
+
+/// Builds the frame that ends a watch.
+pub fn outcome_frame(outcome: &Outcome) -> v1::OutcomeFrame {
+    // An outcome has string keys and finite numbers alone, which is all that serialisation could refuse.
+    v1::OutcomeFrame { outcome_json: serde_json::to_string(outcome).unwrap_or_default() }
+}
+
+/// Reads an outcome.
+pub fn read_outcome(frame: &v1::OutcomeFrame) -> Result<Outcome, Malformed> {
+    serde_json::from_str(&frame.outcome_json)
+        .map_err(|_| Malformed { field: "outcome_json", problem: "is not an outcome" })
+}
+
+/// Builds a preflight report.
+pub fn preflight_report(preflight: &Preflight) -> v1::PreflightReport {
+    v1::PreflightReport {
+        ok: preflight.ok,
+        version: preflight.version.clone(),
+        checked_at_ms: preflight.checked_at.as_ms(),
+        error: preflight.error.clone(),
+    }
+}
+
+/// Reads a preflight report; a missing one is not ok.
+pub fn read_preflight(report: Option<&v1::PreflightReport>) -> Preflight {
+    report.map_or_else(Preflight::default, |report| Preflight {
+        ok: report.ok,
+        version: report.version.clone(),
+        checked_at: Timestamp::from_ms(report.checked_at_ms),
+        error: report.error.clone(),
+    })
+}
+
+/// Shows a job.
+pub fn job(job: &Job, waiting: Option<&domain::admission::Waiting>) -> v1::Job {
+    let mut shown = v1::Job {
+        id: job.id.0,
+        project: job.project.clone(),
+        work_item: job.work_item.clone(),
+        stage: job.stage.clone(),
+        status: job.state.status().as_str().to_owned(),
+        attempts: job.budgets.attempts,
+        transient_attempts: job.budgets.transient_attempts,
+        infra_attempts: job.budgets.infra_attempts,
+        role: job.role.clone(),
+        priority: job.priority,
+        epoch: job.epoch.0,
+        created_at: job.created_at.to_string(),
+        updated_at: job.updated_at.to_string(),
+        waiting: waiting.map(|waiting| v1::Waiting {
+            reason: waiting.reason.to_string(),
+            until: waiting.until.map(|until| until.to_string()),
+        }),
+        ..v1::Job::default()
+    };
+    match &job.state {
+        JobState::Queued { available_at } => shown.available_at = Some(available_at.to_string()),
+        JobState::Running { run, cancel_requested_at, .. } => {
+            shown.run_id = Some(run.to_string());
+            shown.cancel_requested_at = cancel_requested_at.map(|at| at.to_string());
+        }
+        JobState::Done { finished_at } | JobState::Cancelled { finished_at } => {
+            shown.finished_at = Some(finished_at.to_string());
+        }
+        JobState::Failed { finished_at, reason } => {
+            shown.finished_at = Some(finished_at.to_string());
+            shown.failure = Some(reason.clone());
+        }
+    }
+    shown
+}
+
+/// What `GET /queue` shows beside the database: the settings of the scheduler.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueSettings {
+    /// `ORCH_MAX_CONCURRENCY`.
+    pub concurrency_max: u32,
+    /// `ORCH_BREAKER_THRESHOLD`.
+    pub breaker_threshold: u32,
+    /// `ORCH_IMPOSSIBLE_QUEUED_SANITIZE_ENABLED`.
+    pub sanitize_enabled: bool,
+}
+
+/// Builds the document of `GET /queue`.
+pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1::QueueReply {
+    let counts = overview.counts;
+    let breaker = overview.accounts.iter().map(|account| v1::Breaker {
+        account: account.account.to_string(),
+        state: "closed".to_owned(),
+        threshold: settings.breaker_threshold,
+        ..v1::Breaker::default()
+    });
+    v1::QueueReply {
+        counts: Some(v1::Counts {
+            queued: counts.queued,
+            running: counts.running,
+            done: counts.done,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+        }),
+        paused: overview.paused,
+        max_concurrency: settings.concurrency_max,
+        oldest_ready_seconds: overview.oldest_ready_at.map(|at| now.since(at).as_secs_f64()),
+        recent: overview.recent.iter().map(|entry| job(&entry.job, entry.waiting.as_ref())).collect(),
+        resilience: Some(v1::Resilience {
+            breaker: breaker.collect(),
+            preflight: overview.nodes.iter().map(|(node, _)| preflight(node)).collect(),
+            quota: Vec::new(),
+        }),
+        reaper: Some(v1::Reaper { sanitize_enabled: settings.sanitize_enabled, ..v1::Reaper::default() }),
+        runners: overview.nodes.iter().map(|(node, busy)| runner(node, *busy)).collect(),
+    }
+}
+
+/// Shows a runner.
+pub fn runner(node: &Node, busy: u32) -> v1::Runner {
+    v1::Runner {
+        id: node.id.to_string(),
+        state: node.state.as_str().to_owned(),
+        slots: node.slots,
+        busy,
+        last_seen_at: node.last_seen_at.to_string(),
+        labels: node.labels.clone(),
+        account: node.account.to_string(),
+        advertise_url: node.advertise_url.clone(),
+    }
+}
+
+/// Shows a runner's preflight.
+pub fn preflight(node: &Node) -> v1::Preflight {
+    v1::Preflight {
+        runner: node.id.to_string(),
+        ok: node.preflight.ok,
+        version: node.preflight.version.clone(),
+        checked_at: node.preflight.checked_at.to_string(),
+        error: node.preflight.error.clone(),
+    }
+}
+
+/// Shows a run.
+pub fn run(run: &Run) -> v1::Run {
+    v1::Run {
+        run_id: run.id.to_string(),
+        epoch: run.epoch.0,
+        runner: run.node.to_string(),
+        state: run.state.as_str().to_owned(),
+        offered_at: run.offered_at.to_string(),
+        started_at: run.started_at.map(|at| at.to_string()),
+        ended_at: run.ended_at.map(|at| at.to_string()),
+        class: run.class.clone(),
+        reason: run.reason.clone(),
+        evidence: run.evidence.clone(),
+        exit_code: run.exit_code,
+        session_id: run.usage.session_id.clone(),
+        cost_usd: run.usage.cost_usd,
+        turns: run.usage.turns,
+        input_tokens: run.usage.input_tokens,
+        output_tokens: run.usage.output_tokens,
+        log_bytes: run.log_bytes,
+        account: run.account.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

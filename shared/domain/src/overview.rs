@@ -1,0 +1,62 @@
+//! What people are shown of the whole: the facts behind `GET /queue`, read in one snapshot.
+
+use crate::admission::Waiting;
+use crate::runner::Node;
+use crate::{Account, Job, Timestamp};
+
+/// A job with the last reason why it was not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingJob {
+    /// The job.
+    pub job: Job,
+    /// Why it waits: the scheduler's last decision on it, or its own due time; `None` unless queued.
+    pub waiting: Option<Waiting>,
+}
+
+/// How many jobs there are of each status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountByStatus {
+    /// Queued.
+    pub queued: u64,
+    /// Running.
+    pub running: u64,
+    /// Done.
+    pub done: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+}
+
+/// What `GET /queue` shows, read in one snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Overview {
+    /// Jobs by status.
+    pub counts: CountByStatus,
+    /// Whether all starts are paused.
+    pub paused: bool,
+    /// Since when the oldest due job waits.
+    pub oldest_ready_at: Option<Timestamp>,
+    /// The newest jobs, at most [`Overview::RECENT_MAX`].
+    pub recent: Vec<WaitingJob>,
+    /// Accounts, by name.
+    pub accounts: Vec<AccountRecord>,
+    /// Runners, by id, with their live runs.
+    pub nodes: Vec<(Node, u32)>,
+}
+
+impl Overview {
+    /// How many jobs `recent` holds at most.
+    pub const RECENT_MAX: u32 = 50;
+}
+
+/// An account's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// Its name.
+    pub account: Account,
+    /// Why no work starts on it, if so.
+    pub held_reason: Option<String>,
+    /// Until when; `None` beside a reason: until a person resumes it.
+    pub held_until: Option<Timestamp>,
+}
