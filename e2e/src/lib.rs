@@ -1,1 +1,4 @@
-//! stub
+//! Real binaries against real parts: the stand-ins and the harness that the end-to-end tests share.
+//! Owns no product code and is used by no service.
+
+pub mod stub_api;
