@@ -1,0 +1,158 @@
+//! gRPC between our own processes: channels that notice a silent partition, deadlines, limits,
+//! the trace context on the way, and the rule about plaintext.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::Uri;
+use tonic::service::Interceptor;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::lifecycle::Refused;
+use crate::settings::TlsSettings;
+use crate::telemetry::{TraceLayer, trace_context};
+
+/// The most bytes of output in one chunk of a log stream.
+pub const CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of the tail that an outcome carries.
+pub const TAIL_BYTES_MAX: usize = 256 * 1024;
+/// The largest message either side accepts or sends; set it on clients and servers alike.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a connection attempt may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often either side asks whether the other still lives, also while no call is open.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the answer may take before the connection counts as dead.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A channel to `url` that connects at its first call and again whenever the connection is lost.
+///
+/// Call it inside the runtime.
+///
+/// # Errors
+/// The URL is none, it has the wrong scheme for the TLS settings, it would leave this host in plaintext
+/// without `ORCH_ALLOW_PLAINTEXT`, or the certificates cannot be read.
+pub fn channel(url: &str, tls: &TlsSettings) -> Result<Channel, Refused> {
+    let uri: Uri = url.parse().map_err(|error| Refused::new(format!("`{url}` is not a URL: {error}")))?;
+    let host =
+        uri.host().ok_or_else(|| Refused::new(format!("`{url}` has no host: write http://HOST:PORT")))?;
+    let endpoint = Endpoint::from(uri.clone())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE_INTERVAL));
+    let endpoint = match (uri.scheme_str(), tls.client()?) {
+        (Some("https"), Some(config)) => endpoint
+            .tls_config(config)
+            .map_err(|error| Refused::new(format!("the certificates cannot be used for {url}: {error}")))?,
+        (Some("https"), None) => {
+            return Err(Refused::new(format!(
+                "{url} needs ORCH_TLS_CA, ORCH_TLS_CERT and ORCH_TLS_KEY: gRPC runs over mutual TLS only"
+            )));
+        }
+        (Some("http"), Some(_)) => {
+            return Err(Refused::new(format!("{url} is plaintext while ORCH_TLS_* is set: write https://")));
+        }
+        (Some("http"), None) if is_loopback_host(host) || tls.allow_plaintext => endpoint,
+        (Some("http"), None) => return Err(plaintext_refused(url)),
+        (_, _) => return Err(Refused::new(format!("`{url}` is not a gRPC URL: write http:// or https://"))),
+    };
+    Ok(endpoint.connect_lazy())
+}
+
+/// Refuses to serve gRPC off loopback without mutual TLS, unless `ORCH_ALLOW_PLAINTEXT` is set: then it warns.
+pub fn check_listen(addr: SocketAddr, tls: &TlsSettings) -> Result<(), Refused> {
+    if addr.ip().to_canonical().is_loopback() || tls.is_on() {
+        return Ok(());
+    }
+    if !tls.allow_plaintext {
+        return Err(plaintext_refused(&addr.to_string()));
+    }
+    tracing::warn!(%addr, "SERVING gRPC IN PLAINTEXT because ORCH_ALLOW_PLAINTEXT is set: whoever reaches this port can run agents");
+    Ok(())
+}
+
+fn plaintext_refused(place: &str) -> Refused {
+    Refused::new(format!(
+        "gRPC at {place} would be plaintext off loopback: give ORCH_TLS_CA, ORCH_TLS_CERT and ORCH_TLS_KEY, \
+         or set ORCH_ALLOW_PLAINTEXT=true on a network that only Orch reaches"
+    ))
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Awaits a unary call, connecting included, for at most `deadline`.
+///
+/// # Errors
+/// The call's own status, or `deadline_exceeded`: the other side may have acted all the same.
+pub async fn call<T>(deadline: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(Status::deadline_exceeded(format!(
+            "could not finish the call within {} ms",
+            deadline.as_millis()
+        ))),
+    }
+}
+
+/// Puts the current trace into every call of a client: `FooClient::with_interceptor(channel, SendTrace)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendTrace;
+
+impl Interceptor for SendTrace {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        trace_context::inject_metadata(request.metadata_mut());
+        Ok(request)
+    }
+}
+
+/// The server's side of [`SendTrace`]: a span per call that continues the caller's trace.
+pub fn trace_layer() -> TraceLayer {
+    TraceLayer::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plaintext() -> TlsSettings {
+        TlsSettings { allow_plaintext: true, ..TlsSettings::default() }
+    }
+
+    #[test]
+    fn plaintext_off_loopback_is_refused_unless_allowed() {
+        let listens = |addr: &str, tls: &TlsSettings| check_listen(addr.parse().unwrap(), tls).is_ok();
+        let none = TlsSettings::default();
+        let addrs = ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "0.0.0.0:1", "[::]:1", "10.0.0.1:1"];
+        assert_eq!(addrs.map(|addr| listens(addr, &none)), [true, true, true, false, false, false]);
+        assert_eq!(addrs.map(|addr| listens(addr, &plaintext())), [true; 6]);
+    }
+
+    #[tokio::test]
+    async fn a_channel_is_refused_when_it_would_leave_the_host_in_plaintext_or_makes_no_sense() {
+        let opens = |url: &str, tls: &TlsSettings| channel(url, tls).is_ok();
+        let none = TlsSettings::default();
+        let urls =
+            ["http://127.0.0.1:7070", "http://localhost:7070", "http://[::1]:1", "http://scheduler:7070"];
+        assert_eq!(urls.map(|url| opens(url, &none)), [true, true, true, false]);
+        assert_eq!(urls.map(|url| opens(url, &plaintext())), [true; 4]);
+        let bad = ["https://scheduler:7070", "scheduler:7070", "ftp://127.0.0.1", "", "http://"];
+        assert_eq!(bad.map(|url| opens(url, &plaintext())), [false; 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_at_its_deadline() {
+        let status =
+            call(Duration::from_secs(2), std::future::pending::<Result<(), Status>>()).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    }
+}

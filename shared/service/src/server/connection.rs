@@ -1,0 +1,167 @@
+//! One connection from handshake to close.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use super::{Limits, Server};
+use crate::tasks::panic_message;
+
+impl Server {
+    /// Serves one connection; returns when it is closed, by whichever side.
+    pub(super) async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+        // hyper itself never panics on input as far as anybody knows; if it does, one connection is lost, not the process.
+        let served = AssertUnwindSafe(self.handshake_and_serve(stream, peer)).catch_unwind().await;
+        if let Err(panic) = served {
+            tracing::error!(%peer, panic = panic_message(panic.as_ref()), "a connection panicked");
+        }
+    }
+
+    async fn handshake_and_serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(acceptor) = &self.tls else {
+            return self.serve(stream, peer).await;
+        };
+        let handshake = tokio::time::timeout(self.limits.handshake, acceptor.accept(stream));
+        match self.stop.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => self.serve(stream, peer).await,
+            Some(Ok(Err(error))) => tracing::info!(%peer, %error, "handshake refused"),
+            Some(Err(_elapsed)) => tracing::info!(%peer, "handshake took too long"),
+            None => {}
+        }
+    }
+
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+        let (requests, _) = watch::channel(0);
+        let service =
+            service_fn(|request| answer(self.app.clone(), request, peer, InProgress::begin(&requests)));
+        let builder = builder(&self.limits);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut idle = pin!(idle(requests.subscribe(), self.limits.first_request, self.limits.idle));
+        let mut ending = false;
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%peer, %error, "connection ended");
+                    }
+                    return;
+                }
+                () = self.cut.cancelled() => return,
+                () = self.stop.cancelled(), if !ending => {}
+                () = idle.as_mut(), if !ending => {}
+            }
+            ending = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read)
+        .max_buf_size(limits.head_bytes_max)
+        .max_headers(limits.headers_max);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout)
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Returns when no request was in progress for `between`, or, before the first one, for `first`.
+async fn idle(mut requests: watch::Receiver<usize>, first: Duration, between: Duration) {
+    let mut patience = first;
+    loop {
+        if requests.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        match tokio::time::timeout(patience, requests.changed()).await {
+            Ok(Ok(())) => patience = between,
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+async fn answer(
+    app: Router,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    in_progress: InProgress,
+) -> Result<Response<Counted>, Infallible> {
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let response = match AssertUnwindSafe(app.oneshot(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Err(panic) => {
+            tracing::error!(%peer, panic = panic_message(panic.as_ref()), "a request handler panicked");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    };
+    Ok(response.map(|body| Counted { body, _in_progress: in_progress }))
+}
+
+/// A request that has not been answered to the last byte.
+struct InProgress(watch::Sender<usize>);
+
+impl InProgress {
+    fn begin(requests: &watch::Sender<usize>) -> Self {
+        requests.send_modify(|count| *count += 1);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// A response body that keeps its request in progress: a stream that is still open is not idle.
+struct Counted {
+    body: Body,
+    _in_progress: InProgress,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

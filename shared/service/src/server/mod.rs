@@ -1,0 +1,144 @@
+//! The one listener of a service: HTTP/1 and HTTP/2 (gRPC included) on one port, with a limit on
+//! everything a stranger can make last or grow.
+//!
+//! Requests go to an axum router. How long a request's body may take is the router's business; see [`read_body`].
+
+mod body;
+mod connection;
+
+pub use body::{BodyError, read_body};
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::grpc::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
+use crate::tasks::Tasks;
+
+/// What a listener grants its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once (1024). Further ones wait in the kernel's backlog until one closes.
+    pub connections_max: usize,
+    /// Time for a TLS handshake (10 s).
+    pub handshake: Duration,
+    /// Time from a connection to its first complete request head (30 s); catches clients that say nothing.
+    pub first_request: Duration,
+    /// Time for the head of an HTTP/1 request (10 s), which is also how long such a connection may rest between two.
+    pub header_read: Duration,
+    /// How long a connection may have no request in progress (2 min); HTTP/2 clients reconnect at their next call.
+    pub idle: Duration,
+    /// Bytes of an HTTP/1 connection's buffer, and so of a request head (64 KiB).
+    pub head_bytes_max: usize,
+    /// Fields in an HTTP/1 request head (100).
+    pub headers_max: usize,
+    /// Requests in progress on one HTTP/2 connection (256).
+    pub streams_max: u32,
+    /// Time between HTTP/2 pings, also while idle (5 s).
+    pub keepalive_interval: Duration,
+    /// Time for the answer to a ping (5 s).
+    pub keepalive_timeout: Duration,
+    /// Time for requests in progress once the service stops (5 s); what is left is cut.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            handshake: Duration::from_secs(10),
+            first_request: Duration::from_secs(30),
+            header_read: Duration::from_secs(10),
+            idle: Duration::from_mins(2),
+            head_bytes_max: 64 * 1024,
+            headers_max: 100,
+            streams_max: 256,
+            keepalive_interval: KEEPALIVE_INTERVAL,
+            keepalive_timeout: KEEPALIVE_TIMEOUT,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long to wait before accepting again when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `app` until the token of `tasks` is cancelled, then finishes what is in progress.
+///
+/// With an acceptor (see [`TlsSettings::acceptor`](crate::settings::TlsSettings::acceptor)) every connection is
+/// mutual TLS. Handlers find the peer as `axum::extract::ConnectInfo<SocketAddr>`. A handler that panics answers
+/// 500 and takes nothing with it.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    tasks: &Tasks,
+) {
+    let stop = tasks.token();
+    let server = Arc::new(Server { app, tls, stop: stop.clone(), cut: CancellationToken::new(), limits });
+    let places = Arc::new(Semaphore::new(server.limits.connections_max));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => {
+                let (server, alive) = (server.clone(), connections.token());
+                tasks.spawn("connection", async move {
+                    server.connection(stream, peer).await;
+                    drop((place, alive));
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection");
+                let _ = stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(server.limits.drain, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "cutting connections that did not end in time");
+        server.cut.cancel();
+        connections.wait().await;
+    }
+}
+
+/// What all connections of a listener share.
+struct Server {
+    app: Router,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    /// No new requests.
+    stop: CancellationToken,
+    /// Nothing any more.
+    cut: CancellationToken,
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = match places.clone().try_acquire_owned() {
+        Ok(place) => place,
+        Err(_full) => {
+            tracing::warn!("every connection is taken, new ones wait");
+            places.clone().acquire_owned().await.map_err(io::Error::other)?
+        }
+    };
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, place))
+}

@@ -1,0 +1,180 @@
+//! The settings that several processes share, one group each.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::print::redact_password;
+
+/// Flags every process has.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CommonFlags {
+    /// Print the effective settings as NAME=value lines, secrets redacted, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Where the database is.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseSettings {
+    /// Database: `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/NAME`
+    #[arg(long, env = "ORCH_DATABASE_URL", value_name = "URL", default_value = "sqlite://orch-data/orch.db")]
+    pub database_url: DatabaseUrl,
+}
+
+/// A database URL; `Debug` and `Display` hide its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Takes a URL as it is; the store says whether it can be used.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The URL with its password, for the store.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(url))
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact_password(&self.0))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
+}
+
+/// Where projects, stages and triggers are described.
+#[derive(Args, Clone, Debug)]
+pub struct PipelineSettings {
+    /// Projects, stages and triggers; read again when it changes, a built-in default when there is no such file
+    #[arg(long, env = "ORCH_CONFIG", value_name = "PATH", default_value = "orch.toml")]
+    pub config: PathBuf,
+}
+
+/// Where the scheduler's gRPC is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SchedulerEndpointSettings {
+    /// Where the scheduler is reached over gRPC, such as `http://127.0.0.1:7070`; from `ORCH_SCHEDULER_ADDR` when not given
+    #[arg(long, env = "ORCH_SCHEDULER_URL", value_name = "URL")]
+    pub scheduler_url: Option<String>,
+}
+
+/// Keys and certificates for gRPC between hosts. See [`crate::tls`] for what is made of them.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// CA certificate (PEM) that both sides of a gRPC connection must be signed by; the three are given together
+    #[arg(long, env = "ORCH_TLS_CA", value_name = "PATH")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate chain (PEM) of this process, for serving and for calling
+    #[arg(long, env = "ORCH_TLS_CERT", value_name = "PATH")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, env = "ORCH_TLS_KEY", value_name = "PATH")]
+    pub tls_key: Option<PathBuf>,
+    /// Allow gRPC off loopback without TLS: whoever reaches the port can then run agents
+    #[arg(
+        long,
+        env = "ORCH_ALLOW_PLAINTEXT",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
+    pub allow_plaintext: bool,
+}
+
+/// What is logged, and where traces and metrics go.
+#[derive(Args, Clone, Debug)]
+pub struct TelemetrySettings {
+    /// What is logged, by level and module: tracing's filter syntax, such as `info,scheduler=debug`
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    pub rust_log: String,
+    /// Form of the log lines on stderr
+    #[arg(long, env = "ORCH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// OTLP/gRPC collector for traces and metrics, such as `http://127.0.0.1:4317`; nothing is exported without it
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otel_exporter_otlp_endpoint: Option<String>,
+    /// OTLP/gRPC collector for traces, when it is another one
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
+    pub otel_exporter_otlp_traces_endpoint: Option<String>,
+    /// OTLP/gRPC collector for metrics, when it is another one
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL")]
+    pub otel_exporter_otlp_metrics_endpoint: Option<String>,
+    /// Name of this process in traces and metrics; its binary's name when not given
+    #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
+    pub otel_service_name: Option<String>,
+    /// Export nothing, whatever the other `OTEL_*` settings say (those not listed here are read by the SDK itself)
+    #[arg(
+        long,
+        env = "OTEL_SDK_DISABLED",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
+    pub otel_sdk_disabled: bool,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self {
+            rust_log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            otel_exporter_otlp_endpoint: None,
+            otel_exporter_otlp_traces_endpoint: None,
+            otel_exporter_otlp_metrics_endpoint: None,
+            otel_service_name: None,
+            otel_sdk_disabled: false,
+        }
+    }
+}
+
+impl TelemetrySettings {
+    /// Where traces go, if anywhere.
+    pub fn traces_endpoint(&self) -> Option<&str> {
+        self.endpoint(self.otel_exporter_otlp_traces_endpoint.as_deref())
+    }
+
+    /// Where metrics go, if anywhere.
+    pub fn metrics_endpoint(&self) -> Option<&str> {
+        self.endpoint(self.otel_exporter_otlp_metrics_endpoint.as_deref())
+    }
+
+    fn endpoint<'a>(&'a self, special: Option<&'a str>) -> Option<&'a str> {
+        special.or(self.otel_exporter_otlp_endpoint.as_deref()).filter(|_| !self.otel_sdk_disabled)
+    }
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}

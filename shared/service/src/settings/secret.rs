@@ -1,0 +1,181 @@
+//! Secrets: values that are never printed, each readable from a file as well.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+
+/// The longest secret file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A value that `Debug` and `Display` do not show. Never empty when it comes from a setting.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a value into custody.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redacted")
+    }
+}
+
+/// What a secret setting is called. Declare one with [`secret!`](crate::secret).
+pub trait SecretName {
+    /// The environment variable, such as `ORCH_GITEA_TOKEN`; flag and `_FILE` follow from it.
+    const SETTING: &'static str;
+    /// What it is for, one line.
+    const HELP: &'static str;
+}
+
+/// Declares the name of a secret setting; use it as `#[command(flatten)] token: SecretSetting<GiteaToken>`.
+///
+/// ```
+/// service::secret! {
+///     /// Token for Gitea's API.
+///     pub GiteaToken = "ORCH_GITEA_TOKEN";
+/// }
+/// ```
+#[macro_export]
+macro_rules! secret {
+    ($($(#[doc = $doc:literal])+ $visible:vis $name:ident = $setting:literal;)+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $visible struct $name;
+
+        impl $crate::settings::SecretName for $name {
+            const SETTING: &'static str = $setting;
+            const HELP: &'static str = concat!($($doc),+);
+        }
+    )+};
+}
+
+/// A secret that is given as `X` or, as the path of a file, as `X_FILE`; not both.
+///
+/// The file's last newline is dropped. Empty, either way, counts as none.
+pub struct SecretSetting<N> {
+    secret: Option<Secret>,
+    name: PhantomData<fn() -> N>,
+}
+
+impl<N: SecretName> SecretSetting<N> {
+    /// The secret, when there is one.
+    pub fn get(&self) -> Option<&Secret> {
+        self.secret.as_ref()
+    }
+
+    /// A setting with this value, for code that starts a service without a command line.
+    pub fn of(secret: Option<Secret>) -> Self {
+        Self { secret: secret.filter(|secret| !secret.0.is_empty()), name: PhantomData }
+    }
+
+    /// The name of the setting.
+    pub fn setting(&self) -> &'static str {
+        N::SETTING
+    }
+}
+
+impl<N> Clone for SecretSetting<N> {
+    fn clone(&self) -> Self {
+        Self { secret: self.secret.clone(), name: PhantomData }
+    }
+}
+
+impl<N> Default for SecretSetting<N> {
+    fn default() -> Self {
+        Self { secret: None, name: PhantomData }
+    }
+}
+
+impl<N: SecretName> fmt::Debug for SecretSetting<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", N::SETTING, if self.secret.is_some() { "redacted" } else { "none" })
+    }
+}
+
+impl<N: SecretName> Args for SecretSetting<N> {
+    fn augment_args(command: Command) -> Command {
+        let value = argument(N::SETTING.to_owned())
+            .value_parser(value_parser!(String))
+            .hide_env_values(true)
+            .help(N::HELP.trim().trim_end_matches('.').to_owned());
+        let file = argument(file_setting(N::SETTING))
+            .value_parser(NonEmptyStringValueParser::new())
+            .value_name("PATH")
+            .help(format!("File to read {} from instead", N::SETTING));
+        command.arg(value).arg(file)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<N: SecretName> FromArgMatches for SecretSetting<N> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let file_setting = file_setting(N::SETTING);
+        let value = matches.get_one::<String>(&id(N::SETTING)).filter(|value| !value.is_empty());
+        let file = matches.get_one::<String>(&id(&file_setting));
+        let secret = match (value, file) {
+            (Some(_), Some(_)) => {
+                let reason = format!("{} and {file_setting} are both given: keep one of them\n", N::SETTING);
+                return Err(clap::Error::raw(ErrorKind::ArgumentConflict, reason));
+            }
+            (Some(value), None) => Some(Secret::new(value)),
+            (None, Some(path)) => read(&PathBuf::from(path)).map_err(|reason| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("{file_setting}: {reason}\n"))
+            })?,
+            (None, None) => None,
+        };
+        Ok(Self::of(secret))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn argument(setting: String) -> Arg {
+    let flag = setting.trim_start_matches("ORCH_").to_ascii_lowercase().replace('_', "-");
+    Arg::new(id(&setting)).long(flag).env(setting)
+}
+
+fn id(setting: &str) -> String {
+    setting.trim_start_matches("ORCH_").to_ascii_lowercase()
+}
+
+fn file_setting(setting: &str) -> String {
+    format!("{setting}_FILE")
+}
+
+fn read(path: &Path) -> Result<Option<Secret>, String> {
+    let fail = |error: std::io::Error| format!("could not read {}: {error}", path.display());
+    let size = std::fs::metadata(path).map_err(fail)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("{} has {size} bytes, a secret has at most {FILE_BYTES_MAX}", path.display()));
+    }
+    let text = std::fs::read_to_string(path).map_err(fail)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
+}
