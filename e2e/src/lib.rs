@@ -1,4 +1,5 @@
 //! Real binaries against real parts: the stand-ins and the harness that the end-to-end tests share.
 //! Owns no product code and is used by no service.
 
+pub mod harness;
 pub mod stub_api;

@@ -1,0 +1,57 @@
+//! Starts the real services as processes of their own on private ports and a private folder, and proves
+//! at the end that nothing of them is left. It knows the outside surface alone: settings, HTTP, the CLI.
+
+mod http;
+mod leftovers;
+mod ports;
+mod process;
+mod stack;
+mod webhook;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tokio::time::Instant;
+
+pub use http::{Answer, get, post};
+pub use leftovers::{Leftovers, leftovers_of};
+pub use ports::free_port;
+pub use process::ServiceProcess;
+pub use stack::{Service, Stack, StackBuilder};
+pub use webhook::{Webhook, sign};
+
+/// Pause between two looks at a condition that nothing announces.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// The path of a program of this workspace, beside the running test.
+///
+/// # Errors
+/// It has not been built; the message names the command that does.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe().context("could not find the running test")?;
+    let folder = test.parent().and_then(|deps| deps.parent()).context("the test lies in no target folder")?;
+    let path = folder.join(name);
+    ensure!(path.is_file(), "{} is missing: run `cargo build --workspace --all-targets`", path.display());
+    Ok(path)
+}
+
+/// Looks until `condition` yields a value.
+///
+/// # Errors
+/// `deadline` has passed; the message says what was waited for. An error of the condition ends the wait.
+pub async fn until<T, F, R>(what: &str, deadline: Duration, mut condition: F) -> anyhow::Result<T>
+where
+    F: FnMut() -> R,
+    R: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let give_up_at = Instant::now() + deadline;
+    loop {
+        if let Some(value) = condition().await? {
+            return Ok(value);
+        }
+        ensure!(Instant::now() < give_up_at, "{what}: not within {deadline:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
