@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -76,6 +77,54 @@ pub struct SchedulerEndpointSettings {
     /// Where the scheduler is reached over gRPC, such as `http://127.0.0.1:7070`; from `ORCH_SCHEDULER_ADDR` when not given
     #[arg(long, env = "ORCH_SCHEDULER_URL", value_name = "URL")]
     pub scheduler_url: Option<String>,
+}
+
+impl SchedulerEndpointSettings {
+    /// The URL given, or the one that `addr` is reached at from this host.
+    pub fn url_or(&self, addr: SocketAddr, tls: &TlsSettings) -> String {
+        self.scheduler_url.clone().unwrap_or_else(|| format!("{}://{}", tls.scheme(), reachable(addr)))
+    }
+}
+
+/// Where the scheduler listens.
+#[derive(Args, Clone, Debug)]
+pub struct SchedulerAddrSettings {
+    /// Where the scheduler listens for gRPC
+    #[arg(long, env = "ORCH_SCHEDULER_ADDR", value_name = "ADDR:PORT", default_value = "127.0.0.1:7070")]
+    pub scheduler_addr: SocketAddr,
+}
+
+/// What the scheduler obeys and `GET /queue` shows.
+#[derive(Args, Clone, Debug)]
+pub struct QueueSettings {
+    /// How many agents may run at once, all runners together
+    #[arg(long, env = "ORCH_MAX_CONCURRENCY", value_name = "N", default_value_t = 4)]
+    pub max_concurrency: u32,
+    /// Transient failures of an account in a row that open its breaker
+    #[arg(long, env = "ORCH_BREAKER_THRESHOLD", value_name = "N", default_value_t = 5)]
+    pub breaker_threshold: u32,
+    /// Whether the reaper repairs queued rows that own something; the schema forbids them in any case
+    #[arg(
+        long,
+        env = "ORCH_IMPOSSIBLE_QUEUED_SANITIZE_ENABLED",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true"
+    )]
+    pub impossible_queued_sanitize_enabled: bool,
+}
+
+/// An address that listens everywhere is reached on loopback.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, addr.port())
 }
 
 /// Keys and certificates for gRPC between hosts. See [`crate::tls`] for what is made of them.

@@ -12,8 +12,8 @@ mod secret;
 
 pub use duration::{duration, format_duration};
 pub use groups::{
-    CommonFlags, DatabaseSettings, DatabaseUrl, LogFormat, PipelineSettings, SchedulerEndpointSettings,
-    TelemetrySettings, TlsSettings,
+    CommonFlags, DatabaseSettings, DatabaseUrl, LogFormat, PipelineSettings, QueueSettings,
+    SchedulerAddrSettings, SchedulerEndpointSettings, TelemetrySettings, TlsSettings,
 };
 pub use print::effective;
 pub use reference::reference;
@@ -35,7 +35,13 @@ const PRINT_CONFIG: &str = "print_config";
 /// The exit code to end with, when there is nothing more to do: after `--help`, `--version` and
 /// `--print-config` (0), or when a setting is wrong (2; the reason is on stderr).
 pub fn parse<P: Parser>() -> Result<P, ExitCode> {
-    let (command, matches) = matches::<P>(std::env::args_os()).map_err(|error| ended(&error))?;
+    parse_adjusted(|command| command)
+}
+
+/// Like [`parse`], with the command changed first: defaults that follow from something else, such as a folder.
+pub fn parse_adjusted<P: Parser>(adjust: impl FnOnce(Command) -> Command) -> Result<P, ExitCode> {
+    let (command, matches) =
+        matches(adjust(P::command()), std::env::args_os()).map_err(|error| ended(&error))?;
     let parsed = P::from_arg_matches(&matches).map_err(|error| ended(&error.format(&mut command.clone())))?;
     if let Some(text) = asked_to_print(&command, &matches) {
         use std::io::Write as _;
@@ -50,14 +56,15 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
 pub fn try_parse_from<P: Parser>(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<P, clap::Error> {
-    let (command, matches) = matches::<P>(args)?;
+    let (command, matches) = matches(P::command(), args)?;
     P::from_arg_matches(&matches).map_err(|error| error.format(&mut command.clone()))
 }
 
-fn matches<P: Parser>(
+fn matches(
+    command: Command,
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(Command, ArgMatches), clap::Error> {
-    let command = ignore_empty(P::command());
+    let command = ignore_empty(command);
     let matches = command.clone().try_get_matches_from(args)?;
     Ok((command, matches))
 }

@@ -32,7 +32,7 @@ fn parsed(args: &[&str]) -> Result<Settings, clap::Error> {
 
 fn printed(args: &[&str]) -> String {
     let (command, matches) =
-        matches::<Settings>(std::iter::once("orch-test").chain(args.iter().copied())).unwrap();
+        matches(Settings::command(), std::iter::once("orch-test").chain(args.iter().copied())).unwrap();
     asked_to_print(&command, &matches).expect("--print-config is given")
 }
 
@@ -155,4 +155,17 @@ fn switches_take_a_value_or_none() {
     assert_eq!(plaintext(&["--allow-plaintext"]), Some(true));
     assert_eq!(plaintext(&["--allow-plaintext=no"]), Some(false));
     assert_eq!(plaintext(&["--allow-plaintext=maybe"]), None);
+}
+
+#[test]
+fn the_scheduler_is_reached_at_its_url_or_where_it_listens() {
+    let reached = |url: Option<&str>, addr: &str, tls: &TlsSettings| {
+        let endpoint = SchedulerEndpointSettings { scheduler_url: url.map(str::to_owned) };
+        endpoint.url_or(addr.parse().unwrap(), tls)
+    };
+    let none = TlsSettings::default();
+    let on = TlsSettings { tls_ca: Some("ca.pem".into()), ..TlsSettings::default() };
+    assert_eq!(reached(Some("http://far:1"), "127.0.0.1:7070", &none), "http://far:1");
+    assert_eq!(reached(None, "0.0.0.0:7070", &none), "http://127.0.0.1:7070");
+    assert_eq!(reached(None, "[::]:7070", &on), "https://[::1]:7070");
 }
