@@ -50,7 +50,7 @@ impl Server {
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
-        let (requests, _) = watch::channel(0);
+        let (requests, _) = watch::channel(Requests::default());
         let service =
             service_fn(|request| answer(self.app.clone(), request, peer, InProgress::begin(&requests)));
         let builder = builder(&self.limits);
@@ -93,15 +93,22 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// The requests of one connection so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requests {
+    begun: u64,
+    in_progress: usize,
+}
+
 /// Returns when no request was in progress for `between`, or, before the first one, for `first`.
-async fn idle(mut requests: watch::Receiver<usize>, first: Duration, between: Duration) {
-    let mut patience = first;
+async fn idle(mut requests: watch::Receiver<Requests>, first: Duration, between: Duration) {
     loop {
-        if requests.wait_for(|count| *count == 0).await.is_err() {
+        let Ok(now) = requests.wait_for(|requests| requests.in_progress == 0).await.map(|now| *now) else {
             return;
-        }
+        };
+        let patience = if now.begun == 0 { first } else { between };
         match tokio::time::timeout(patience, requests.changed()).await {
-            Ok(Ok(())) => patience = between,
+            Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
     }
@@ -125,18 +132,21 @@ async fn answer(
 }
 
 /// A request that has not been answered to the last byte.
-struct InProgress(watch::Sender<usize>);
+struct InProgress(watch::Sender<Requests>);
 
 impl InProgress {
-    fn begin(requests: &watch::Sender<usize>) -> Self {
-        requests.send_modify(|count| *count += 1);
+    fn begin(requests: &watch::Sender<Requests>) -> Self {
+        requests.send_modify(|requests| {
+            requests.begun += 1;
+            requests.in_progress += 1;
+        });
         Self(requests.clone())
     }
 }
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.0.send_modify(|requests| requests.in_progress -= 1);
     }
 }
 
@@ -163,5 +173,20 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_was_over_before_anybody_looked_still_counts_as_the_first() {
+        let (requests, receiver) = watch::channel(Requests::default());
+        drop(InProgress::begin(&requests));
+        let (first, between) = (Duration::from_secs(30), Duration::from_secs(2));
+        let started = tokio::time::Instant::now();
+        idle(receiver, first, between).await;
+        assert_eq!(started.elapsed(), between);
     }
 }

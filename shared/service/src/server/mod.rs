@@ -142,3 +142,6 @@ async fn accept(
     stream.set_nodelay(true)?;
     Ok((stream, peer, place))
 }
+
+#[cfg(test)]
+mod tests;
