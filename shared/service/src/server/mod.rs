@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -36,6 +37,9 @@ pub struct Limits {
     pub header_read: Duration,
     /// How long a connection may have no request in progress (2 min); HTTP/2 clients reconnect at their next call.
     pub idle: Duration,
+    /// How long a client may leave what it was sent unacknowledged or unread (1 min, TCP's user timeout), so that
+    /// one that vanished or never reads cannot hold a place.
+    pub unread: Duration,
     /// Bytes of an HTTP/1 connection's buffer, and so of a request head (64 KiB).
     pub head_bytes_max: usize,
     /// Fields in an HTTP/1 request head (100).
@@ -58,6 +62,7 @@ impl Default for Limits {
             first_request: Duration::from_secs(30),
             header_read: Duration::from_secs(10),
             idle: Duration::from_mins(2),
+            unread: Duration::from_mins(1),
             head_bytes_max: 64 * 1024,
             headers_max: 100,
             streams_max: 256,
@@ -91,7 +96,7 @@ pub async fn serve(
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, server.limits.unread) => accepted,
         };
         match accepted {
             Ok((stream, peer, place)) => {
@@ -130,6 +135,7 @@ struct Server {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    unread: Duration,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = match places.clone().try_acquire_owned() {
         Ok(place) => place,
@@ -140,6 +146,7 @@ async fn accept(
     };
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
+    set_tcp_user_timeout(&stream, u32::try_from(unread.as_millis()).unwrap_or(u32::MAX))?;
     Ok((stream, peer, place))
 }
 

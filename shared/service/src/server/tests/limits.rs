@@ -128,6 +128,22 @@ async fn what_does_not_end_by_itself_is_cut_at_the_drain_deadline() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_reads_loses_its_connection() {
+    let endless = async || {
+        let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 65_536]));
+        axum::body::Body::from_stream(chunks)
+    };
+    let limits = Limits { unread: SHORT, connections_max: 1, ..Limits::default() };
+    let server = start(hello().route("/endless", get(endless)), limits, None).await;
+    let mut deaf = server.connect().await;
+    deaf.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    // The only place becomes free although the deaf client is still there.
+    assert_eq!(status(&server.exchange(GET_AND_CLOSE).await), "200");
+    drop(deaf);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_panicking_handler_answers_500_and_the_process_goes_on() {
     let app = hello().route("/bug", get(async || -> &'static str { panic!("bug") }));
     let server = start(app, Limits::default(), None).await;
