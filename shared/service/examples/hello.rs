@@ -19,6 +19,7 @@ service::secret! {
     HelloPassword = "ORCH_HELLO_PASSWORD";
 }
 
+/// Greets whoever asks
 #[derive(Debug, Parser)]
 struct Settings {
     #[command(flatten)]
