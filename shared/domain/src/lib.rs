@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod agent_output;
+pub mod classify;
 pub mod delivery;
 pub mod ids;
 pub mod job;

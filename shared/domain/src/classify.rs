@@ -1,0 +1,191 @@
+//! Draws the conclusion from an outcome's facts, in the order of DESIGN.md section 8.
+//!
+//! Did we end it ourselves; what the stream's fields say; only then anchored text of the last lines. A success is never
+//! searched for error words, and what nobody knows is a permanent agent failure. What follows from a verdict is
+//! `transition`'s business, what trips a breaker the scheduler's.
+
+mod cursor;
+mod fault;
+mod offline;
+mod reset_time;
+mod retry_after;
+mod squeeze;
+mod structured;
+mod text;
+
+use std::time::Duration;
+
+use crate::outcome::{EndedBy, Exit, Outcome};
+use crate::transition::{Conclusion, LostHow};
+use crate::{Class, PermanentReason, Timestamp, TransientReason};
+use fault::{AGENT_FAILURE, CRASH, Fault, Message};
+
+pub use offline::outcome_of_text;
+
+/// The longest a job waits for a time that a message names; a plan's longest window is a month.
+pub const WAIT_MAX: Duration = Duration::from_hours(32 * 24);
+
+/// A window's end may be this far past and still be the one meant; an older one gives way to the printed time.
+const EPOCH_AGE_MAX: Duration = Duration::from_hours(1);
+
+/// A verdict with what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict; its `retry_at` is at most [`WAIT_MAX`] ahead.
+    pub class: Class,
+    /// How many seconds the provider asked us to wait, when it did.
+    pub retry_after_s: Option<u64>,
+    /// When the limit resets, as named; not capped.
+    pub resets_at: Option<Timestamp>,
+    /// The reset in the message's own words.
+    pub resets_text: Option<String>,
+    /// The field or line that decided, in one line for people.
+    pub evidence: String,
+}
+
+/// Judges what the agent did, whoever ended it.
+pub fn classify(outcome: &Outcome, now: Timestamp) -> Judgement {
+    let report = &outcome.report;
+    if let Some(result) = &report.result {
+        if structured::is_success(report, result) {
+            return plain(Class::Success, format!("result.subtype {}", or_none(&result.subtype)));
+        }
+        let message = Message::new(if result.text.is_empty() { &result.errors } else { &result.text }, now);
+        let (fault, field) = structured::of_result(report, result, &message);
+        return judgement(outcome, fault, &message, &field, now);
+    }
+    match &outcome.ended_by {
+        EndedBy::SpawnFailed { error } => {
+            return plain(CRASH.into_class(None), format!("could not be started: {error}"));
+        }
+        EndedBy::MaxRuntime => {
+            return permanent(PermanentReason::MaxRuntime, "ran longer than its stage allows");
+        }
+        EndedBy::Idle => return permanent(PermanentReason::Idle, "was silent longer than its stage allows"),
+        EndedBy::Agent
+        | EndedBy::AfterResult
+        | EndedBy::Cancelled
+        | EndedBy::SelfFenced
+        | EndedBy::Drained
+        | EndedBy::ShimLost => {}
+    }
+    match outcome.exit {
+        Some(exit) if is_kill(exit) => {
+            plain(CRASH.into_class(None), format!("{} and no result", shown(exit)))
+        }
+        Some(Exit::Code(0)) => match text::whole_error(&outcome.tail, now) {
+            Some((fault, message)) => judgement(outcome, fault, &message, "output", now),
+            None => plain(AGENT_FAILURE.into_class(None), "exit code 0 without a result".to_owned()),
+        },
+        Some(exit) => {
+            let (fault, message) = text::of_failure(&outcome.tail, now);
+            match structured::of_unfinished(report).filter(|_| fault == AGENT_FAILURE) {
+                Some((fault, field)) => judgement(outcome, fault, &Message::new("", now), &field, now),
+                None => judgement(outcome, fault, &message, &shown(exit), now),
+            }
+        }
+        None => plain(CRASH.into_class(None), "no exit was seen".to_owned()),
+    }
+}
+
+/// Says what a run's end means for its job, with the evidence.
+///
+/// Who ended it overrules what it printed, but a time limit or a drain does not undo a success that was already reported.
+pub fn conclude(outcome: &Outcome, now: Timestamp) -> (Conclusion, String) {
+    let lost = |how: LostHow| (Conclusion::Lost { how }, how.as_str().to_owned());
+    let judged = || {
+        let judgement = classify(outcome, now);
+        (Conclusion::Judged { class: judgement.class }, judgement.evidence)
+    };
+    let succeeded = || {
+        let report = &outcome.report;
+        report.result.as_ref().is_some_and(|result| structured::is_success(report, result))
+    };
+    match &outcome.ended_by {
+        EndedBy::Agent | EndedBy::AfterResult | EndedBy::SpawnFailed { .. } => judged(),
+        EndedBy::MaxRuntime | EndedBy::Idle | EndedBy::Drained if succeeded() => judged(),
+        EndedBy::MaxRuntime => {
+            let class = Class::Permanent { reason: PermanentReason::MaxRuntime };
+            (Conclusion::Judged { class }, "ran longer than its stage allows".to_owned())
+        }
+        EndedBy::Idle => {
+            let class = Class::Permanent { reason: PermanentReason::Idle };
+            (Conclusion::Judged { class }, "was silent longer than its stage allows".to_owned())
+        }
+        EndedBy::Cancelled => (Conclusion::Cancelled, "cancelled".to_owned()),
+        EndedBy::Drained => (Conclusion::Drained, "drained".to_owned()),
+        EndedBy::SelfFenced => lost(LostHow::SelfFenced),
+        EndedBy::ShimLost => lost(LostHow::ShimLost),
+    }
+}
+
+impl Fault {
+    const fn into_class(self, retry_at: Option<Timestamp>) -> Class {
+        match self {
+            Self::Transient(reason) => Class::Transient { reason, retry_at },
+            Self::Permanent(reason) => Class::Permanent { reason },
+        }
+    }
+}
+
+/// Adds the times: the window's own epoch before the printed time, a printed wait before a guessed one.
+fn judgement(outcome: &Outcome, fault: Fault, message: &Message, field: &str, now: Timestamp) -> Judgement {
+    let printed = message.reset.as_ref();
+    let (resets_at, resets_text) = if fault == Fault::Transient(TransientReason::UsageLimit) {
+        let window = structured::rejected_window(&outcome.report);
+        let fresh = window.filter(|at| at.plus(EPOCH_AGE_MAX) >= now);
+        (fresh.or(printed.map(|reset| reset.at)).or(window), printed.map(|reset| reset.text.clone()))
+    } else {
+        (None, None)
+    };
+    let retry_after_s = match fault {
+        Fault::Transient(reason) => message.retry_after_s.or_else(|| retry_header(outcome, reason)),
+        Fault::Permanent(_) => None,
+    };
+    let named = resets_at.or_else(|| retry_after_s.map(|seconds| now.plus(Duration::from_secs(seconds))));
+    let retry_at = named.map(|at| at.clamp(now, now.plus(WAIT_MAX)));
+    let evidence = match message.text.headline(EVIDENCE_CHARS_MAX) {
+        line if line.is_empty() => field.to_owned(),
+        line => format!("{field}: {line}"),
+    };
+    Judgement { class: fault.into_class(retry_at), retry_after_s, resets_at, resets_text, evidence }
+}
+
+/// The CLI waits exactly as long as a `retry-after` header asks; its own back-off is never whole seconds.
+fn retry_header(outcome: &Outcome, reason: TransientReason) -> Option<u64> {
+    let delay_ms = outcome.report.api_retry_delay_ms?;
+    (reason == TransientReason::RateLimit && delay_ms > 0 && delay_ms % 1000 == 0).then_some(delay_ms / 1000)
+}
+
+/// Ended by a signal, told by the shell or by the system, or could not be executed.
+const fn is_kill(exit: Exit) -> bool {
+    match exit {
+        Exit::Signal(_) => true,
+        Exit::Code(code) => matches!(code, 126 | 127 | 129..=192),
+    }
+}
+
+fn shown(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    }
+}
+
+/// The most of a message that evidence quotes, in characters.
+const EVIDENCE_CHARS_MAX: usize = 200;
+
+fn or_none(word: &str) -> &str {
+    if word.is_empty() { "none" } else { word }
+}
+
+fn permanent(reason: PermanentReason, evidence: &str) -> Judgement {
+    plain(Class::Permanent { reason }, evidence.to_owned())
+}
+
+const fn plain(class: Class, evidence: String) -> Judgement {
+    Judgement { class, retry_after_s: None, resets_at: None, resets_text: None, evidence }
+}
+
+#[cfg(test)]
+mod tests;

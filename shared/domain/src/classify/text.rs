@@ -1,0 +1,284 @@
+//! Finds the error in plain output: the last statement that starts as the CLI's or an SDK's own errors start.
+//!
+//! Prose that mentions an error in the middle of a line is nobody's error. What a found statement means is `fault`'s.
+
+use super::fault::{AGENT_FAILURE, CRASH, Fault, INVALID_REQUEST, Message, of_message};
+use super::squeeze::without_escapes;
+use crate::Timestamp;
+
+/// How many of the last lines are looked at; a stack trace is about forty lines.
+const LINES_MAX: usize = 100;
+
+/// What the plain text of a failed program says, with the statement that said it.
+pub(super) fn of_failure(tail: &str, now: Timestamp) -> (Fault, Message) {
+    let text = without_escapes(tail);
+    let lines = last_lines(&text);
+    // A statement runs to the end: its first line without decoration, the others as they are, for they may be wrapped.
+    let statements: Vec<Message> = (0..lines.len())
+        .map(|at| Message::new(&format!("{}\n{}", unframed(lines[at]), lines[at + 1..].join("\n")), now))
+        .collect();
+    for is_error in [is_cli_error, is_program_error] {
+        for message in statements.iter().rev().filter(|message| is_error(message)) {
+            if let Some(fault) = of_message(message) {
+                return (fault, message.clone());
+            }
+        }
+    }
+    if let Some(message) = statements.iter().rev().find(|message| is_misuse(message)) {
+        return (INVALID_REQUEST, message.clone());
+    }
+    let all = Message::new(&lines.join("\n"), now);
+    if is_crash(&lines) { (CRASH, all) } else { (AGENT_FAILURE, all) }
+}
+
+/// Whether the whole of `text` is one error of the CLI and nothing else: some versions exit 0 after one.
+///
+/// Stricter than [`of_failure`], since the text may as well be the answer of an agent that quotes an error.
+pub(super) fn whole_error(text: &str, now: Timestamp) -> Option<(Fault, Message)> {
+    /// How such an error starts and how it ends; white space does not count.
+    const WHOLE: &[(&str, &[&str])] = &[
+        ("API Error: Rate limit reached", &["reached", "reached."]),
+        ("API Error: Connection error.", &["error."]),
+        ("API Error: Request timed out.", &["out."]),
+        ("API Error: Unable to connect to API (", &[")"]),
+        ("API Error: Repeated 529 Overloaded errors", &["errors", "errors.", ")", ")."]),
+        ("API Error: Request rejected (429) · ", &["later.", "limit.", "increase."]),
+        ("Credit balance is too low", &["low"]),
+        ("Invalid API key · ", &["key", "/login"]),
+        ("Not logged in · Please run /login", &["/login"]),
+        ("Prompt is too long", &["long"]),
+        ("Request timed out", &["out", "out."]),
+    ];
+    let message = Message::new(&unframed(&without_escapes(text)), now);
+    let squeezed = message.text.as_str();
+    let is_known = WHOLE.iter().any(|(head, ends)| {
+        message.text.starts_with_any(&[head]) && ends.iter().any(|end| squeezed.ends_with(end))
+    });
+    let is_api_body = squeezed.starts_with("apierror:") && {
+        let body = squeezed["apierror:".len()..].trim_start_matches(|c: char| c.is_ascii_digit());
+        body.starts_with("{\"type\":\"error\"") && body.ends_with('}')
+    };
+    let is_limit = message.reset.as_ref().is_some_and(|reset| {
+        let end: String = reset.text.split_whitespace().collect();
+        let rest = squeezed.trim_end_matches(['·', '.']);
+        rest.ends_with(&end.to_ascii_lowercase())
+            && message.text.starts_with_any(LIMIT_STARTS)
+            && rest.len() < 120
+    });
+    if is_known || is_api_body || is_limit {
+        of_message(&message).map(|fault| (fault, message))
+    } else {
+        None
+    }
+}
+
+const LIMIT_STARTS: &[&str] = &[
+    "You've hit your",
+    "You've reached your",
+    "You're out of",
+    "Claude AI usage limit reached",
+    "5-hour limit reached",
+    "Weekly limit reached",
+    "Opus weekly limit reached",
+];
+
+/// The last lines that say something; events are no text.
+fn last_lines(text: &str) -> Vec<&str> {
+    let is_text = |line: &&str| !line.trim().is_empty() && !is_event(line);
+    let mut lines: Vec<&str> = text.lines().rev().filter(is_text).take(LINES_MAX).collect();
+    lines.reverse();
+    lines
+}
+
+fn is_event(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with('{')
+        && serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.get("type").is_some())
+}
+
+/// Drops bullets, frames, log levels and labels such as `[DEBUG] Output:` from the start of a line.
+fn unframed(line: &str) -> String {
+    let is_mark = |c: char| {
+        c.is_whitespace() || ('\u{2500}'..='\u{25ff}').contains(&c) || "⎿●•✗✘✖❌⚠\u{fe0f}".contains(c)
+    };
+    let mut rest = line.trim_start_matches(is_mark);
+    loop {
+        let before = rest;
+        if let Some((tag, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'))
+            && tag.len() <= 40
+        {
+            rest = after.trim_start_matches(is_mark);
+        }
+        for label in
+            ["Output:", "stdout:", "stderr:", "Result:", "claude:", "Message:", "SDK execution error:"]
+        {
+            if let Some(after) = rest.strip_prefix(label) {
+                rest = after.trim_start_matches(is_mark);
+            }
+        }
+        if let Some(after) = rest.strip_prefix("Error: ")
+            && is_cli_error(&Message::new(after, Timestamp::default()))
+        {
+            rest = after;
+        }
+        if rest == before {
+            return rest.to_owned();
+        }
+    }
+}
+
+/// Starts as what the CLI prints instead of an answer.
+fn is_cli_error(message: &Message) -> bool {
+    const STARTS: &[&str] = &[
+        "API Error",
+        "You've hit your",
+        "You have hit your",
+        "You've reached your",
+        "You're out of",
+        "You are out of",
+        "You've run out of",
+        "Claude AI usage limit",
+        "Claude usage limit",
+        "Usage limit reached",
+        "Failed to authenticate",
+        "Invalid API key",
+        "Not logged in",
+        "Please run /login",
+        "OAuth token",
+        "OAuth session",
+        "Your ANTHROPIC_API_KEY belongs",
+        "Your organization has disabled",
+        "Your organization does not have access",
+        "Credit balance is too low",
+        "Prompt is too long",
+        "Request too large",
+        "Request timed out",
+        "Image was too large",
+        "PDF too large",
+        "There's an issue with the selected model",
+        "Error: Reached max",
+        "Error: Exceeded USD budget",
+        "Interrupted by user",
+        "Operation aborted",
+    ];
+    message.text.starts_with_any(STARTS) || is_window_reached(message)
+}
+
+/// `5-hour limit reached · resets …`, `Opus weekly limit reached · …`.
+fn is_window_reached(message: &Message) -> bool {
+    const HEAD_BYTES: usize = 32;
+    let text = message.text.as_str();
+    let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
+    let Some(window) = head.find("limitreached").map(|at| &head[..at]) else { return false };
+    ["hour", "week", "session", "opus", "sonnet", "haiku", "fable", "daily", "monthly"]
+        .iter()
+        .any(|word| window.contains(word))
+        && window.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Starts as what an SDK or a network program prints when it gives up.
+fn is_program_error(message: &Message) -> bool {
+    const STARTS: &[&str] = &[
+        "Error code: ",
+        "curl: (",
+        "fatal: unable to access",
+        "npm error code",
+        "npm ERR! code",
+        "Unable to connect to",
+        "Failed to connect to",
+        "TypeError: fetch failed",
+        "Error: socket hang up",
+        "Error: connect ",
+        "Error: read ECONN",
+        "Error: getaddrinfo",
+        "Error: Connection error",
+        "Error: Request timed out",
+        "Error: no credentials",
+        "Error: Could not resolve authentication method",
+        "Connection error",
+    ];
+    if message.text.starts_with_any(STARTS) {
+        return true;
+    }
+    let Some((name, _)) = message.text.as_str().split_once(':') else { return false };
+    let is_name = name.len() <= 80 && name.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c));
+    let last = name.rsplit('.').next().unwrap_or(name);
+    is_name
+        && (["urlerror", "connecterror", "connectionerror", "connectionreseterror", "connectionrefusederror"]
+            .contains(&last)
+            || super::fault::is_sdk_error(last))
+}
+
+/// The program was called wrongly: the same call fails again.
+fn is_misuse(message: &Message) -> bool {
+    message.text.starts_with_any(&[
+        "Error: option ",
+        "Error: unknown option",
+        "Error: Invalid ",
+        "Error processing ",
+        "Error: Settings",
+        "Invalid MCP",
+        "Error: unknown command",
+        "Error: missing required argument",
+        "Error: too many arguments",
+        "Error: Session ID",
+        "Session ID ",
+        "Error: Input must be provided",
+        "Error: When using --",
+        "Error: --",
+        "Error: MCP config",
+        "Error: unexpected argument",
+        "Error: Cannot use --",
+        "--dangerously-skip-permissions cannot be used",
+        "No conversation found with session ID",
+        "No deferred tool marker found",
+    ])
+}
+
+/// The program broke rather than reported: a stack, a panic, the system's own refusals.
+fn is_crash(lines: &[&str]) -> bool {
+    const LINE_STARTS: &[&str] = &[
+        "Traceback (most recent call last)",
+        "panic(",
+        "panic:",
+        "fatal error:",
+        "FATAL ERROR:",
+        "Segmentation fault",
+        "oh no: Bun has crashed",
+        "Error: Claude Code process exited with code",
+        "Claude Code process exited with code",
+        "Error: Claude Code process terminated by signal",
+        "Error: spawn ",
+        "Error: Cannot find module",
+        "Error: ENOSPC",
+        "Error: EACCES",
+        "Error: ENOENT",
+        "Error: EMFILE",
+        "Error: ENOMEM",
+        "Node.js v",
+        "node:internal/",
+        "thread 'main'",
+    ];
+    const LINE_ENDS: &[&str] = &[
+        "no space left on device",
+        "permission denied",
+        "no such file or directory",
+        "command not found",
+        "cannot allocate memory",
+        "read-only file system",
+        "too many open files",
+        "disk quota exceeded",
+        "input/output error",
+        "exec format error",
+        "segmentation fault",
+        "(core dumped)",
+    ];
+    lines.iter().any(|line| LINE_STARTS.iter().any(|start| unframed(line).starts_with(start)))
+        || lines.last().is_some_and(|last| {
+            let squeezed = Message::new(last, Timestamp::default());
+            last.contains(':')
+                && LINE_ENDS
+                    .iter()
+                    .any(|end| squeezed.text.as_str().ends_with(&super::squeeze::squeezed(end)))
+        })
+}
