@@ -1,6 +1,7 @@
 //! Starts the real services as processes of their own on private ports and a private folder, and proves
 //! at the end that nothing of them is left. It knows the outside surface alone: settings, HTTP, the CLI.
 
+pub mod claude;
 mod http;
 mod leftovers;
 mod ports;

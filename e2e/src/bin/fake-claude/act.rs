@@ -80,6 +80,11 @@ fn perform(invocation: &Invocation, prompt: &str, plan: &Plan, shared: &Shared) 
 fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Shared) -> io::Result<()> {
     match step {
         Step::Sleep(time) => std::thread::sleep(*time),
+        Step::Say(times) => {
+            for _ in 0..*times {
+                stream.text("I will run a command.")?;
+            }
+        }
         Step::Tool(times) => {
             for _ in 0..*times {
                 let id = stream.open_tool()?;

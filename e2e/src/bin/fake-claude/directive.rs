@@ -18,6 +18,7 @@ pub(crate) struct Plan {
 #[derive(Debug, PartialEq, Clone)]
 pub(crate) enum Step {
     Sleep(Duration),
+    Say(u32),
     Tool(u32),
     OpenTool(u32),
     Chatty(usize),
@@ -95,6 +96,7 @@ impl Plan {
     fn take(&mut self, name: &str, value: &str) -> Result<bool, String> {
         let step = match name {
             "sleep" => Step::Sleep(seconds(value)?),
+            "say" => Step::Say(number(value)?),
             "tool" => Step::Tool(number(value)?),
             "opentool" => Step::OpenTool(number(value)?),
             "chatty" => Step::Chatty(number(value)?),

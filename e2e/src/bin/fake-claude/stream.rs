@@ -59,16 +59,15 @@ impl<'a> Stream<'a> {
     }
 
     /// One assistant message with text.
-    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
         self.assistant(&json!({"type": "text", "text": text}))
     }
 
-    fn assistant(&mut self, block: &Value) -> io::Result<()> {
-        self.turns += 1;
+    fn assistant(&self, block: &Value) -> io::Result<()> {
         self.emit(json!({
             "type": "assistant", "parent_tool_use_id": null,
             "message": {
-                "id": format!("msg_fake{:06}", self.turns), "type": "message", "role": "assistant",
+                "id": format!("msg_fake{:06}", self.turns + 1), "type": "message", "role": "assistant",
                 "model": self.invocation.model, "content": [block], "stop_reason": null, "stop_sequence": null,
                 "usage": {"input_tokens": 12, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 1},
             },
@@ -77,6 +76,8 @@ impl<'a> Stream<'a> {
 
     /// Asks for a Bash call and returns its id; nothing is executed.
     pub(crate) fn open_tool(&mut self) -> io::Result<String> {
+        // Words and a tool call come in one answer of the API: the call, or the end, makes it a turn.
+        self.turns += 1;
         self.tools += 1;
         let id = format!("toolu_fake{:06}", self.tools);
         let input = json!({"command": "echo hi", "description": "Run a command"});
@@ -120,6 +121,7 @@ impl<'a> Stream<'a> {
     /// The result of a session that went well.
     pub(crate) fn success(&mut self, text: &str) -> io::Result<()> {
         self.text(text)?;
+        self.turns += 1;
         let mut result = self.result(false, "completed");
         result["subtype"] = "success".into();
         result["stop_reason"] = "end_turn".into();

@@ -1,0 +1,3 @@
+//! The pinned real `claude` CLI with a made-up credential against the stub of the Messages API.
+
+mod shapes;
