@@ -26,13 +26,14 @@ pub use webhook::{Webhook, sign};
 /// Pause between two looks at a condition that nothing announces.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// The path of a program of this workspace, beside the running test.
+/// The path of a program of this workspace: beside the running program, or above it when that is a test.
 ///
 /// # Errors
 /// It has not been built; the message names the command that does.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe().context("could not find the running test")?;
-    let folder = test.parent().and_then(|deps| deps.parent()).context("the test lies in no target folder")?;
+    let running = std::env::current_exe().context("could not find the running program")?;
+    let folder = running.parent().context("the running program lies in no folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let path = folder.join(name);
     ensure!(path.is_file(), "{} is missing: run `cargo build --workspace --all-targets`", path.display());
     Ok(path)
