@@ -1,0 +1,89 @@
+//! The settings of `orch-ingest`.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use service::settings::{
+    CommonFlags, DatabaseSettings, PipelineSettings, SchedulerAddrSettings, SchedulerEndpointSettings,
+    SecretSetting, TelemetrySettings, TlsSettings,
+};
+
+use crate::signature::Secrets;
+
+service::secret! {
+    /// Secret of the Gitea or Forgejo webhook; without it that endpoint answers 503
+    pub GiteaWebhookSecret = "ORCH_GITEA_WEBHOOK_SECRET";
+    /// The Gitea or Forgejo webhook's secret before it was changed; taken as well
+    pub GiteaWebhookSecretPrevious = "ORCH_GITEA_WEBHOOK_SECRET_PREVIOUS";
+    /// Secret of the Plane webhook; without it that endpoint answers 503
+    pub PlaneWebhookSecret = "ORCH_PLANE_WEBHOOK_SECRET";
+    /// The Plane webhook's secret before it was changed; taken as well
+    pub PlaneWebhookSecretPrevious = "ORCH_PLANE_WEBHOOK_SECRET_PREVIOUS";
+}
+
+/// What only ingest reads.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Settings {
+    /// Where webhooks are listened for
+    #[arg(long, env = "ORCH_INGEST_ADDR", value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub ingest_addr: SocketAddr,
+    /// Longest webhook body taken, in bytes
+    #[arg(long, env = "ORCH_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 26_214_400)]
+    pub max_body_bytes: u64,
+    /// The Gitea webhook's secret.
+    #[command(flatten)]
+    pub gitea_webhook_secret: SecretSetting<GiteaWebhookSecret>,
+    /// The one before.
+    #[command(flatten)]
+    pub gitea_webhook_secret_previous: SecretSetting<GiteaWebhookSecretPrevious>,
+    /// The Plane webhook's secret.
+    #[command(flatten)]
+    pub plane_webhook_secret: SecretSetting<PlaneWebhookSecret>,
+    /// The one before.
+    #[command(flatten)]
+    pub plane_webhook_secret_previous: SecretSetting<PlaneWebhookSecretPrevious>,
+}
+
+impl Settings {
+    /// The secrets Gitea and Forgejo may sign with.
+    pub(crate) fn gitea_secrets(&self) -> Secrets {
+        let current = self.gitea_webhook_secret.get().cloned();
+        Secrets::new(current.into_iter().chain(self.gitea_webhook_secret_previous.get().cloned()))
+    }
+
+    /// The secrets Plane may sign with.
+    pub(crate) fn plane_secrets(&self) -> Secrets {
+        let current = self.plane_webhook_secret.get().cloned();
+        Secrets::new(current.into_iter().chain(self.plane_webhook_secret_previous.get().cloned()))
+    }
+}
+
+/// Takes signed webhooks from Gitea, Forgejo and Plane and commits them as jobs.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "orch-ingest", version)]
+pub struct Cli {
+    /// Flags every process has.
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// What only ingest reads.
+    #[command(flatten)]
+    pub ingest: Settings,
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Where projects, stages and triggers are described.
+    #[command(flatten)]
+    pub pipeline: PipelineSettings,
+    /// Where the scheduler listens, when no URL is given.
+    #[command(flatten)]
+    pub scheduler_addr: SchedulerAddrSettings,
+    /// Where the scheduler is reached.
+    #[command(flatten)]
+    pub scheduler: SchedulerEndpointSettings,
+    /// Keys and certificates for the call to the scheduler.
+    #[command(flatten)]
+    pub tls: TlsSettings,
+    /// What is logged and traced.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}

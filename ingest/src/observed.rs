@@ -1,0 +1,193 @@
+//! The common form in which both senders' bodies leave their modules, and the limits on what is kept of them.
+
+use std::collections::BTreeMap;
+
+use domain::delivery::Payload;
+use domain::launch::{LaunchEvent, Scope};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Longest title kept, in bytes.
+const TITLE_BYTES_MAX: usize = 1024;
+/// Longest body text kept, in bytes: what a prompt can sensibly hold.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Longest single fact, author or address kept, in bytes.
+const FACT_BYTES_MAX: usize = 2048;
+/// Longest event kept as it came, in bytes of the body; a longer one is pruned.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// Longest text kept in a pruned event, in bytes.
+const PRUNED_TEXT_BYTES_MAX: usize = 512;
+/// Most items kept of a list, and keys of an object, in a pruned event.
+const PRUNED_ITEMS_MAX: usize = 64;
+/// Deepest level kept in a pruned event.
+const PRUNED_DEPTH_MAX: usize = 4;
+/// What stands at the end of a text that was cut.
+const CUT: &str = "… [cut]";
+/// Digits of a digest in a semantic key: 128 bits.
+const DIGEST_DIGITS: usize = 32;
+
+/// What a body says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Observed {
+    /// Where it belongs.
+    pub(crate) place: Place,
+    /// What happened, at launch points alone; empty: nothing to do.
+    pub(crate) events: Vec<LaunchEvent>,
+    /// The prompt's inputs, the same for every job of the delivery.
+    pub(crate) account: Account,
+}
+
+/// Where a body belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A repository or tracker project.
+    Project(Scope),
+    /// A Plane workspace, no project named.
+    Workspace(Uuid),
+    /// Nowhere that the body says.
+    Unnamed,
+}
+
+/// An event told to people and prompts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// The title of the work item.
+    pub(crate) title: Option<String>,
+    /// The text that matters for the event.
+    pub(crate) body: Option<String>,
+    /// Where a person can see it.
+    pub(crate) url: Option<String>,
+    /// Who did it.
+    pub(crate) author: Option<String>,
+    /// Further facts by name; those without a value are left out.
+    pub(crate) facts: Vec<(&'static str, Option<String>)>,
+}
+
+impl Observed {
+    /// Something known, with nothing to do.
+    pub(crate) fn nothing(place: Place) -> Self {
+        Self { place, events: Vec::new(), account: Account::default() }
+    }
+}
+
+impl Account {
+    /// The job payload: every text within its limit and free of U+0000, which no database column takes everywhere.
+    pub(crate) fn payload(&self, event: &Map<String, Value>, event_bytes: usize) -> Payload {
+        let facts = self.facts.iter().filter_map(|(name, value)| {
+            value.as_deref().map(|value| ((*name).to_owned(), bounded(value, FACT_BYTES_MAX)))
+        });
+        let bounded_to =
+            |text: &Option<String>, bytes_max| text.as_deref().map(|text| bounded(text, bytes_max));
+        Payload {
+            prompt: None,
+            title: bounded_to(&self.title, TITLE_BYTES_MAX),
+            body: bounded_to(&self.body, BODY_BYTES_MAX),
+            url: bounded_to(&self.url, FACT_BYTES_MAX),
+            author: bounded_to(&self.author, FACT_BYTES_MAX),
+            facts: facts.collect::<BTreeMap<_, _>>(),
+            event: Some(snapshot(event, event_bytes)),
+        }
+    }
+}
+
+/// A short stand-in for a text of any length and content, for semantic keys.
+pub(crate) fn digest(text: &str) -> String {
+    let mut digits = hex::encode(Sha256::digest(text.as_bytes()));
+    digits.truncate(DIGEST_DIGITS);
+    digits
+}
+
+/// Cuts `text` to at most `bytes_max` bytes, marks the cut, and replaces U+0000.
+fn bounded(text: &str, bytes_max: usize) -> String {
+    let kept = if text.len() <= bytes_max {
+        text.to_owned()
+    } else {
+        let mut end = bytes_max.saturating_sub(CUT.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}{CUT}", &text[..end])
+    };
+    if kept.contains('\0') { kept.replace('\0', "\u{fffd}") } else { kept }
+}
+
+/// The event as it came, without the secret that old Gitea puts into it; pruned when it is long.
+fn snapshot(event: &Map<String, Value>, event_bytes: usize) -> Value {
+    let (text_bytes_max, items_max, depth_max) = if event_bytes <= EVENT_BYTES_MAX {
+        (usize::MAX, usize::MAX, usize::MAX)
+    } else {
+        (PRUNED_TEXT_BYTES_MAX, PRUNED_ITEMS_MAX, PRUNED_DEPTH_MAX)
+    };
+    let without_secret = event.iter().filter(|(key, _)| key.as_str() != "secret");
+    let pruned: Map<String, Value> = without_secret
+        .take(items_max)
+        .map(|(key, value)| {
+            (bounded(key, text_bytes_max), prune(value, text_bytes_max, items_max, depth_max))
+        })
+        .collect();
+    let pruned = Value::Object(pruned);
+    if event_bytes > EVENT_BYTES_MAX && pruned.to_string().len() > EVENT_BYTES_MAX {
+        Value::Null
+    } else {
+        pruned
+    }
+}
+
+fn prune(value: &Value, text_bytes_max: usize, items_max: usize, depth: usize) -> Value {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        Value::String(text) => Value::String(bounded(text, text_bytes_max)),
+        Value::Array(_) | Value::Object(_) if depth == 0 => Value::String(CUT.to_owned()),
+        Value::Array(items) => items
+            .iter()
+            .take(items_max)
+            .map(|item| prune(item, text_bytes_max, items_max, depth - 1))
+            .collect(),
+        Value::Object(entries) => entries
+            .iter()
+            .take(items_max)
+            .map(|(key, value)| {
+                (bounded(key, text_bytes_max), prune(value, text_bytes_max, items_max, depth - 1))
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: &Value) -> Map<String, Value> {
+        value.as_object().cloned().expect("an object")
+    }
+
+    #[test]
+    fn texts_are_cut_at_a_letter_and_free_of_nul() {
+        assert_eq!(bounded("a\0b", 10), "a\u{fffd}b");
+        let cut = bounded(&"é".repeat(50), 30);
+        assert!(cut.len() <= 30 && cut.ends_with(CUT), "{cut}");
+    }
+
+    #[test]
+    fn a_short_event_is_kept_but_for_its_secret_and_nul() {
+        let event = object(&json!({"secret": "s", "a": {"secret": "not ours", "b\0": ["x\0"]}}));
+        assert_eq!(snapshot(&event, 50), json!({"a": {"secret": "not ours", "b\u{fffd}": ["x\u{fffd}"]}}));
+    }
+
+    #[test]
+    fn a_long_event_is_pruned_to_its_limit() {
+        let text = "x".repeat(EVENT_BYTES_MAX);
+        let event = object(&json!({"deep": [[[[["gone"]]]]], "list": vec![1; 500], "text": text, "kept": 7}));
+        let kept = snapshot(&event, EVENT_BYTES_MAX * 2);
+        assert!(kept.to_string().len() <= EVENT_BYTES_MAX);
+        assert_eq!(kept["kept"], 7);
+        assert_eq!(kept["list"].as_array().map(Vec::len), Some(PRUNED_ITEMS_MAX));
+        assert_eq!(kept["deep"], json!([[[[CUT]]]]));
+        let wide: Map<String, Value> =
+            (0..64).map(|row| (row.to_string(), json!(vec!["y".repeat(512); 64]))).collect();
+        assert_eq!(snapshot(&wide, EVENT_BYTES_MAX * 40), Value::Null);
+    }
+}
