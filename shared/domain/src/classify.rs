@@ -12,6 +12,7 @@ mod retry_after;
 mod squeeze;
 mod structured;
 mod text;
+mod words;
 
 use std::time::Duration;
 
@@ -90,7 +91,8 @@ pub fn classify(outcome: &Outcome, now: Timestamp) -> Judgement {
 
 /// Says what a run's end means for its job, with the evidence.
 ///
-/// Who ended it overrules what it printed, but a time limit or a drain does not undo a success that was already reported.
+/// Who ended it overrules what it printed, but neither a time limit, a drain nor a cancel undoes a success that was
+/// already reported.
 pub fn conclude(outcome: &Outcome, now: Timestamp) -> (Conclusion, String) {
     let lost = |how: LostHow| (Conclusion::Lost { how }, how.as_str().to_owned());
     let judged = || {
@@ -103,7 +105,9 @@ pub fn conclude(outcome: &Outcome, now: Timestamp) -> (Conclusion, String) {
     };
     match &outcome.ended_by {
         EndedBy::Agent | EndedBy::AfterResult | EndedBy::SpawnFailed { .. } => judged(),
-        EndedBy::MaxRuntime | EndedBy::Idle | EndedBy::Drained if succeeded() => judged(),
+        EndedBy::MaxRuntime | EndedBy::Idle | EndedBy::Drained | EndedBy::Cancelled if succeeded() => {
+            judged()
+        }
         EndedBy::MaxRuntime => {
             let class = Class::Permanent { reason: PermanentReason::MaxRuntime };
             (Conclusion::Judged { class }, "ran longer than its stage allows".to_owned())

@@ -15,6 +15,9 @@ use crate::outcome::{
 /// Text without any event is the text format: with exit code 0 it is the answer, unless it is nothing but an error.
 pub fn outcome_of_text(text: &str, exit: Exit, now: Timestamp) -> Outcome {
     let mut report = report_of(text);
+    if exit == Exit::Code(0) && is_quoted(text, &report) {
+        report = AgentReport::default();
+    }
     if exit == Exit::Code(0) && is_answer(text, &report, now) {
         report.result = Some(ResultEvent {
             subtype: "success".to_owned(),
@@ -62,6 +65,13 @@ fn reflowed(text: &str) -> Option<AgentReport> {
         let report = reader.into_report();
         report.result.is_some().then_some(report)
     })
+}
+
+/// Whether the failed result is one that an answer shows, not the program's own: prose comes first and no session is named.
+fn is_quoted(text: &str, report: &AgentReport) -> bool {
+    report.result.as_ref().is_some_and(|result| result.is_error)
+        && report.usage.session_id.is_none()
+        && !text.trim_start().starts_with(['{', '['])
 }
 
 fn is_answer(text: &str, report: &AgentReport, now: Timestamp) -> bool {

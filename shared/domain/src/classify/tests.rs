@@ -1,47 +1,257 @@
-use std::path::Path;
+mod known;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::agent_output::Reader;
 
-#[derive(serde::Deserialize)]
-struct Case {
-    id: String,
-    tail: String,
-    exit_code: i32,
-    class: String,
-    reason: String,
-    retry_after_s: Option<f64>,
-    resets_at: Option<String>,
-}
-
+/// 2026-11-22T02:00:00Z, a Sunday.
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
 
+fn outcome(ended_by: EndedBy, exit: Option<Exit>, events: &[Value]) -> Outcome {
+    let mut reader = Reader::new();
+    for event in events {
+        reader.push(format!("{event}\n").as_bytes());
+    }
+    Outcome {
+        ended_by,
+        exit,
+        report: reader.into_report(),
+        tail: String::new(),
+        log_bytes: 0,
+        spawned_at: None,
+        ended_at: NOW,
+    }
+}
+
+fn success() -> Value {
+    json!({"type":"result","subtype":"success","is_error":false,"stop_reason":"end_turn","result":"API Error: 529"})
+}
+
+fn judged(events: &[Value]) -> String {
+    let judgement = classify(&outcome(EndedBy::Agent, Some(Exit::Code(1)), events), NOW);
+    let time = judgement.resets_at.map(|at| format!(" until {at}")).unwrap_or_default();
+    let wait = judgement.retry_after_s.map(|seconds| format!(" after {seconds} s")).unwrap_or_default();
+    format!("{}{time}{wait} [{}]", judgement.class.reason().as_str(), judgement.evidence)
+}
+
+fn failed(fields: &Value) -> Value {
+    let mut event = json!({"type":"result","subtype":"success","is_error":true});
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        event[name.as_str()] = value.clone();
+    }
+    event
+}
+
 #[test]
-fn recorded_outcomes_are_judged_as_people_judged_them() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/claude/outcomes.jsonl");
-    let Ok(lines) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: no {}", path.display());
-        return;
+fn fields_decide_before_words() {
+    let synthetic = |error: &str| json!({"type":"assistant","error":error,"message":{"model":"<synthetic>"}});
+    let spent = json!({"type":"rate_limit_event","rate_limit_info":
+        {"status":"rejected","resetsAt":1_795_320_061,"rateLimitType":"five_hour"}});
+    let retrying = json!({"type":"system","subtype":"api_retry","retry_delay_ms":7000});
+    let rows = [
+        judged(&[success()]),
+        judged(&[failed(&json!({"subtype":"error_max_turns","is_error":false}))]),
+        judged(&[failed(&json!({"subtype":"error_max_budget_usd","errors":["Reached maximum budget"]}))]),
+        judged(&[failed(&json!({"subtype":"error_during_execution","errors":["429"]}))]),
+        judged(&[failed(&json!({"api_error_status":429,"result":"API Error: Request rejected (429)"}))]),
+        judged(&[retrying.clone(), failed(&json!({"api_error_status":429,"result":"slow down"}))]),
+        judged(&[retrying, failed(&json!({"api_error_status":503,"result":"API Error: 503"}))]),
+        judged(&[
+            spent.clone(),
+            failed(&json!({"api_error_status":429,"result":"You've hit it · resets 4am (UTC)"})),
+        ]),
+        judged(&[spent, failed(&json!({"api_error_status":401,"result":"Invalid API key"}))]),
+        judged(&[failed(&json!({"api_error":"usage_limit_reached","api_error_type":"rate_limit_error"}))]),
+        judged(&[failed(&json!({"api_error_type":"overloaded_error","api_error_status":500}))]),
+        judged(&[failed(&json!({"terminal_reason":"prompt_too_long","api_error_status":400}))]),
+        judged(&[
+            synthetic("server_error"),
+            failed(&json!({"result":"API Error: 529 Overloaded (gateway:4290)"})),
+        ]),
+        judged(&[synthetic("server_error"), failed(&json!({"result":"Self-signed certificate detected"}))]),
+        judged(&[synthetic("server_error"), failed(&json!({"result":"something new"}))]),
+        judged(&[synthetic("unknown"), failed(&json!({"result":"API Error: 409 conflict"}))]),
+        judged(&[synthetic("billing_error"), failed(&json!({"result":"?"}))]),
+        judged(&[synthetic("billing_error")]),
+        judged(&[failed(&json!({"is_error":false,"terminal_reason":"completed","stop_reason":null}))]),
+        judged(&[failed(&json!({"result":"I could not do it"}))]),
+    ];
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+none [result.subtype success]
+max_turns [result.subtype error_max_turns]
+max_turns [result.subtype error_max_budget_usd: Reached maximum budget]
+agent_failure [result.subtype error_during_execution: 429]
+rate_limit [result.api_error_status 429: API Error: Request rejected (429)]
+rate_limit after 7 s [result.api_error_status 429: slow down]
+server_error [result.api_error_status 503: API Error: 503]
+usage_limit until 2026-11-22T04:01:01.000Z [result.api_error_status 429: You've hit it · resets 4am (UTC)]
+auth [result.api_error_status 401: Invalid API key]
+usage_limit [result.api_error usage_limit_reached]
+overloaded [result.api_error_type overloaded_error]
+context_length [result.terminal_reason prompt_too_long]
+overloaded [assistant.error server_error: API Error: 529 Overloaded (gateway:4290)]
+network [assistant.error server_error: Self-signed certificate detected]
+server_error [assistant.error server_error: something new]
+server_error [result text: API Error: 409 conflict]
+billing [assistant.error billing_error: ?]
+billing [assistant.error billing_error]
+network [result: stop_reason null: the answer was cut off]
+agent_failure [result.is_error: I could not do it]
+"#);
+}
+
+#[test]
+fn who_ended_it_overrules_what_it_printed_but_a_limit_of_ours_undoes_no_success() {
+    let all = [
+        EndedBy::Agent,
+        EndedBy::AfterResult,
+        EndedBy::Cancelled,
+        EndedBy::MaxRuntime,
+        EndedBy::Idle,
+        EndedBy::SelfFenced,
+        EndedBy::Drained,
+        EndedBy::ShimLost,
+        EndedBy::SpawnFailed { error: "no such file".to_owned() },
+    ];
+    let shown = |ended_by: &EndedBy, exit: Option<Exit>, events: &[Value]| {
+        let (conclusion, evidence) = conclude(&outcome(ended_by.clone(), exit, events), NOW);
+        let word = match conclusion {
+            Conclusion::Judged { class } => format!("{}/{}", class.as_str(), class.reason().as_str()),
+            Conclusion::Lost { how } => format!("lost/{}", how.as_str()),
+            Conclusion::Drained => "drained".to_owned(),
+            Conclusion::Cancelled => "cancelled".to_owned(),
+        };
+        format!("{word} ({evidence})")
     };
-    let cases: Vec<Case> =
-        lines.lines().map(|line| serde_json::from_str(line).expect("a case a line")).collect();
-    let (mut classes, mut reasons, mut wrong) = (0_usize, 0_usize, Vec::new());
-    for case in &cases {
-        let judged = classify(&outcome_of_text(&case.tail, Exit::from_number(case.exit_code), NOW), NOW);
-        let class_fits = judged.class.as_str() == case.class;
-        let reason_fits = judged.class.reason().as_str() == case.reason;
-        classes += usize::from(class_fits);
-        reasons += usize::from(class_fits && reason_fits);
-        let wait_fits = judged.retry_after_s
-            == case.retry_after_s.map(|seconds| Duration::from_secs_f64(seconds).as_secs());
-        let reset_fits =
-            judged.resets_text == case.resets_at && judged.resets_at.is_some() == case.resets_at.is_some();
-        if !(class_fits && reason_fits && wait_fits && reset_fits) {
-            wrong.push(format!(
-                "{}: {}/{} {:?} {:?} but {judged:?}",
-                case.id, case.class, case.reason, case.retry_after_s, case.resets_at
-            ));
+    let rows: Vec<String> = all
+        .iter()
+        .map(|ended_by| {
+            let killed = Some(Exit::Signal(15));
+            let without = shown(ended_by, killed, &[]);
+            format!(
+                "{ended_by:?}\n  no result: {without}\n  success:   {}",
+                shown(ended_by, killed, &[success()])
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+Agent
+  no result: permanent/crash (signal 15 and no result)
+  success:   success/none (result.subtype success)
+AfterResult
+  no result: permanent/crash (signal 15 and no result)
+  success:   success/none (result.subtype success)
+Cancelled
+  no result: cancelled (cancelled)
+  success:   success/none (result.subtype success)
+MaxRuntime
+  no result: permanent/max_runtime (ran longer than its stage allows)
+  success:   success/none (result.subtype success)
+Idle
+  no result: permanent/idle (was silent longer than its stage allows)
+  success:   success/none (result.subtype success)
+SelfFenced
+  no result: lost/self_fenced (self_fenced)
+  success:   lost/self_fenced (self_fenced)
+Drained
+  no result: drained (drained)
+  success:   success/none (result.subtype success)
+ShimLost
+  no result: lost/shim_lost (shim_lost)
+  success:   lost/shim_lost (shim_lost)
+SpawnFailed { error: "no such file" }
+  no result: permanent/crash (could not be started: no such file)
+  success:   success/none (result.subtype success)
+"#);
+}
+
+#[test]
+fn a_wait_is_capped_but_the_reset_is_told_as_it_is() {
+    let far = classify(
+        &outcome_of_text("You've hit your limit · resets Oct 1, 3am (UTC)", Exit::Code(1), NOW),
+        NOW,
+    );
+    let Class::Transient { retry_at, .. } = far.class else { panic!("transient: {far:?}") };
+    assert_eq!(retry_at, Some(NOW.plus(WAIT_MAX)));
+    assert_eq!(far.resets_at, Timestamp::parse("2027-10-01T03:00:00Z"));
+}
+
+/// Breaks every line after `width` characters, anywhere.
+fn wrapped(text: &str, width: usize) -> String {
+    let wrap = |line: &str| {
+        let chars: Vec<char> = line.chars().collect();
+        chars.chunks(width).map(|piece| piece.iter().collect::<String>()).collect::<Vec<_>>().join("\n")
+    };
+    text.lines().map(wrap).collect::<Vec<_>>().join("\n")
+}
+
+/// Breaks lines between words.
+fn folded(text: &str, width: usize) -> String {
+    let mut folded = String::new();
+    for line in text.lines() {
+        let mut used = 0;
+        for word in line.split(' ') {
+            let length = word.chars().count();
+            if used > 0 {
+                let breaks = used + 1 + length > width;
+                folded.push(if breaks { '\n' } else { ' ' });
+                used = if breaks { 0 } else { used + 1 };
+            }
+            folded.push_str(word);
+            used += length;
+        }
+        folded.push('\n');
+    }
+    folded
+}
+
+proptest! {
+    #[test]
+    fn wrapping_and_colours_change_no_verdict(
+        case in 0..known::KNOWN.len(),
+        width in 24_usize..120,
+        colour in 0_u8..108,
+        fold in any::<bool>(),
+    ) {
+        let (text, exit, verdict, time) = known::KNOWN[case];
+        let reflowed = if fold { folded(text, width) } else { wrapped(text, width) };
+        let coloured: Vec<String> =
+            reflowed.lines().map(|line| format!("\u{1b}[2K\u{1b}[{colour}m{line}\u{1b}[0m\r")).collect();
+        let got = known::shown_judgement(&coloured.join("\n"), exit);
+        prop_assert_eq!(got, (verdict.to_owned(), time.to_owned()), "{}", reflowed);
+    }
+
+    #[test]
+    fn nothing_around_a_success_changes_it(
+        before in proptest::collection::vec("\\PC{0,60}", 0..4),
+        quoted in 0..known::KNOWN.len(),
+        after in proptest::collection::vec("\\PC{0,60}", 0..4),
+        signal in proptest::option::of(1_i32..32),
+    ) {
+        let result = json!({"type":"result","subtype":"success","is_error":false,"result":known::KNOWN[quoted].0});
+        let quote = known::KNOWN[quoted].0;
+        prop_assume!(!quote.contains("\"type\":\"result\""));
+        let text = format!("{}\n{quote}\n{result}\n{}\n{quote}", before.join("\n"), after.join("\n"));
+        let exit = signal.map_or(Exit::Code(0), Exit::Signal);
+        prop_assert_eq!(classify(&outcome_of_text(&text, exit, NOW), NOW).class, Class::Success);
+    }
+
+    #[test]
+    fn an_answer_may_quote_any_error(quoted in 0..known::KNOWN.len(), word in "[A-Za-z]{2,12}") {
+        let quote = known::KNOWN[quoted].0;
+        let text = format!("{word} the following was seen, and is handled now:\n\n{quote}\n\n{word} it is done.");
+        prop_assert_eq!(classify(&outcome_of_text(&text, Exit::Code(0), NOW), NOW).class, Class::Success);
+    }
+
+    #[test]
+    fn no_text_does_harm(text in "(resets|reset at|API Error|limit reached\\||retry_after|\u{1b}\\]|\u{1b}\\[|[0-9]{1,20}|am|nov|:|\\(|\\PC){0,40}", exit in -70_i32..300) {
+        let judgement = classify(&outcome_of_text(&text, Exit::from_number(exit), NOW), NOW);
+        if let Class::Transient { retry_at: Some(at), .. } = judgement.class {
+            prop_assert!(at >= NOW && at <= NOW.plus(WAIT_MAX));
         }
     }
-    eprintln!("{classes} classes, {reasons} reasons of {}\n{}", cases.len(), wrong.join("\n"));
-    assert!(wrong.is_empty());
 }

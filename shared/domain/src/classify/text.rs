@@ -3,22 +3,28 @@
 //! Prose that mentions an error in the middle of a line is nobody's error. What a found statement means is `fault`'s.
 
 use super::fault::{AGENT_FAILURE, CRASH, Fault, INVALID_REQUEST, Message, of_message};
-use super::squeeze::without_escapes;
+use super::squeeze::{squeezed, without_escapes};
 use crate::Timestamp;
 
-/// How many of the last lines are looked at; a stack trace is about forty lines.
-const LINES_MAX: usize = 100;
+/// How many of the last lines are looked at; a stack trace is about forty lines, and more when it is wrapped.
+const LINES_MAX: usize = 400;
+
+/// How many lines a statement may have.
+const STATEMENT_LINES_MAX: usize = 120;
 
 /// What the plain text of a failed program says, with the statement that said it.
 pub(super) fn of_failure(tail: &str, now: Timestamp) -> (Fault, Message) {
     let text = without_escapes(tail);
     let lines = last_lines(&text);
-    // A statement runs to the end: its first line without decoration, the others as they are, for they may be wrapped.
-    let statements: Vec<Message> = (0..lines.len())
-        .map(|at| Message::new(&format!("{}\n{}", unframed(lines[at]), lines[at + 1..].join("\n")), now))
-        .collect();
+    // A statement runs on: its first line without decoration, the others as they are, for they may be wrapped.
+    let statement = |at: usize| {
+        let end = lines.len().min(at + STATEMENT_LINES_MAX);
+        Message::new(&format!("{}\n{}", unframed(lines[at]), lines[at + 1..end].join("\n")), now)
+    };
+    let statements: Vec<Message> = (0..lines.len()).map(statement).collect();
     for is_error in [is_cli_error, is_program_error] {
-        for message in statements.iter().rev().filter(|message| is_error(message)) {
+        for at in (0..lines.len()).rev().filter(|at| is_error(&statements[*at])) {
+            let message = &statements[continued_from(at, &lines, &statements)];
             if let Some(fault) = of_message(message) {
                 return (fault, message.clone());
             }
@@ -28,7 +34,21 @@ pub(super) fn of_failure(tail: &str, now: Timestamp) -> (Fault, Message) {
         return (INVALID_REQUEST, message.clone());
     }
     let all = Message::new(&lines.join("\n"), now);
-    if is_crash(&lines) { (CRASH, all) } else { (AGENT_FAILURE, all) }
+    if is_crash(&statements, &all) { (CRASH, all) } else { (AGENT_FAILURE, all) }
+}
+
+/// Where the sentence starts that the line at `at` may only continue: `API Error: 504` wrapped before `Request timed out`.
+fn continued_from(at: usize, lines: &[&str], statements: &[Message]) -> usize {
+    const WRAPPED_LINES_MAX: usize = 3;
+    let is_start = |at: usize| statements[at].text.starts_with_any(&["API Error"]);
+    if is_start(at) {
+        return at;
+    }
+    (at.saturating_sub(WRAPPED_LINES_MAX)..at)
+        .rev()
+        .take_while(|above| !lines[*above].trim_end().ends_with(['.', ')', '}', '…', '!']))
+        .find(|above| is_start(*above))
+        .unwrap_or(at)
 }
 
 /// Whether the whole of `text` is one error of the CLI and nothing else: some versions exit 0 after one.
@@ -50,22 +70,26 @@ pub(super) fn whole_error(text: &str, now: Timestamp) -> Option<(Fault, Message)
         ("Request timed out", &["out", "out."]),
     ];
     let message = Message::new(&unframed(&without_escapes(text)), now);
-    let squeezed = message.text.as_str();
+    let text = message.text.as_str();
     let is_known = WHOLE.iter().any(|(head, ends)| {
-        message.text.starts_with_any(&[head]) && ends.iter().any(|end| squeezed.ends_with(end))
+        message.text.starts_with_any(&[head]) && ends.iter().any(|end| text.ends_with(end))
     });
-    let is_api_body = squeezed.starts_with("apierror:") && {
-        let body = squeezed["apierror:".len()..].trim_start_matches(|c: char| c.is_ascii_digit());
-        body.starts_with("{\"type\":\"error\"") && body.ends_with('}')
-    };
+    let after_status =
+        text.strip_prefix("apierror:").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let is_api_body =
+        after_status.is_some_and(|body| body.starts_with("{\"type\":\"error\"") && body.ends_with('}'));
+    let is_server_side = after_status.is_some()
+        && text.len() < 400
+        && message.text.has_any(&["This is a server-side issue, usually temporary"])
+        && ["moment.", ").", "status.claude.com", "status.claude.com."].iter().any(|end| text.ends_with(end));
     let is_limit = message.reset.as_ref().is_some_and(|reset| {
         let end: String = reset.text.split_whitespace().collect();
-        let rest = squeezed.trim_end_matches(['·', '.']);
+        let rest = text.trim_end_matches(['·', '.']);
         rest.ends_with(&end.to_ascii_lowercase())
             && message.text.starts_with_any(LIMIT_STARTS)
             && rest.len() < 120
     });
-    if is_known || is_api_body || is_limit {
+    if is_known || is_api_body || is_server_side || is_limit {
         of_message(&message).map(|fault| (fault, message))
     } else {
         None
@@ -236,8 +260,9 @@ fn is_misuse(message: &Message) -> bool {
 }
 
 /// The program broke rather than reported: a stack, a panic, the system's own refusals.
-fn is_crash(lines: &[&str]) -> bool {
-    const LINE_STARTS: &[&str] = &[
+fn is_crash(statements: &[Message], all: &Message) -> bool {
+    const LAST_BYTES: usize = 200;
+    const STARTS: &[&str] = &[
         "Traceback (most recent call last)",
         "panic(",
         "panic:",
@@ -259,7 +284,7 @@ fn is_crash(lines: &[&str]) -> bool {
         "node:internal/",
         "thread 'main'",
     ];
-    const LINE_ENDS: &[&str] = &[
+    const ENDS: &[&str] = &[
         "no space left on device",
         "permission denied",
         "no such file or directory",
@@ -273,12 +298,8 @@ fn is_crash(lines: &[&str]) -> bool {
         "segmentation fault",
         "(core dumped)",
     ];
-    lines.iter().any(|line| LINE_STARTS.iter().any(|start| unframed(line).starts_with(start)))
-        || lines.last().is_some_and(|last| {
-            let squeezed = Message::new(last, Timestamp::default());
-            last.contains(':')
-                && LINE_ENDS
-                    .iter()
-                    .any(|end| squeezed.text.as_str().ends_with(&super::squeeze::squeezed(end)))
-        })
+    let text = all.text.as_str();
+    let last = &text[text.ceil_char_boundary(text.len().saturating_sub(LAST_BYTES))..];
+    statements.iter().any(|statement| statement.text.starts_with_any(STARTS))
+        || (last.contains(':') && ENDS.iter().any(|end| last.ends_with(&squeezed(end))))
 }
