@@ -4,8 +4,9 @@
 //! `domain`, which [`Store::apply`] writes in one transaction or not at all.
 
 mod error;
+mod open;
 mod records;
-pub mod sqlite;
+mod sqlite;
 
 use std::fmt::Debug;
 
@@ -16,6 +17,7 @@ use domain::runner::Node;
 use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
+pub use open::{Access, open};
 pub use records::{
     Applied, Change, ClaimRequest, Claimed, Enqueued, JobFilter, Schema, Start, StoreStats, Violation,
 };

@@ -1,0 +1,156 @@
+-- Times are integer UTC milliseconds. Every rule that one row can show is a CHECK here, so that no program,
+-- ours or a person's, can write a row that breaks it.
+
+CREATE TABLE meta (
+    id                  INTEGER PRIMARY KEY CHECK (id = 1),
+    schema              INTEGER NOT NULL CHECK (schema >= 0),
+    database_generation INTEGER NOT NULL CHECK (database_generation >= 1),
+    paused              INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    paused_changed_at   INTEGER
+) STRICT;
+
+INSERT INTO meta (id, schema, database_generation) VALUES (1, 0, 1);
+
+-- One webhook request. job_ids is a JSON array: a delivery may make several jobs, a duplicate names the first one's.
+CREATE TABLE deliveries (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    source      TEXT    NOT NULL CHECK (source <> ''),
+    delivery_id TEXT    NOT NULL CHECK (delivery_id <> ''),
+    event       TEXT    NOT NULL,
+    body_sha256 TEXT    NOT NULL CHECK (length(body_sha256) = 64),
+    decision    TEXT    NOT NULL CHECK (decision IN ('enqueued', 'duplicate', 'ignored')),
+    job_ids     TEXT    NOT NULL CHECK (json_valid(job_ids) AND (decision = 'ignored') = (job_ids = '[]')),
+    received_at INTEGER NOT NULL,
+    UNIQUE (source, delivery_id)
+) STRICT;
+
+CREATE UNIQUE INDEX deliveries_body ON deliveries (source, event, body_sha256) WHERE decision = 'enqueued';
+
+CREATE TABLE jobs (
+    id                  INTEGER PRIMARY KEY AUTOINCREMENT,
+    project             TEXT    NOT NULL,
+    work_item           TEXT    NOT NULL,
+    stage               TEXT    NOT NULL,
+    role                TEXT    NOT NULL,
+    priority            INTEGER NOT NULL,
+    status              TEXT    NOT NULL CHECK (status IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    -- 1 once available_at has passed: what the claim reads. Set at the write, else by the claim's promotion.
+    due                 INTEGER NOT NULL CHECK (due IN (0, 1)),
+    available_at        INTEGER NOT NULL,
+    attempts            INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    transient_attempts  INTEGER NOT NULL DEFAULT 0 CHECK (transient_attempts >= 0),
+    infra_attempts      INTEGER NOT NULL DEFAULT 0 CHECK (infra_attempts >= 0),
+    epoch               INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0),
+    revision            INTEGER NOT NULL DEFAULT 0 CHECK (revision >= 0),
+    run_id              TEXT REFERENCES runs (id) DEFERRABLE INITIALLY DEFERRED,
+    cancel_requested_at INTEGER,
+    finished_at         INTEGER,
+    failure_reason      TEXT,
+    semantic_key        TEXT CHECK (semantic_key <> ''),
+    trace_context       TEXT,
+    created_at          INTEGER NOT NULL,
+    updated_at          INTEGER NOT NULL,
+
+    CONSTRAINT i1_a_queued_job_owns_nothing
+        CHECK (status <> 'queued' OR (run_id IS NULL AND cancel_requested_at IS NULL AND finished_at IS NULL)),
+    CONSTRAINT i2_a_running_job_has_a_run
+        CHECK ((status = 'running') = (run_id IS NOT NULL)),
+    CONSTRAINT a_running_job_was_claimed
+        CHECK (status <> 'running' OR epoch >= 1),
+    CONSTRAINT only_a_running_job_waits_for_its_end
+        CHECK (status = 'running' OR cancel_requested_at IS NULL),
+    CONSTRAINT only_a_queued_job_is_due
+        CHECK (status = 'queued' OR due = 0),
+    CONSTRAINT a_finished_job_says_when
+        CHECK ((status IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CONSTRAINT a_failed_job_says_why
+        CHECK ((status = 'failed') = (failure_reason IS NOT NULL))
+) STRICT;
+
+CREATE UNIQUE INDEX jobs_semantic_key ON jobs (semantic_key) WHERE semantic_key IS NOT NULL;
+-- What the claim reads, in the order it wants it; delayed, running and finished rows are not in it.
+CREATE INDEX jobs_due ON jobs (project, priority DESC, available_at, id, stage, work_item)
+    WHERE status = 'queued' AND due = 1;
+-- What the promotion reads.
+CREATE INDEX jobs_delayed ON jobs (available_at, id) WHERE status = 'queued' AND due = 0;
+CREATE INDEX jobs_status ON jobs (status, id);
+
+CREATE TABLE job_payloads (
+    job_id  INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    payload TEXT NOT NULL
+) STRICT;
+
+-- One row per try. The pair (job, epoch) is the fencing token and is never used twice (I4).
+CREATE TABLE runs (
+    id            TEXT    PRIMARY KEY NOT NULL CHECK (length(id) = 36),
+    job_id        INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    epoch         INTEGER NOT NULL CHECK (epoch >= 1),
+    node          TEXT    NOT NULL CHECK (node <> ''),
+    incarnation   INTEGER NOT NULL,
+    account       TEXT    NOT NULL CHECK (account <> ''),
+    state         TEXT    NOT NULL CHECK (state IN ('offered', 'started', 'ended')),
+    offered_at    INTEGER NOT NULL,
+    started_at    INTEGER,
+    ended_at      INTEGER,
+    class         TEXT CHECK (class IN ('success', 'transient', 'permanent', 'lost', 'withdrawn', 'drained', 'cancelled')),
+    reason        TEXT,
+    evidence      TEXT,
+    session_id    TEXT,
+    cost_usd      REAL,
+    turns         INTEGER CHECK (turns >= 0),
+    input_tokens  INTEGER CHECK (input_tokens >= 0),
+    output_tokens INTEGER CHECK (output_tokens >= 0),
+    exit_code     INTEGER,
+    tail          TEXT,
+    log_bytes     INTEGER NOT NULL DEFAULT 0 CHECK (log_bytes >= 0),
+    UNIQUE (job_id, epoch),
+
+    CONSTRAINT an_offered_run_was_not_confirmed CHECK (state <> 'offered' OR started_at IS NULL),
+    CONSTRAINT a_started_run_was_confirmed CHECK (state <> 'started' OR started_at IS NOT NULL),
+    CONSTRAINT an_ended_run_says_when_and_why
+        CHECK ((state = 'ended') = (ended_at IS NOT NULL)
+           AND (state = 'ended') = (class IS NOT NULL)
+           AND (state = 'ended') = (reason IS NOT NULL))
+) STRICT;
+
+-- I3: at most one live run per job. Also the list of live runs.
+CREATE UNIQUE INDEX runs_live ON runs (job_id) WHERE ended_at IS NULL;
+
+-- Reports of runs that no longer owned their job. No reference to runs: a report is kept whatever is known of its run.
+CREATE TABLE late_outcomes (
+    run_id      TEXT    PRIMARY KEY NOT NULL CHECK (length(run_id) = 36),
+    outcome     TEXT    NOT NULL CHECK (json_valid(outcome)),
+    received_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE runners (
+    id                   TEXT    PRIMARY KEY NOT NULL CHECK (id <> ''),
+    incarnation          INTEGER NOT NULL,
+    boot_id              TEXT    NOT NULL,
+    advertise_url        TEXT    NOT NULL,
+    state                TEXT    NOT NULL CHECK (state IN ('ready', 'draining', 'unreachable', 'lost')),
+    slots                INTEGER NOT NULL CHECK (slots >= 0),
+    labels               TEXT    NOT NULL CHECK (json_valid(labels)),
+    account              TEXT    NOT NULL CHECK (account <> ''),
+    preflight_ok         INTEGER NOT NULL CHECK (preflight_ok IN (0, 1)),
+    preflight_version    TEXT,
+    preflight_checked_at INTEGER NOT NULL,
+    preflight_error      TEXT,
+    last_seen_at         INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE accounts (
+    account     TEXT PRIMARY KEY NOT NULL CHECK (account <> ''),
+    held_reason TEXT CHECK (held_reason <> ''),
+    held_until  INTEGER,
+    updated_at  INTEGER NOT NULL,
+    CONSTRAINT a_hold_has_a_reason CHECK (held_until IS NULL OR held_reason IS NOT NULL)
+) STRICT;
+
+-- Why a job was not started, the last reason per job.
+CREATE TABLE decisions (
+    job_id     INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    reason     TEXT    NOT NULL CHECK (json_valid(reason)),
+    until_at   INTEGER,
+    decided_at INTEGER NOT NULL
+) STRICT;

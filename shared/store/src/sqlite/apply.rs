@@ -1,0 +1,193 @@
+//! Writes transitions: job rows guarded by what is expected of them, and their runs in the same transaction.
+
+use std::collections::BTreeSet;
+
+use domain::transition::RunChange;
+use domain::{JobId, JobState, Outcome, Timestamp};
+use sqlx::{Row as _, SqliteConnection};
+
+use super::fault::Fault;
+use super::rows::JsonRows;
+use crate::{Applied, Change};
+
+/// Writes as many of `changes` as still meet what they expect; answers in their order.
+///
+/// Changes of one job come after each other, so that the second one sees what the first one did.
+pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[&Change]) -> Result<Vec<Applied>, Fault> {
+    let mut answers = vec![Applied::Conflict; changes.len()];
+    let mut open: Vec<usize> = (0..changes.len()).collect();
+    while !open.is_empty() {
+        let mut seen = BTreeSet::new();
+        let (round, later): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|&index| seen.insert(changes[index].transition.job));
+        let moved = write_jobs(conn, round.iter().map(|&index| changes[index])).await?;
+        let done: Vec<usize> =
+            round.into_iter().filter(|&index| moved.contains(&changes[index].transition.job)).collect();
+        write_runs(conn, done.iter().map(|&index| changes[index])).await?;
+        for index in done {
+            answers[index] = Applied::Done;
+        }
+        open = later;
+    }
+    Ok(answers)
+}
+
+/// Updates the jobs that meet the guard; says which did.
+async fn write_jobs(
+    conn: &mut SqliteConnection,
+    changes: impl Iterator<Item = &Change>,
+) -> Result<BTreeSet<JobId>, Fault> {
+    let mut rows = JsonRows::new();
+    for change in changes {
+        push_job(&mut rows, change)?;
+    }
+    let moved =
+        sqlx::query(include_str!("sql/apply_jobs.sql")).bind(rows.into_text()?).fetch_all(conn).await?;
+    moved.iter().map(|row| Ok(JobId(row.try_get(0)?))).collect()
+}
+
+fn push_job(rows: &mut JsonRows, change: &Change) -> Result<(), Fault> {
+    let (transition, now) = (&change.transition, change.now.as_ms());
+    let (expected, after) = (&transition.expected, &transition.after);
+    let state = Columns::of(&after.state, change.now);
+    rows.push(&(
+        transition.job,
+        expected.status,
+        expected.run,
+        expected.revision,
+        after.state.status(),
+        state.due,
+        state.available_at,
+        after.state.run(),
+        state.cancel_requested_at,
+        state.finished_at,
+        state.failure_reason,
+        after.budgets.attempts,
+        after.budgets.transient_attempts,
+        after.budgets.infra_attempts,
+        after.epoch,
+        now,
+    ))?;
+    Ok(())
+}
+
+/// A state, column by column; what a state does not have is NULL.
+#[derive(Default)]
+struct Columns<'a> {
+    due: bool,
+    available_at: Option<Timestamp>,
+    cancel_requested_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    failure_reason: Option<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(state: &'a JobState, now: Timestamp) -> Self {
+        match state {
+            JobState::Queued { available_at } => {
+                Self { due: *available_at <= now, available_at: Some(*available_at), ..Self::default() }
+            }
+            JobState::Running { cancel_requested_at, .. } => {
+                Self { cancel_requested_at: *cancel_requested_at, ..Self::default() }
+            }
+            JobState::Failed { finished_at, reason } => {
+                Self { finished_at: Some(*finished_at), failure_reason: Some(reason), ..Self::default() }
+            }
+            JobState::Done { finished_at } | JobState::Cancelled { finished_at } => {
+                Self { finished_at: Some(*finished_at), ..Self::default() }
+            }
+        }
+    }
+}
+
+/// Ends before inserts: a job may lose one live run and gain another in one batch.
+async fn write_runs(
+    conn: &mut SqliteConnection,
+    changes: impl Iterator<Item = &Change>,
+) -> Result<(), Fault> {
+    let [mut ends, mut starts, mut inserts, mut holds] =
+        [const { None }; 4].map(|_: Option<()>| JsonRows::new());
+    for change in changes {
+        let (transition, now) = (&change.transition, change.now);
+        match &transition.run {
+            RunChange::Keep => {}
+            RunChange::Insert(offer) => inserts.push(&(
+                offer.run,
+                transition.job,
+                transition.after.epoch,
+                &offer.node,
+                offer.incarnation,
+                &offer.account,
+                now,
+            ))?,
+            RunChange::Start { run } => starts.push(&(run, now))?,
+            RunChange::End { run, class, reason } => {
+                push_end(&mut ends, run, class, reason, change)?;
+                if let Some(hold) = &transition.hold {
+                    holds.push(&(run, hold.reason, hold.until, now))?;
+                }
+            }
+        }
+    }
+    execute(conn, include_str!("sql/apply_runs_end.sql"), ends).await?;
+    execute(conn, include_str!("sql/apply_runs_start.sql"), starts).await?;
+    execute(conn, include_str!("sql/apply_runs_insert.sql"), inserts).await?;
+    if !holds.is_empty() {
+        sqlx::query(include_str!("sql/apply_holds.sql")).bind(holds.into_text()?).execute(conn).await?;
+    }
+    Ok(())
+}
+
+fn push_end(
+    rows: &mut JsonRows,
+    run: &domain::RunId,
+    class: &str,
+    reason: &str,
+    change: &Change,
+) -> Result<(), Fault> {
+    let outcome = change.outcome.as_ref();
+    let usage = outcome.map(|outcome| &outcome.report.usage);
+    let ended_at = outcome.map_or(change.now, |outcome| outcome.ended_at);
+    let exit = outcome.and_then(|outcome| outcome.exit).map(domain::outcome::Exit::as_number);
+    rows.push(&(
+        run,
+        ended_at,
+        class,
+        reason,
+        &change.evidence,
+        usage.and_then(|usage| usage.session_id.as_ref()),
+        usage.and_then(|usage| usage.cost_usd),
+        usage.and_then(|usage| usage.turns),
+        usage.and_then(|usage| usage.input_tokens).map(clamped),
+        usage.and_then(|usage| usage.output_tokens).map(clamped),
+        exit,
+        outcome.map(tail_of),
+        outcome.map_or(0, |outcome| clamped(outcome.log_bytes)),
+    ))?;
+    Ok(())
+}
+
+/// SQLite's integers are signed; nothing real comes near.
+fn clamped(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The tail without NUL, at which SQLite's text functions stop.
+fn tail_of(outcome: &Outcome) -> String {
+    outcome.tail.replace('\0', "\u{fffd}")
+}
+
+/// Runs one multi-row statement that must touch every one of its rows.
+async fn execute(conn: &mut SqliteConnection, sql: &'static str, rows: JsonRows) -> Result<(), Fault> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let wanted = rows.len() as u64;
+    let touched = sqlx::query(sql).bind(rows.into_text()?).execute(conn).await?.rows_affected();
+    if touched == wanted {
+        return Ok(());
+    }
+    Err(Fault::refused(format!(
+        "{wanted} run rows were to change, {touched} did: a job and its run disagree"
+    )))
+}

@@ -1,0 +1,143 @@
+//! One batch inside the writer's transaction: one multi-row statement per kind of operation.
+
+use domain::runner::Node;
+use sqlx::SqliteConnection;
+
+use super::accept::{self, Item, ItemAnswer};
+use super::fault::Fault;
+use super::rows::JsonRows;
+use super::writer::{Answer, Request};
+use super::{apply, claim};
+use crate::Change;
+
+/// Runs all of `requests`, which are concurrent: any order among them is right. Claims come last, since what the
+/// others commit can be claimed at once.
+pub(super) async fn run(conn: &mut SqliteConnection, requests: &[&Request]) -> Result<Vec<Answer>, Fault> {
+    let sorted = Sorted::from(requests);
+    let mut answers: Vec<Option<Answer>> = Vec::new();
+    answers.resize_with(requests.len(), || None);
+
+    save_nodes(conn, &sorted.nodes).await?;
+    save_late_outcomes(conn, &sorted.late).await?;
+    for &(index, request) in &sorted.single {
+        answers[index] = single(conn, request).await?;
+    }
+    if !sorted.changes.is_empty() {
+        let changes: Vec<&Change> = sorted.changes.iter().map(|(_, change)| *change).collect();
+        let applied = apply::apply(conn, &changes).await?;
+        for ((index, _), applied) in sorted.changes.iter().zip(applied) {
+            answers[*index] = Some(Answer::Applied(applied));
+        }
+    }
+    if !sorted.items.is_empty() {
+        let items: Vec<Item<'_>> = sorted.items.iter().map(|(_, item)| *item).collect();
+        let taken = accept::accept(conn, &items).await?;
+        for ((index, _), answer) in sorted.items.iter().zip(taken) {
+            answers[*index] = Some(match answer {
+                ItemAnswer::Delivery(accepted) => Answer::Accepted(accepted),
+                ItemAnswer::Job(enqueued) => Answer::Enqueued(enqueued),
+            });
+        }
+    }
+    for (index, request) in sorted.claims {
+        answers[index] = Some(Answer::Claimed(claim::claim(conn, request).await?));
+    }
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or(Answer::Done)).collect())
+}
+
+/// The requests by kind, each with its place in the batch.
+#[derive(Default)]
+struct Sorted<'a> {
+    nodes: Vec<&'a Node>,
+    late: Vec<&'a Request>,
+    single: Vec<(usize, &'a Request)>,
+    changes: Vec<(usize, &'a Change)>,
+    items: Vec<(usize, Item<'a>)>,
+    claims: Vec<(usize, &'a crate::ClaimRequest)>,
+}
+
+impl<'a> Sorted<'a> {
+    fn from(requests: &[&'a Request]) -> Self {
+        let mut sorted = Self::default();
+        for (index, &request) in requests.iter().enumerate() {
+            match request {
+                Request::Accept(delivery) => sorted.items.push((index, Item::Delivery(delivery))),
+                Request::Enqueue(job, now) => sorted.items.push((index, Item::Job(job, *now))),
+                Request::Claim(claim) => sorted.claims.push((index, claim)),
+                Request::Apply(change) => sorted.changes.push((index, change)),
+                Request::LateOutcome(..) => sorted.late.push(request),
+                Request::SaveNode(node) => sorted.nodes.push(node),
+                Request::SetPaused(..) | Request::ResumeAccount(..) => sorted.single.push((index, request)),
+            }
+        }
+        sorted
+    }
+}
+
+async fn save_nodes(conn: &mut SqliteConnection, nodes: &[&Node]) -> Result<(), Fault> {
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    let (mut rows, mut accounts) = (JsonRows::new(), JsonRows::new());
+    for node in nodes {
+        let labels =
+            serde_json::to_string(&node.labels).map_err(|error| Fault::refused(error.to_string()))?;
+        rows.push(&(
+            &node.id,
+            node.incarnation,
+            &node.boot_id,
+            &node.advertise_url,
+            node.state,
+            node.slots,
+            labels,
+            &node.account,
+            node.preflight.ok,
+            &node.preflight.version,
+            node.preflight.checked_at,
+            &node.preflight.error,
+            node.last_seen_at,
+        ))?;
+        accounts.push(&(&node.account, node.last_seen_at))?;
+    }
+    sqlx::query(include_str!("sql/nodes_save.sql")).bind(rows.into_text()?).execute(&mut *conn).await?;
+    sqlx::query(include_str!("sql/accounts_ensure.sql")).bind(accounts.into_text()?).execute(conn).await?;
+    Ok(())
+}
+
+async fn save_late_outcomes(conn: &mut SqliteConnection, requests: &[&Request]) -> Result<(), Fault> {
+    let mut rows = JsonRows::new();
+    for request in requests {
+        if let Request::LateOutcome(run, outcome, now) = request {
+            let outcome =
+                serde_json::to_string(outcome).map_err(|error| Fault::refused(error.to_string()))?;
+            rows.push(&(run, outcome, now))?;
+        }
+    }
+    if !rows.is_empty() {
+        let rows = rows.into_text()?;
+        sqlx::query(include_str!("sql/late_outcomes_save.sql")).bind(rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Operations that come one by one, by a person's hand.
+async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option<Answer>, Fault> {
+    match request {
+        Request::SetPaused(paused, now) => {
+            let query = sqlx::query(include_str!("sql/paused_write.sql"));
+            query.bind(*paused).bind(now.as_ms()).execute(conn).await?;
+            Ok(Some(Answer::Done))
+        }
+        Request::ResumeAccount(account, now) => {
+            let query = sqlx::query(include_str!("sql/account_resume.sql"));
+            let resumed = query.bind(&account.0).bind(now.as_ms()).execute(conn).await?.rows_affected();
+            Ok(Some(Answer::Resumed(resumed > 0)))
+        }
+        Request::Accept(_)
+        | Request::Enqueue(..)
+        | Request::Claim(_)
+        | Request::Apply(_)
+        | Request::LateOutcome(..)
+        | Request::SaveNode(_) => Ok(None),
+    }
+}

@@ -1,0 +1,100 @@
+//! What SQLite's failures mean for the caller.
+
+use std::sync::Arc;
+
+use crate::Error;
+
+/// A failure that several operations of one batch share.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) kind: FaultKind,
+    source: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// Somebody else holds the lock.
+    Locked,
+    /// No room: the disk, a quota or the page limit.
+    Full,
+    /// The connection or the file failed; open it anew before the next try.
+    Broken,
+    /// The statement or its values are wrong; another operation may still succeed.
+    Refused,
+}
+
+impl Fault {
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Refused, source: Arc::new(Impossible(message.into())) }
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        match self.kind {
+            FaultKind::Locked | FaultKind::Full | FaultKind::Broken => {
+                Error::Unavailable(Box::new(Shared(self.source)))
+            }
+            FaultKind::Refused => Error::Corrupt(self.source.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self { kind: kind_of(&error), source: Arc::new(error) }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolClosed) {
+            return Self::Closed;
+        }
+        Fault::from(error).into_error()
+    }
+}
+
+/// SQLite's primary result codes, <https://sqlite.org/rescode.html>.
+fn kind_of(error: &sqlx::Error) -> FaultKind {
+    if matches!(
+        error,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_)
+    ) {
+        return FaultKind::Refused;
+    }
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    match code.map(|extended| extended & 0xff) {
+        Some(5 | 6) => FaultKind::Locked,
+        Some(13) => FaultKind::Full,
+        Some(1 | 3 | 8 | 11 | 12 | 18 | 19 | 20 | 25 | 26) => FaultKind::Refused,
+        Some(_) | None => FaultKind::Broken,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Impossible(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Shared(Arc<dyn std::error::Error + Send + Sync>);
+
+/// An operation that could not even begin.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotBegun(pub(super) String);
+
+pub(super) fn unavailable(why: impl Into<String>) -> Error {
+    Error::Unavailable(Box::new(NotBegun(why.into())))
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self { kind: FaultKind::Refused, source: Arc::new(error) }
+    }
+}

@@ -1,0 +1,230 @@
+//! Domain values from rows, and rows of parameters as JSON.
+
+use domain::admission::{WaitReason, Waiting};
+use domain::job::LiveRunState;
+use domain::overview::{AccountRecord, WaitingJob};
+use domain::run::RunUsage;
+use domain::runner::{Node, NodeState, Preflight};
+use domain::{
+    Account, Budgets, Epoch, Incarnation, Job, JobId, JobState, NodeId, Run, RunId, RunState, Status,
+    Timestamp,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Sqlite};
+
+use crate::Error;
+
+/// The rows of one multi-row statement, bound as one JSON array and read by `json_each`.
+#[derive(Debug)]
+pub(super) struct JsonRows {
+    text: Vec<u8>,
+    rows: usize,
+}
+
+impl JsonRows {
+    pub(super) fn new() -> Self {
+        Self { text: b"[".to_vec(), rows: 0 }
+    }
+
+    pub(super) fn push(&mut self, row: &impl Serialize) -> Result<(), Error> {
+        if self.rows > 0 {
+            self.text.push(b',');
+        }
+        self.rows += 1;
+        serde_json::to_writer(&mut self.text, row).map_err(|error| Error::Corrupt(error.to_string()))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The whole array as text.
+    pub(super) fn into_text(mut self) -> Result<String, Error> {
+        self.text.push(b']');
+        String::from_utf8(self.text).map_err(|error| Error::Corrupt(error.to_string()))
+    }
+}
+
+/// Reads one column.
+pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, Error>
+where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+{
+    row.try_get(column).map_err(Error::from)
+}
+
+fn at(row: &SqliteRow, column: &'static str) -> Result<Timestamp, Error> {
+    get(row, column).map(Timestamp::from_ms)
+}
+
+fn at_maybe(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, Error> {
+    Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_ms))
+}
+
+fn word<T>(row: &SqliteRow, column: &'static str, parse: fn(&str) -> Option<T>) -> Result<T, Error> {
+    let word: &str = get(row, column)?;
+    parse(word).ok_or_else(|| Error::Corrupt(format!("{column} says {word:?}")))
+}
+
+fn small<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Error> {
+    number(column, get(row, column)?)
+}
+
+fn small_maybe<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, Error> {
+    get::<Option<i64>>(row, column)?.map(|value| number(column, value)).transpose()
+}
+
+fn number<T: TryFrom<i64>>(column: &'static str, value: i64) -> Result<T, Error> {
+    T::try_from(value).map_err(|_| Error::Corrupt(format!("{column} says {value}")))
+}
+
+pub(super) fn json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Corrupt(format!("{what}: {error}")))
+}
+
+fn run_id(text: &str) -> Result<RunId, Error> {
+    uuid::Uuid::parse_str(text)
+        .map(RunId)
+        .map_err(|error| Error::Corrupt(format!("run id {text:?}: {error}")))
+}
+
+/// Reads a job; the row has a `run_state` column beside those of `jobs`.
+pub(super) fn job(row: &SqliteRow) -> Result<Job, Error> {
+    let state = match word(row, "status", Status::parse)? {
+        Status::Queued => JobState::Queued { available_at: at(row, "available_at")? },
+        Status::Running => JobState::Running {
+            run: run_id(get(row, "run_id")?)?,
+            run_state: word(row, "run_state", live_run_state)?,
+            cancel_requested_at: at_maybe(row, "cancel_requested_at")?,
+        },
+        Status::Done => JobState::Done { finished_at: at(row, "finished_at")? },
+        Status::Failed => {
+            JobState::Failed { finished_at: at(row, "finished_at")?, reason: get(row, "failure_reason")? }
+        }
+        Status::Cancelled => JobState::Cancelled { finished_at: at(row, "finished_at")? },
+    };
+    job_in(row, state)
+}
+
+/// Reads a job that the statement's condition says is queued.
+pub(super) fn queued_job(row: &SqliteRow) -> Result<Job, Error> {
+    let available_at = at(row, "available_at")?;
+    job_in(row, JobState::Queued { available_at })
+}
+
+fn job_in(row: &SqliteRow, state: JobState) -> Result<Job, Error> {
+    Ok(Job {
+        id: JobId(get(row, "id")?),
+        project: get(row, "project")?,
+        work_item: get(row, "work_item")?,
+        stage: get(row, "stage")?,
+        role: get(row, "role")?,
+        priority: small(row, "priority")?,
+        budgets: Budgets {
+            attempts: small(row, "attempts")?,
+            transient_attempts: small(row, "transient_attempts")?,
+            infra_attempts: small(row, "infra_attempts")?,
+        },
+        epoch: Epoch(get(row, "epoch")?),
+        revision: get(row, "revision")?,
+        state,
+        created_at: at(row, "created_at")?,
+        updated_at: at(row, "updated_at")?,
+        trace_context: get(row, "trace_context")?,
+    })
+}
+
+/// A live run's state; `None` for `ended`, which a running job's run never is.
+fn live_run_state(word: &str) -> Option<LiveRunState> {
+    match RunState::parse(word)? {
+        RunState::Offered => Some(LiveRunState::Offered),
+        RunState::Started => Some(LiveRunState::Started),
+        RunState::Ended => None,
+    }
+}
+
+/// The last decision beside a job: columns `decision` and `decision_until`.
+pub(super) fn decision(row: &SqliteRow) -> Result<Option<Waiting>, Error> {
+    let Some(reason) = get::<Option<&str>>(row, "decision")? else {
+        return Ok(None);
+    };
+    Ok(Some(Waiting { reason: json("decision", reason)?, until: at_maybe(row, "decision_until")? }))
+}
+
+/// Reads a job with why it waits; columns `paused`, `decision` and `decision_until` beside those of [`job`].
+pub(super) fn waiting_job(row: &SqliteRow) -> Result<WaitingJob, Error> {
+    let job = job(row)?;
+    let JobState::Queued { available_at } = job.state else {
+        return Ok(WaitingJob { job, waiting: None });
+    };
+    let waiting = if !get::<bool>(row, "due")? {
+        Waiting { reason: WaitReason::NotDue, until: Some(available_at) }
+    } else if get::<bool>(row, "paused")? {
+        WaitReason::Paused.open_ended()
+    } else {
+        decision(row)?.unwrap_or_else(|| WaitReason::NotLooked.open_ended())
+    };
+    Ok(WaitingJob { job, waiting: Some(waiting) })
+}
+
+pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
+    Ok(Run {
+        id: run_id(get(row, "id")?)?,
+        job: JobId(get(row, "job_id")?),
+        epoch: Epoch(get(row, "epoch")?),
+        node: NodeId(get(row, "node")?),
+        incarnation: Incarnation(get(row, "incarnation")?),
+        account: Account(get(row, "account")?),
+        state: word(row, "state", RunState::parse)?,
+        offered_at: at(row, "offered_at")?,
+        started_at: at_maybe(row, "started_at")?,
+        ended_at: at_maybe(row, "ended_at")?,
+        class: get(row, "class")?,
+        reason: get(row, "reason")?,
+        evidence: get(row, "evidence")?,
+        usage: RunUsage {
+            session_id: get(row, "session_id")?,
+            cost_usd: get(row, "cost_usd")?,
+            turns: small_maybe(row, "turns")?,
+            input_tokens: small_maybe(row, "input_tokens")?,
+            output_tokens: small_maybe(row, "output_tokens")?,
+        },
+        exit_code: small_maybe(row, "exit_code")?,
+        tail: get(row, "tail")?,
+        log_bytes: small(row, "log_bytes")?,
+    })
+}
+
+pub(super) fn node(row: &SqliteRow) -> Result<Node, Error> {
+    Ok(Node {
+        id: NodeId(get(row, "id")?),
+        incarnation: Incarnation(get(row, "incarnation")?),
+        boot_id: get(row, "boot_id")?,
+        advertise_url: get(row, "advertise_url")?,
+        state: word(row, "state", NodeState::parse)?,
+        slots: small(row, "slots")?,
+        labels: json("labels", get(row, "labels")?)?,
+        account: Account(get(row, "account")?),
+        preflight: Preflight {
+            ok: get(row, "preflight_ok")?,
+            version: get(row, "preflight_version")?,
+            checked_at: at(row, "preflight_checked_at")?,
+            error: get(row, "preflight_error")?,
+        },
+        last_seen_at: at(row, "last_seen_at")?,
+    })
+}
+
+pub(super) fn account(row: &SqliteRow) -> Result<AccountRecord, Error> {
+    Ok(AccountRecord {
+        account: Account(get(row, "account")?),
+        held_reason: get(row, "held_reason")?,
+        held_until: at_maybe(row, "held_until")?,
+    })
+}

@@ -1,0 +1,6 @@
+-- Due jobs, and delayed ones whose time came by ?1 without a claim having promoted them yet.
+SELECT min(at) FROM (
+    SELECT min(available_at) AS at FROM jobs INDEXED BY jobs_due WHERE status = 'queued' AND due = 1
+    UNION ALL
+    SELECT min(available_at) FROM jobs INDEXED BY jobs_delayed WHERE status = 'queued' AND due = 0 AND available_at <= ?1
+)

@@ -1,0 +1,63 @@
+//! The contract suite on SQLite, and what only a file can get wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+#[path = "../contract/mod.rs"]
+mod contract;
+
+use std::sync::Arc;
+
+use store::{Access, Store};
+use tempfile::TempDir;
+
+/// A store on a fresh file, with the folder that must outlive it.
+async fn fresh() -> (TempDir, Arc<dyn Store>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    (folder, store)
+}
+
+fn url(folder: &TempDir) -> String {
+    format!("sqlite://{}", folder.path().join("data/orch.db").display())
+}
+
+async fn open(folder: &TempDir) -> Arc<dyn Store> {
+    store::open(&url(folder), Access::Write).await.unwrap()
+}
+
+macro_rules! rules {
+    ($($module:ident: $($rule:ident),+ $(,)?;)+) => {$(
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $rule() {
+                    let (_folder, store) = super::fresh().await;
+                    crate::contract::$module::$rule(std::sync::Arc::clone(&store)).await;
+                    assert_eq!(store.violations().await.unwrap(), vec![]);
+                    store.close().await;
+                }
+            )+
+        }
+    )+};
+}
+
+rules! {
+    accepting:
+        a_delivery_is_kept_with_its_jobs_and_payloads,
+        a_delivery_id_is_taken_once,
+        a_delivery_id_with_another_body_conflicts,
+        a_body_is_taken_once_per_event,
+        a_semantic_key_names_one_job,
+        an_ignored_delivery_is_looked_at_again,
+        fifty_identical_posts_make_one_job,
+        concurrent_deliveries_are_all_kept,
+        a_bad_operation_fails_alone;
+    moving:
+        a_run_goes_its_way,
+        a_lost_run_leaves_a_queued_job_that_owns_nothing,
+        a_moved_row_is_left_alone,
+        one_of_many_concurrent_changes_wins,
+        holds_only_grow,
+        a_late_outcome_changes_nothing,
+        a_retried_job_keeps_its_history;
+}
