@@ -1,14 +1,20 @@
 //! Which due jobs start now, on which runner, and why the others wait.
 //!
 //! The store gathers the facts inside the claim's transaction, counting live runs rather than keeping counters;
-//! this module decides. Order: priority, then fair between projects (fewest live runs first), then age.
+//! this module decides. Order: priority, then fair between projects (fewest live runs first, then the one served
+//! least recently), then age.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+mod room;
+mod wait;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Account, Incarnation, JobId, NodeId, Timestamp};
+use room::Room;
+pub use wait::{WaitReason, Waiting};
 
 /// A due job, as the claim reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +48,10 @@ pub struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// Every live run.
     pub live: Vec<LiveFacts>,
+    /// When a job of each project last started, as far as known; it only settles whose turn it is.
+    ///
+    /// Without it, of two projects without a live run the one with the older jobs would always go first.
+    pub served_at: BTreeMap<String, Timestamp>,
 }
 
 /// What a project allows.
@@ -96,111 +106,6 @@ pub struct LiveFacts {
     pub node: NodeId,
 }
 
-/// Why a job waits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "code")]
-pub enum WaitReason {
-    /// It is put off to a later time.
-    NotDue,
-    /// An operator paused all starts.
-    Paused,
-    /// Its project is not in `orch.toml`.
-    UnknownProject,
-    /// Its stage is not in `orch.toml`.
-    UnknownStage {
-        /// The stage.
-        stage: String,
-    },
-    /// Its prompt could not be made.
-    Prompt {
-        /// What is wrong and what to do.
-        error: String,
-    },
-    /// As many runs live as the fleet may have.
-    ConcurrencyLimit {
-        /// `ORCH_MAX_CONCURRENCY`.
-        max: u32,
-    },
-    /// As many runs live as the project may have.
-    ProjectLimit {
-        /// `max_concurrency` of the project.
-        max: u32,
-    },
-    /// Another job of the same work item, or project, is running.
-    Serial {
-        /// That job.
-        behind: JobId,
-    },
-    /// No runner has registered.
-    NoRunner,
-    /// Every slot of every runner is taken.
-    NoSlot,
-    /// The runner is silent.
-    Unreachable,
-    /// The runner is draining.
-    Draining,
-    /// The runner's agent binary does not answer.
-    Preflight {
-        /// What is wrong and what to do.
-        error: String,
-    },
-    /// The runner refused an offer a moment ago and rests.
-    Resting,
-    /// The account is held.
-    AccountHeld {
-        /// The account.
-        account: Account,
-        /// `auth`, `billing`, `usage_limit`.
-        reason: String,
-    },
-    /// The scheduler watches a whole lease before it acts, after a start.
-    NotLooked,
-}
-
-impl fmt::Display for WaitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotDue => write!(f, "put off to a later time"),
-            Self::Paused => write!(f, "paused by an operator: `orch resume` goes on"),
-            Self::UnknownProject => write!(f, "its project is not in orch.toml: add it, or cancel the job"),
-            Self::UnknownStage { stage } => {
-                write!(f, "its stage {stage} is not in orch.toml: add it, or cancel the job")
-            }
-            Self::Prompt { error } => write!(f, "its prompt could not be made: {error}"),
-            Self::ConcurrencyLimit { max } => {
-                write!(f, "{max} runs live, as many as ORCH_MAX_CONCURRENCY allows")
-            }
-            Self::ProjectLimit { max } => {
-                write!(f, "{max} runs of its project live, as many as its max_concurrency allows")
-            }
-            Self::Serial { behind } => write!(f, "waits for job {behind}: one at a time (serial)"),
-            Self::NoRunner => write!(f, "no runner has registered: start orch-runner"),
-            Self::NoSlot => write!(f, "every slot of every runner is taken"),
-            Self::Unreachable => write!(f, "no runner answers"),
-            Self::Draining => write!(f, "the runners are draining"),
-            Self::Preflight { error } => write!(f, "no runner can start an agent: {error}"),
-            Self::Resting => write!(f, "the runner refused work a moment ago and rests"),
-            Self::AccountHeld { account, reason } => match reason.as_str() {
-                "usage_limit" => write!(f, "account {account} is at its usage limit"),
-                _ => write!(
-                    f,
-                    "account {account} is held ({reason}): mend it, then `orch account resume {account}`"
-                ),
-            },
-            Self::NotLooked => write!(f, "due; the scheduler has not looked at it yet"),
-        }
-    }
-}
-
-/// A reason with its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Why.
-    pub reason: WaitReason,
-    /// Until when, if known.
-    pub until: Option<Timestamp>,
-}
-
 /// What admission decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
@@ -236,165 +141,65 @@ impl Facts {
 }
 
 /// Decides which of `candidates` start.
-pub fn admit(candidates: Vec<Candidate>, facts: &Facts) -> Admission {
+///
+/// Called within a write transaction: n log n in the candidates.
+pub fn admit(mut candidates: Vec<Candidate>, facts: &Facts) -> Admission {
+    candidates.sort_unstable_by_key(|candidate| {
+        (Reverse(candidate.priority), candidate.available_at, candidate.job)
+    });
     let mut room = Room::new(facts);
-    let mut queues: BTreeMap<String, VecDeque<Candidate>> = BTreeMap::new();
-    let mut sorted = candidates;
-    sorted.sort_by_key(|c| (-i64::from(c.priority), c.available_at, c.job));
-    for candidate in sorted {
-        queues.entry(candidate.project.clone()).or_default().push_back(candidate);
+    let mut queues: BTreeMap<&str, VecDeque<&Candidate>> = BTreeMap::new();
+    for candidate in &candidates {
+        queues.entry(&candidate.project).or_default().push_back(candidate);
     }
+    let mut turns: BTreeSet<Turn<'_>> = queues
+        .values()
+        .filter_map(|queue| queue.front())
+        .map(|head| Turn::new(head, facts, 0, &room))
+        .collect();
     let mut admission = Admission::default();
-    while let Some(candidate) = pop_next(&mut queues, &room) {
-        match room.place(&candidate) {
-            Ok(node) => admission.starts.push((candidate.job, node)),
+    let mut started_of: BTreeMap<&str, u32> = BTreeMap::new();
+    while let Some(turn) = turns.pop_first() {
+        let Some(queue) = queues.get_mut(turn.project) else { continue };
+        let Some(candidate) = queue.pop_front() else { continue };
+        let started = started_of.entry(turn.project).or_default();
+        match room.place(candidate) {
+            Ok(node) => {
+                *started += 1;
+                admission.starts.push((candidate.job, node));
+            }
             Err(waiting) => admission.waits.push((candidate.job, waiting)),
+        }
+        if let Some(head) = queue.front() {
+            turns.insert(Turn::new(head, facts, *started, &room));
         }
     }
     admission
 }
 
-/// Takes the head with the highest priority, of the project with the fewest live runs, the oldest first.
-fn pop_next(queues: &mut BTreeMap<String, VecDeque<Candidate>>, room: &Room<'_>) -> Option<Candidate> {
-    let project = queues
-        .iter()
-        .filter_map(|(project, queue)| queue.front().map(|head| (project, head)))
-        .min_by_key(|(project, head)| {
-            (-i64::from(head.priority), room.live_of(project), head.available_at, head.job)
-        })
-        .map(|(project, _)| project.clone())?;
-    queues.get_mut(&project).and_then(VecDeque::pop_front)
+/// A project's place in the order, by its first candidate: priority; then fair between projects, which is fewest live
+/// runs, then the one that was served least recently; then age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn<'a> {
+    priority: Reverse<i32>,
+    live: u32,
+    started: u32,
+    served_at: Option<Timestamp>,
+    available_at: Timestamp,
+    job: JobId,
+    project: &'a str,
 }
 
-/// What is still free while starts are handed out.
-struct Room<'a> {
-    facts: &'a Facts,
-    live_total: usize,
-    live_by_project: BTreeMap<&'a str, u32>,
-    live_by_node: BTreeMap<&'a NodeId, u32>,
-    running: BTreeMap<(String, String), JobId>,
-}
-
-impl<'a> Room<'a> {
-    fn new(facts: &'a Facts) -> Self {
-        let mut room = Self {
-            facts,
-            live_total: facts.live.len(),
-            live_by_project: BTreeMap::new(),
-            live_by_node: BTreeMap::new(),
-            running: BTreeMap::new(),
-        };
-        for run in &facts.live {
-            *room.live_by_project.entry(&run.project).or_default() += 1;
-            *room.live_by_node.entry(&run.node).or_default() += 1;
-            room.running.insert((run.project.clone(), run.work_item.clone()), run.job);
-        }
-        room
-    }
-
-    fn live_of(&self, project: &str) -> u32 {
-        self.live_by_project.get(project).copied().unwrap_or(0)
-    }
-
-    fn place(&mut self, candidate: &Candidate) -> Result<usize, Waiting> {
-        let (project, limits) = self.check_limits(candidate)?;
-        self.check_serial(candidate, limits.serial)?;
-        let node = self.pick_node()?;
-        self.live_total += 1;
-        *self.live_by_project.entry(project).or_default() += 1;
-        *self.live_by_node.entry(&self.facts.nodes[node].node).or_default() += 1;
-        self.running.insert((candidate.project.clone(), candidate.work_item.clone()), candidate.job);
-        Ok(node)
-    }
-
-    fn check_limits(&self, candidate: &Candidate) -> Result<(&'a str, &'a ProjectLimits), Waiting> {
-        let facts = self.facts;
-        if facts.paused {
-            return Err(WaitReason::Paused.open_ended());
-        }
-        let Some((project, limits)) = facts.projects.get_key_value(&candidate.project) else {
-            return Err(WaitReason::UnknownProject.open_ended());
-        };
-        match facts.stages.get(&candidate.stage) {
-            Some(None) => {}
-            Some(Some(reason)) => return Err(reason.clone().open_ended()),
-            None => return Err(WaitReason::UnknownStage { stage: candidate.stage.clone() }.open_ended()),
-        }
-        if let Some(max) = limits.concurrency_max
-            && self.live_of(project) >= max
-        {
-            return Err(WaitReason::ProjectLimit { max }.open_ended());
-        }
-        if self.live_total >= facts.concurrency_max as usize {
-            return Err(WaitReason::ConcurrencyLimit { max: facts.concurrency_max }.open_ended());
-        }
-        Ok((project, limits))
-    }
-
-    fn check_serial(&self, candidate: &Candidate, serial: Serial) -> Result<(), Waiting> {
-        let behind = match serial {
-            Serial::None => None,
-            Serial::WorkItem => {
-                self.running.get(&(candidate.project.clone(), candidate.work_item.clone())).copied()
-            }
-            Serial::Project => self
-                .running
-                .iter()
-                .find(|((project, _), _)| *project == candidate.project)
-                .map(|(_, job)| *job),
-        };
-        behind.map_or(Ok(()), |behind| Err(WaitReason::Serial { behind }.open_ended()))
-    }
-
-    /// The open node with the most free slots; else the reason that keeps the node nearest to taking work.
-    fn pick_node(&self) -> Result<usize, Waiting> {
-        let free = |node: &NodeFacts| {
-            node.slots.saturating_sub(self.live_by_node.get(&node.node).copied().unwrap_or(0))
-        };
-        let open = self.facts.nodes.iter().enumerate().filter(|(_, node)| node.blocked.is_none());
-        if let Some((index, _)) = open
-            .clone()
-            .filter(|(_, node)| free(node) > 0)
-            .max_by_key(|(index, node)| (free(node), usize::MAX - index))
-        {
-            return Ok(index);
-        }
-        if open.clone().next().is_some() {
-            return Err(WaitReason::NoSlot.open_ended());
-        }
-        let blocked = self.facts.nodes.iter().filter_map(|node| {
-            let reason = node.blocked.clone()?;
-            Some(Waiting { reason, until: node.blocked_until })
-        });
-        Err(blocked.min_by_key(|w| w.reason.nearness()).unwrap_or_else(|| WaitReason::NoRunner.open_ended()))
-    }
-}
-
-impl WaitReason {
-    /// The reason without a known end.
-    pub const fn open_ended(self) -> Waiting {
-        Waiting { reason: self, until: None }
-    }
-
-    /// Of several blocked nodes, the reason that is likeliest to end first is the one worth showing.
-    const fn nearness(&self) -> u8 {
-        match self {
-            Self::Resting => 0,
-            Self::Preflight { .. } => 1,
-            Self::AccountHeld { .. } => 2,
-            Self::Draining => 3,
-            Self::Unreachable => 4,
-            Self::NotDue
-            | Self::Paused
-            | Self::UnknownProject
-            | Self::UnknownStage { .. }
-            | Self::Prompt { .. }
-            | Self::ConcurrencyLimit { .. }
-            | Self::ProjectLimit { .. }
-            | Self::Serial { .. }
-            | Self::NoRunner
-            | Self::NoSlot
-            | Self::NotLooked => 5,
+impl<'a> Turn<'a> {
+    fn new(head: &'a Candidate, facts: &Facts, started: u32, room: &Room<'_>) -> Self {
+        Self {
+            priority: Reverse(head.priority),
+            live: room.live_of(&head.project),
+            started,
+            served_at: facts.served_at.get(&head.project).copied(),
+            available_at: head.available_at,
+            job: head.job,
+            project: &head.project,
         }
     }
 }

@@ -1,0 +1,141 @@
+//! Why a job waits, in words for people and codes for programs.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Account, JobId, Timestamp};
+
+/// Why a job waits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "code")]
+pub enum WaitReason {
+    /// It is put off to a later time.
+    NotDue,
+    /// An operator paused all starts.
+    Paused,
+    /// Its project is not in `orch.toml`.
+    UnknownProject,
+    /// Its stage is not in `orch.toml`.
+    UnknownStage {
+        /// The stage.
+        stage: String,
+    },
+    /// Its prompt could not be made.
+    Prompt {
+        /// What is wrong and what to do.
+        error: String,
+    },
+    /// As many runs live as the fleet may have.
+    ConcurrencyLimit {
+        /// `ORCH_MAX_CONCURRENCY`.
+        max: u32,
+    },
+    /// As many runs live as the project may have.
+    ProjectLimit {
+        /// `max_concurrency` of the project.
+        max: u32,
+    },
+    /// Another job of the same work item, or project, is running.
+    Serial {
+        /// That job.
+        behind: JobId,
+    },
+    /// No runner has registered.
+    NoRunner,
+    /// Every slot of every runner is taken.
+    NoSlot,
+    /// The runner is silent.
+    Unreachable,
+    /// The runner is draining.
+    Draining,
+    /// The runner's agent binary does not answer.
+    Preflight {
+        /// What is wrong and what to do.
+        error: String,
+    },
+    /// The runner refused an offer a moment ago and rests.
+    Resting,
+    /// The account is held.
+    AccountHeld {
+        /// The account.
+        account: Account,
+        /// `auth`, `billing`, `usage_limit`.
+        reason: String,
+    },
+    /// The scheduler watches a whole lease before it acts, after a start.
+    NotLooked,
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDue => write!(f, "put off to a later time"),
+            Self::Paused => write!(f, "paused by an operator: `orch resume` goes on"),
+            Self::UnknownProject => write!(f, "its project is not in orch.toml: add it, or cancel the job"),
+            Self::UnknownStage { stage } => {
+                write!(f, "its stage {stage} is not in orch.toml: add it, or cancel the job")
+            }
+            Self::Prompt { error } => write!(f, "its prompt could not be made: {error}"),
+            Self::ConcurrencyLimit { max } => {
+                write!(f, "{max} runs live, as many as ORCH_MAX_CONCURRENCY allows")
+            }
+            Self::ProjectLimit { max } => {
+                write!(f, "{max} runs of its project live, as many as its max_concurrency allows")
+            }
+            Self::Serial { behind } => write!(f, "waits for job {behind}: one at a time (serial)"),
+            Self::NoRunner => write!(f, "no runner has registered: start orch-runner"),
+            Self::NoSlot => write!(f, "every slot of every runner is taken"),
+            Self::Unreachable => write!(f, "no runner answers"),
+            Self::Draining => write!(f, "the runners are draining"),
+            Self::Preflight { error } => write!(f, "no runner can start an agent: {error}"),
+            Self::Resting => write!(f, "the runner refused work a moment ago and rests"),
+            Self::AccountHeld { account, reason } => match reason.as_str() {
+                "usage_limit" => write!(f, "account {account} is at its usage limit"),
+                _ => write!(
+                    f,
+                    "account {account} is held ({reason}): mend it, then `orch account resume {account}`"
+                ),
+            },
+            Self::NotLooked => write!(f, "due; the scheduler has not looked at it yet"),
+        }
+    }
+}
+
+/// A reason with its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Why.
+    pub reason: WaitReason,
+    /// Until when, if known.
+    pub until: Option<Timestamp>,
+}
+
+impl WaitReason {
+    /// The reason without a known end.
+    pub const fn open_ended(self) -> Waiting {
+        Waiting { reason: self, until: None }
+    }
+
+    /// Of several blocked nodes, the reason that is likeliest to end first is the one worth showing.
+    pub(super) const fn nearness(&self) -> u8 {
+        match self {
+            Self::Resting => 0,
+            Self::Preflight { .. } => 1,
+            Self::AccountHeld { .. } => 2,
+            Self::Draining => 3,
+            Self::Unreachable => 4,
+            Self::NotDue
+            | Self::Paused
+            | Self::UnknownProject
+            | Self::UnknownStage { .. }
+            | Self::Prompt { .. }
+            | Self::ConcurrencyLimit { .. }
+            | Self::ProjectLimit { .. }
+            | Self::Serial { .. }
+            | Self::NoRunner
+            | Self::NoSlot
+            | Self::NotLooked => 5,
+        }
+    }
+}
