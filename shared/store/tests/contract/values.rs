@@ -68,7 +68,7 @@ pub(crate) fn fleet(slots: u32) -> Facts {
             blocked: None,
             blocked_until: None,
         }],
-        live: Vec::new(),
+        ..Facts::default()
     }
 }
 
