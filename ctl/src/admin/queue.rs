@@ -1,0 +1,93 @@
+//! `orch queue`, `orch pause`, `orch resume`.
+
+use domain::Timestamp;
+use proto::v1;
+
+use super::SchedulerAccess;
+use super::jobs::job_table;
+use crate::exit::Failure;
+use crate::print::{Output, Paint, span};
+
+/// `orch queue`: the document of `GET /queue`.
+pub(crate) async fn show(access: &SchedulerAccess, output: Output, now: Timestamp) -> Result<(), Failure> {
+    let admin = access.open()?;
+    let queue = admin.ask(admin.client().get_queue(v1::GetQueueRequest {})).await?;
+    output.show(&queue, |paint| text(&queue, paint, now))
+}
+
+/// `orch pause`: nothing more starts.
+pub(crate) async fn pause(access: &SchedulerAccess, output: Output) -> Result<(), Failure> {
+    let admin = access.open()?;
+    let reply = admin.ask(admin.client().pause(v1::PauseRequest {})).await?;
+    output.show(&reply, |_| {
+        "paused: nothing more starts, running agents go on; `orch resume` ends it\n".to_owned()
+    })
+}
+
+/// `orch resume`: starts go on.
+pub(crate) async fn resume(access: &SchedulerAccess, output: Output) -> Result<(), Failure> {
+    let admin = access.open()?;
+    let reply = admin.ask(admin.client().resume(v1::ResumeRequest {})).await?;
+    output.show(&reply, |_| "resumed: due jobs start again\n".to_owned())
+}
+
+fn text(queue: &v1::QueueReply, paint: Paint, now: Timestamp) -> String {
+    let counts = queue.counts.unwrap_or_default();
+    let mut lines = vec![format!(
+        "{} queued, {} running (of at most {}), {} done, {} failed, {} cancelled",
+        counts.queued, counts.running, queue.max_concurrency, counts.done, counts.failed, counts.cancelled
+    )];
+    if queue.paused {
+        lines.push("PAUSED: nothing more starts until `orch resume`".to_owned());
+    }
+    if let Some(seconds) = queue.oldest_ready_seconds {
+        let waited = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        lines.push(format!("the oldest due job waits for {}", span(waited)));
+    }
+    if queue.runners.is_empty() {
+        lines.push("no runner has registered: jobs wait until `orch-runner` runs somewhere".to_owned());
+    }
+    for preflight in queue.resilience.iter().flat_map(|resilience| &resilience.preflight) {
+        if !preflight.ok {
+            let reason = preflight.error.as_deref().unwrap_or("its agent did not answer");
+            lines.push(format!(
+                "runner {} cannot start agents: {}",
+                preflight.runner,
+                crate::print::plain(reason)
+            ));
+        }
+    }
+    lines.push(String::new());
+    format!("{}\n{}", lines.join("\n"), job_table(&queue.recent, paint, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_says_what_stands_in_the_way() {
+        let queue = v1::QueueReply {
+            counts: Some(v1::Counts { queued: 1, running: 0, done: 2, failed: 0, cancelled: 0 }),
+            paused: true,
+            max_concurrency: 4,
+            oldest_ready_seconds: Some(61.5),
+            resilience: Some(v1::Resilience {
+                preflight: vec![v1::Preflight {
+                    runner: "n1".to_owned(),
+                    error: Some("claude: not found".to_owned()),
+                    ..v1::Preflight::default()
+                }],
+                ..v1::Resilience::default()
+            }),
+            runners: vec![v1::Runner::default()],
+            ..v1::QueueReply::default()
+        };
+        assert_eq!(
+            text(&queue, Paint::default(), Timestamp::from_ms(0)),
+            "1 queued, 0 running (of at most 4), 2 done, 0 failed, 0 cancelled\n\
+             PAUSED: nothing more starts until `orch resume`\nthe oldest due job waits for 1m 1s\n\
+             runner n1 cannot start agents: claude: not found\n\nno jobs\n"
+        );
+    }
+}

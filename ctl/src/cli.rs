@@ -1,0 +1,201 @@
+//! The command line of `orch`, and which module does what it asks.
+
+use clap::{Parser, Subcommand};
+use domain::Timestamp;
+use service::Clock;
+use service::settings::DatabaseSettings;
+
+use crate::admin::{SchedulerAccess, accounts, jobs, logs, queue, runners};
+use crate::exit::{EXIT_CODES, Failure};
+use crate::print::Output;
+use crate::{classify, config_check, doctor, migrate};
+
+/// Orch runs coding agents unattended: this is its admin command
+#[derive(Clone, Debug, Parser)]
+#[command(name = "orch", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a job
+    Enqueue {
+        #[command(flatten)]
+        ask: jobs::Enqueue,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Show the queue: counts, what stands in its way, the newest jobs
+    Queue {
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// List jobs, the newest first
+    Jobs {
+        #[command(flatten)]
+        list: jobs::List,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Show a job with all its runs
+    Job {
+        /// Job
+        id: i64,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Say why a job is where it is, until when, and what to do
+    Why {
+        /// Job
+        id: i64,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Show what a job's runs printed
+    Logs {
+        #[command(flatten)]
+        logs: logs::Logs,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// End a job; a running agent gets time to stop
+    Cancel {
+        /// Job
+        id: i64,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Queue a failed or cancelled job again
+    Retry {
+        /// Job
+        id: i64,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Start nothing more; running agents go on
+    Pause {
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Start due jobs again
+    Resume {
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// List runners, and whether they can start agents
+    Runners {
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Give a runner no new work
+    Drain {
+        #[command(flatten)]
+        drain: runners::Drain,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// List accounts, and what holds them
+    Account {
+        #[command(subcommand)]
+        verb: Option<accounts::Verb>,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Judge what an agent printed, as a run would be judged
+    Classify(classify::Classify),
+    /// Look for broken invariants, and for what stands in the way of jobs
+    #[command(after_help = "Exits 1 only when an invariant is broken, 3 when the database could not be read")]
+    Doctor(doctor::Doctor),
+    /// Create the database, or bring it to this program's schema
+    Migrate {
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        verb: config_check::Verb,
+    },
+}
+
+/// Does what a command asks; `dev` and what runs beside agents have their own way in.
+pub(crate) async fn act(command: Command, output: Output) -> Result<(), Failure> {
+    let now = Timestamp::from_ms(Clock::system().now_ms());
+    match command {
+        Command::Enqueue { ask, access } => jobs::enqueue(&access, ask, output).await,
+        Command::Queue { access } => queue::show(&access, output, now).await,
+        Command::Jobs { list, access } => jobs::list(&access, list, output, now).await,
+        Command::Job { id, access } => jobs::show(&access, id, output, now).await,
+        Command::Why { id, access } => jobs::why(&access, id, output, now).await,
+        Command::Logs { logs, access } => logs::show(&access, logs, output).await,
+        Command::Cancel { id, access } => jobs::cancel(&access, id, output).await,
+        Command::Retry { id, access } => jobs::retry(&access, id, output).await,
+        Command::Pause { access } => queue::pause(&access, output).await,
+        Command::Resume { access } => queue::resume(&access, output).await,
+        Command::Runners { access } => runners::list(&access, output, now).await,
+        Command::Drain { drain, access } => runners::drain(&access, drain, output).await,
+        Command::Account { verb: None, access } => accounts::list(&access, output, now).await,
+        Command::Account { verb: Some(accounts::Verb::Resume { account }), access } => {
+            accounts::resume(&access, account, output).await
+        }
+        Command::Classify(ask) => classify::run(&ask, output, now),
+        Command::Doctor(ask) => doctor::run(&ask, output).await,
+        Command::Migrate { database } => migrate::run(&database, output).await,
+        Command::Config { verb } => config_check::run(verb, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read_as_people_and_scripts_write_them() {
+        let parsed = |line: &str| service::settings::try_parse_from::<Cli>(line.split(' ')).is_ok();
+        for line in [
+            "orch enqueue --project shop --stage review --work-item SHOP-12 --prompt - --priority -3 --key k",
+            "orch queue --json",
+            "orch --json jobs --status queued",
+            "orch job 7",
+            "orch why 7 --json",
+            "orch logs 7 -f",
+            "orch logs -f 0192f0c1-2b3c-7d4e-8f50-616263646566",
+            "orch cancel 7",
+            "orch retry 7",
+            "orch pause",
+            "orch resume",
+            "orch runners",
+            "orch drain node-1 --wait",
+            "orch account",
+            "orch account resume default",
+            "orch classify",
+            "orch classify - --exit-code -9 --now 2026-11-22T03:00:00Z --json",
+            "orch doctor --database-url sqlite://x.db",
+            "orch migrate",
+            "orch config check orch.toml",
+        ] {
+            assert!(parsed(line), "{line}");
+        }
+        for line in [
+            "orch",
+            "orch job",
+            "orch job x",
+            "orch jobs --status odd",
+            "orch classify --now soon",
+            "orch enqueue",
+        ] {
+            assert!(!parsed(line), "{line}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `orch doctor`: rows that break an invariant, and whatever else keeps jobs from running.
+//!
+//! It opens the database for reading and mends nothing. Only a broken invariant makes it exit 1.
+
+use std::time::Duration;
+
+use clap::Args;
+use domain::pipeline::Pipeline;
+use proto::v1;
+use serde::Serialize;
+use service::settings::{DatabaseSettings, PipelineSettings};
+use store::{Access, Violation};
+
+use crate::admin::SchedulerAccess;
+use crate::exit::{Failure, with_causes};
+use crate::print::{Cell, Output, Paint, table};
+
+/// How long the scheduler may take.
+const SCHEDULER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the doctor looks.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    pipeline: PipelineSettings,
+    #[command(flatten)]
+    access: SchedulerAccess,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// No invariant is broken, as far as the database could be read.
+    ok: bool,
+    checks: Vec<Check>,
+    violations: Vec<Broken>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Check {
+    name: &'static str,
+    /// `ok`, `warning`, `broken`.
+    status: &'static str,
+    detail: String,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Broken {
+    invariant: &'static str,
+    detail: String,
+}
+
+/// `orch doctor`.
+pub(crate) async fn run(ask: &Doctor, output: Output) -> Result<(), Failure> {
+    let mut report = Report::default();
+    let read = database(ask, &mut report).await;
+    report.checks.push(config(&ask.pipeline));
+    scheduler(&ask.access, &mut report.checks).await;
+    report.ok = read.is_ok() && report.violations.is_empty();
+    output.show(&report, |paint| shown(&report, paint))?;
+    read?;
+    match report.violations.len() {
+        0 => Ok(()),
+        1 => Err(Failure::No("one invariant is broken".to_owned())),
+        count => Err(Failure::No(format!("{count} invariants are broken"))),
+    }
+}
+
+async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
+    let url = &ask.database.database_url;
+    match violations(url.expose()).await {
+        Ok((violations, size)) => {
+            report.checks.push(Check {
+                name: "database",
+                status: if violations.is_empty() { "ok" } else { "broken" },
+                detail: format!("{url}, {size}, {} rows break an invariant", violations.len()),
+            });
+            report.violations = violations
+                .into_iter()
+                .map(|Violation { invariant, detail }| Broken { invariant, detail })
+                .collect();
+            Ok(())
+        }
+        Err(error) => {
+            let detail = format!("{url}: {}", with_causes(&error));
+            report.checks.push(Check { name: "database", status: "warning", detail });
+            Err(match error {
+                store::Error::Unavailable(_) => Failure::Unreachable(format!(
+                    "could not read {url}; `orch migrate` creates it, ORCH_DATABASE_URL says where it is"
+                )),
+                store::Error::Newer { .. }
+                | store::Error::Older { .. }
+                | store::Error::Setup(_)
+                | store::Error::Corrupt(_)
+                | store::Error::Closed => Failure::from(error),
+            })
+        }
+    }
+}
+
+async fn violations(url: &str) -> Result<(Vec<Violation>, String), store::Error> {
+    let store = store::open(url, Access::Read).await?;
+    let looked = async {
+        let schema = store.schema().await?;
+        if schema.found < schema.needed {
+            return Err(store::Error::Older { found: schema.found, needed: schema.needed });
+        }
+        let violations = store.violations().await?;
+        let stats = store.stats().await?;
+        Ok((violations, format!("{} bytes and {} in its log", stats.file_bytes, stats.wal_bytes)))
+    };
+    let result = looked.await;
+    store.close().await;
+    result
+}
+
+fn config(settings: &PipelineSettings) -> Check {
+    let file = settings.config.display();
+    let (status, detail) = match std::fs::read_to_string(&settings.config) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            ("ok", format!("there is no {file}: the built-in pipeline holds, without any project"))
+        }
+        Err(error) => ("warning", format!("could not read {file}: {error}")),
+        Ok(text) => match domain::pipeline::parse(&text) {
+            Ok(Pipeline { projects, stages, triggers, .. }) => {
+                let counts = (projects.len(), stages.len(), triggers.len());
+                ("ok", format!("{file}: {} projects, {} stages, {} triggers", counts.0, counts.1, counts.2))
+            }
+            Err(error) => ("warning", format!("{file} would be refused: {error}")),
+        },
+    };
+    Check { name: "config", status, detail }
+}
+
+async fn scheduler(access: &SchedulerAccess, checks: &mut Vec<Check>) {
+    let warning = |name, detail| Check { name, status: "warning", detail };
+    let asked = async {
+        let admin = access.open()?;
+        admin.ask(admin.client().get_queue(v1::GetQueueRequest {})).await
+    };
+    let queue = match tokio::time::timeout(SCHEDULER_TIMEOUT, asked).await {
+        Ok(Ok(queue)) => queue,
+        Ok(Err(failure)) => return checks.push(warning("scheduler", failure.to_string())),
+        Err(_elapsed) => return checks.push(warning("scheduler", "it did not answer in time".to_owned())),
+    };
+    checks.push(if queue.paused {
+        warning("scheduler", "paused: nothing starts until `orch resume`".to_owned())
+    } else {
+        Check { name: "scheduler", status: "ok", detail: "it answers".to_owned() }
+    });
+    if queue.runners.is_empty() {
+        checks.push(warning("runners", "none has registered: jobs wait until `orch-runner` runs".to_owned()));
+    }
+    let preflights = queue.resilience.map(|resilience| resilience.preflight).unwrap_or_default();
+    for runner in queue.runners {
+        let preflight = preflights.iter().find(|preflight| preflight.runner == runner.id);
+        let ready = runner.state == "ready" && preflight.is_some_and(|preflight| preflight.ok);
+        let agent = match preflight {
+            Some(preflight) if preflight.ok => preflight.version.clone().unwrap_or_default(),
+            Some(preflight) => {
+                preflight.error.clone().unwrap_or_else(|| "its agent did not answer".to_owned())
+            }
+            None => "its agent was not looked at yet".to_owned(),
+        };
+        let status = if ready { "ok" } else { "warning" };
+        let detail = format!(
+            "{} is {}, {} of {} slots busy: {agent}",
+            runner.id, runner.state, runner.busy, runner.slots
+        );
+        checks.push(Check { name: "runner", status, detail });
+    }
+}
+
+fn shown(report: &Report, paint: Paint) -> String {
+    let checks = report
+        .checks
+        .iter()
+        .map(|check| vec![paint.state(check.status), Cell::from(check.name), Cell::from(&check.detail)]);
+    let broken =
+        report.violations.iter().map(|broken| vec![Cell::from(broken.invariant), Cell::from(&broken.detail)]);
+    let mut text = table(&["", "CHECK", "FOUND"], checks.collect(), "");
+    if !report.violations.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&["BROKEN", "ROW"], broken.collect(), ""));
+    }
+    text
+}
