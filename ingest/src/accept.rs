@@ -13,8 +13,8 @@ use store::Store;
 use crate::observed::{Observed, Place};
 use crate::refusal::Refusal;
 
-/// How long the store may take. Gitea gives up after 5 s, and an answer after that helps nobody.
-const STORE_DEADLINE: Duration = Duration::from_secs(4);
+/// The net under the store's own deadlines, which are shorter: a delivery given up here may still be committed.
+const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What is known of a delivery besides its content.
 #[derive(Debug, Clone)]

@@ -19,7 +19,9 @@ mod signature;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use domain::pipeline::{ConfigError, Pipeline};
 use service::health::{self, Metrics, Readiness};
 use service::metrics::LATENCY_SECONDS;
@@ -35,6 +37,13 @@ pub use config::{
     Settings,
 };
 pub use nudge::Nudge;
+
+/// The condition of `/readyz`: the database answers and its schema fits.
+pub const SCHEMA: &str = "schema";
+/// How often that is looked at.
+const SCHEMA_POLL: Duration = Duration::from_secs(2);
+/// How long one look may take.
+const SCHEMA_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What ingest works with besides its settings.
 #[derive(Debug, Clone)]
@@ -65,9 +74,48 @@ pub fn load_pipeline(path: &Path) -> Result<Watched<Pipeline>, service::Refused>
     })
 }
 
+/// Runs the process: reads `orch.toml`, opens the database, listens, and serves until the tasks are stopped.
+///
+/// # Errors
+/// `orch.toml`, the database or the address cannot be used; [`service::Refused`] when trying again will not help.
+pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
+    let pipeline = load_pipeline(&cli.pipeline.config)?;
+    pipeline.spawn(&tasks);
+    let url = cli.scheduler.url_or(cli.scheduler_addr.scheduler_addr, &cli.tls);
+    let channel = service::grpc::channel(&url, &cli.tls)?;
+    let listener = TcpListener::bind(cli.ingest.ingest_addr)
+        .await
+        .with_context(|| format!("could not listen on {}", cli.ingest.ingest_addr))?;
+    let store =
+        store::open(cli.database.database_url.expose(), store::Access::Write).await.map_err(refused)?;
+    let parts = Parts {
+        store: store.clone(),
+        pipeline,
+        clock: Clock::system(),
+        nudge: Nudge::spawn(channel, &tasks),
+        readiness: Readiness::new(&[SCHEMA]),
+        metrics: Metrics::new(),
+    };
+    tracing::info!(addr = %listener.local_addr()?, "listening for webhooks");
+    serve(listener, &cli.ingest, parts, &tasks).await;
+    store.close().await;
+    Ok(())
+}
+
+/// What starting again does not mend, told apart from what it may.
+fn refused(error: store::Error) -> anyhow::Error {
+    match error {
+        store::Error::Newer { .. } | store::Error::Older { .. } | store::Error::Setup(_) => {
+            service::Refused::new(error).into()
+        }
+        store::Error::Unavailable(_) | store::Error::Corrupt(_) | store::Error::Closed => error.into(),
+    }
+}
+
 /// Serves webhooks, health and metrics on `listener` until the tasks are stopped.
 pub async fn serve(listener: TcpListener, settings: &Settings, parts: Parts, tasks: &Tasks) {
     let Parts { store, pipeline, clock, nudge, readiness, metrics } = parts;
+    watch_schema(store.clone(), readiness.clone(), tasks);
     let app = http::App {
         gitea_secrets: settings.gitea_secrets(),
         plane_secrets: settings.plane_secrets(),
@@ -92,4 +140,24 @@ pub async fn serve(listener: TcpListener, settings: &Settings, parts: Parts, tas
     let webhooks = http::router(&Arc::new(app)).layer(TraceLayer::public());
     let router = health::router(readiness, metrics).merge(webhooks);
     service::server::serve(listener, router, Limits::default(), None, tasks).await;
+}
+
+/// Keeps `/readyz` true to the database.
+fn watch_schema(store: Arc<dyn Store>, readiness: Readiness, tasks: &Tasks) {
+    let stop = tasks.token();
+    tasks.spawn("schema", async move {
+        let mut ticks = tokio::time::interval(SCHEMA_POLL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let state = match tokio::time::timeout(SCHEMA_DEADLINE, store.schema()).await {
+                Ok(Ok(schema)) if schema.found == schema.needed => Ok(()),
+                Ok(Ok(schema)) => {
+                    Err(format!("the schema is {}, this program needs {}", schema.found, schema.needed))
+                }
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_elapsed) => Err("the database did not answer in time".to_owned()),
+            };
+            readiness.set(SCHEMA, state);
+        }
+    });
 }

@@ -35,6 +35,8 @@ pub(super) struct Commit {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PullRequestEvent {
+    /// Old and trimmed bodies have it here alone.
+    pub(super) number: Option<u64>,
     pub(super) pull_request: PullRequest,
     pub(super) repository: Repository,
     pub(super) review: Option<Review>,
@@ -43,7 +45,7 @@ pub(super) struct PullRequestEvent {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PullRequest {
-    pub(super) number: u64,
+    pub(super) number: Option<u64>,
     pub(super) title: Option<String>,
     pub(super) body: Option<String>,
     pub(super) html_url: Option<String>,

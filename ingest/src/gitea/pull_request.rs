@@ -4,7 +4,7 @@ use domain::launch::{Facts, LaunchEvent, Subject};
 use domain::pipeline::{LaunchPoint, PullRequestAction, ReviewVerdict, Trust};
 use serde_json::{Map, Value};
 
-use super::body::{PullRequest, PullRequestEvent, Repository};
+use super::body::{PullRequest, PullRequestEvent};
 use super::{actor, branch, place, repo_key, sha, trust};
 use crate::identifier::is_word;
 use crate::observed::{Account, Observed, digest};
@@ -26,7 +26,7 @@ pub(super) fn action(word: &str, object: &Map<String, Value>) -> Option<PullRequ
 
 pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Result<Observed, Refusal> {
     let place = place(&event.repository)?;
-    let pull = Checked::new(&event.pull_request, &event.repository)?;
+    let pull = Checked::new(event)?;
     let repo = repo_key(&event.repository);
     let facts = Facts { branch: Some(pull.base.clone()), action: Some(action), ..Facts::default() };
     let launch = LaunchEvent {
@@ -37,7 +37,7 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
         facts,
         semantic_key: format!(
             "gitea.pull_request:{repo}#{}:{}:{}",
-            event.pull_request.number,
+            pull.number,
             pull.head_sha,
             action.as_str()
         ),
@@ -54,7 +54,7 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
 
 pub(super) fn observe_review(event_name: &str, event: &PullRequestEvent) -> Result<Observed, Refusal> {
     let place = place(&event.repository)?;
-    let pull = Checked::new(&event.pull_request, &event.repository)?;
+    let pull = Checked::new(event)?;
     let review = event.review.as_ref();
     // The body is signed and the header is not.
     let kind = review.and_then(|review| review.kind.as_deref()).unwrap_or(event_name);
@@ -70,7 +70,7 @@ pub(super) fn observe_review(event_name: &str, event: &PullRequestEvent) -> Resu
         facts: Facts { branch: Some(pull.base.clone()), review: Some(verdict), ..Facts::default() },
         semantic_key: format!(
             "gitea.review:{repo}#{}:{}:{}",
-            event.pull_request.number,
+            pull.number,
             verdict.as_str(),
             review_identity(event, &pull, content.as_deref())?
         ),
@@ -114,6 +114,7 @@ fn review_identity(
 /// A pull request whose names may be used.
 struct Checked<'a> {
     pull: &'a PullRequest,
+    number: u64,
     base: String,
     head: String,
     head_sha: String,
@@ -121,8 +122,10 @@ struct Checked<'a> {
 }
 
 impl<'a> Checked<'a> {
-    fn new(pull: &'a PullRequest, repository: &Repository) -> Result<Self, Refusal> {
-        if pull.number == 0 {
+    fn new(event: &'a PullRequestEvent) -> Result<Self, Refusal> {
+        let (pull, repository) = (&event.pull_request, &event.repository);
+        let number = pull.number.or(event.number).ok_or(Refusal::Shape)?;
+        if number == 0 {
             return Err(Refusal::Identifier);
         }
         if !pull.base.sha.is_empty() {
@@ -135,6 +138,7 @@ impl<'a> Checked<'a> {
         };
         Ok(Self {
             pull,
+            number,
             base: branch(&pull.base.reference)?.to_owned(),
             head: branch(&pull.head.reference)?.to_owned(),
             head_sha: sha(&pull.head.sha)?.to_owned(),
@@ -143,10 +147,7 @@ impl<'a> Checked<'a> {
     }
 
     fn subject(&self) -> Subject {
-        Subject::PullRequest {
-            number: self.pull.number,
-            own_head: self.in_repository.then(|| self.head.clone()),
-        }
+        Subject::PullRequest { number: self.number, own_head: self.in_repository.then(|| self.head.clone()) }
     }
 
     /// Whoever has a branch in the repository may write to it.
@@ -162,7 +163,7 @@ impl<'a> Checked<'a> {
             author: event.sender.as_ref().or(self.pull.user.as_ref()).and_then(|user| user.login.clone()),
             facts: vec![
                 ("repo", Some(event.repository.full_name.clone())),
-                ("pull_request", Some(self.pull.number.to_string())),
+                ("pull_request", Some(self.number.to_string())),
                 ("branch", Some(self.head.clone())),
                 ("base", Some(self.base.clone())),
                 ("head_sha", Some(self.head_sha.clone())),

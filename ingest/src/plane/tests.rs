@@ -38,6 +38,7 @@ fn comment() -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "`json!` makes values")]
 fn v2(event: &str, previous: Value) -> Value {
     json!({
         "version": "v2", "event_id": OTHER, "event": event, "workspace_id": WORKSPACE, "previous_attributes": previous,
