@@ -92,9 +92,18 @@ async fn read_facts(conn: &mut SqliteConnection, facts: &mut Facts, now: Timesta
 
 /// How many more runs the fleet could take, whatever the jobs are.
 fn room(facts: &Facts) -> usize {
-    let slots: usize =
-        facts.nodes.iter().filter(|node| node.blocked.is_none()).map(|node| node.slots as usize).sum();
-    (facts.concurrency_max as usize).min(slots).saturating_sub(facts.live.len().min(slots))
+    let mut free: BTreeMap<&NodeId, usize> = facts
+        .nodes
+        .iter()
+        .filter(|node| node.blocked.is_none())
+        .map(|node| (&node.node, node.slots as usize))
+        .collect();
+    for run in &facts.live {
+        if let Some(free) = free.get_mut(&run.node) {
+            *free = free.saturating_sub(1);
+        }
+    }
+    (facts.concurrency_max as usize).saturating_sub(facts.live.len()).min(free.values().sum())
 }
 
 /// Reads the due jobs that could be among the next `want` starts, by id.

@@ -52,6 +52,22 @@ rules! {
         fifty_identical_posts_make_one_job,
         concurrent_deliveries_are_all_kept,
         a_bad_operation_fails_alone;
+    claiming:
+        every_job_is_claimed_once,
+        jobs_start_in_order,
+        a_delayed_job_waits_for_its_time,
+        limits_hold_across_claims,
+        a_blocked_work_item_starves_nobody,
+        a_blocked_stage_starves_nobody,
+        projects_take_turns,
+        a_pause_stops_all_starts,
+        a_waiting_job_says_why,
+        a_clock_that_steps_back_starts_nothing_early;
+    reading:
+        nodes_are_kept,
+        the_overview_is_whole,
+        jobs_are_read_in_pages,
+        nothing_is_invented;
     moving:
         a_run_goes_its_way,
         a_lost_run_leaves_a_queued_job_that_owns_nothing,

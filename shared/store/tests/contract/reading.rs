@@ -1,0 +1,117 @@
+//! What people and services read.
+
+use std::sync::Arc;
+
+use domain::admission::WaitReason;
+use domain::overview::{AccountRecord, CountByStatus};
+use domain::runner::{Node, NodeState, Preflight};
+use domain::transition::Event;
+use domain::{Account, Class, Incarnation, JobId, NodeId, PermanentReason, Status};
+use store::{Applied, JobFilter, Schema, Store};
+
+use super::values::{T0, claim, ended, failure, fleet, fresh_run, happen, job, later};
+
+fn node(id: &str) -> Node {
+    Node {
+        id: NodeId(id.into()),
+        incarnation: Incarnation(3),
+        boot_id: "5d0b".into(),
+        advertise_url: "http://127.0.0.1:7071".into(),
+        state: NodeState::Ready,
+        slots: 4,
+        labels: vec!["arm64".into(), "gpu \"big\"".into()],
+        account: Account("default".into()),
+        preflight: Preflight {
+            ok: true,
+            version: Some("2.1.330 (Claude Code)".into()),
+            checked_at: later(1),
+            error: None,
+        },
+        last_seen_at: later(2),
+    }
+}
+
+/// A node is one row, the newest word counts, and its account is known from then on.
+pub(crate) async fn nodes_are_kept(store: Arc<dyn Store>) {
+    store.save_node(node("node-b")).await.unwrap();
+    store.save_node(node("node-a")).await.unwrap();
+    let newer = Node {
+        incarnation: Incarnation(4),
+        state: NodeState::Draining,
+        labels: vec![],
+        preflight: Preflight { ok: false, error: Some("no such file".into()), ..Preflight::default() },
+        last_seen_at: later(9),
+        ..node("node-b")
+    };
+    store.save_node(newer.clone()).await.unwrap();
+    assert_eq!(store.nodes().await.unwrap(), vec![node("node-a"), newer]);
+    let accounts = store.overview(T0).await.unwrap().accounts;
+    let account = Account("default".into());
+    assert_eq!(accounts, vec![AccountRecord { account, held_reason: None, held_until: None }]);
+}
+
+/// Counts, oldest due job, the newest jobs and busy runners, of one moment.
+pub(crate) async fn the_overview_is_whole(store: Arc<dyn Store>) {
+    store.save_node(node("node-a")).await.unwrap();
+    store.save_node(node("node-z")).await.unwrap();
+    for n in 0..60 {
+        let mut new = job(&format!("A-{n}"));
+        new.available_at = later(n);
+        store.enqueue(new, later(100)).await.unwrap();
+    }
+    let starts = claim(&store, later(100), fleet(5), 5).await.starts;
+    let ends = [
+        ended(starts[0].run.id, Class::Success),
+        ended(starts[1].run.id, failure(PermanentReason::MaxTurns)),
+    ];
+    for (start, event) in starts.iter().zip(&ends) {
+        assert_eq!(happen(&store, start.job.id, event, later(200)).await, Applied::Done);
+    }
+    let cancelled = JobId(60);
+    assert_eq!(happen(&store, cancelled, &Event::CancelRequested, later(201)).await, Applied::Done);
+    let mut delayed = job("B");
+    delayed.available_at = later(5_000);
+    store.enqueue(delayed, later(202)).await.unwrap();
+
+    let overview = store.overview(later(300)).await.unwrap();
+    let counts = CountByStatus { queued: 55, running: 3, done: 1, failed: 1, cancelled: 1 };
+    assert_eq!(overview.counts, counts);
+    assert_eq!(overview.oldest_ready_at, Some(later(5)));
+    assert_eq!(overview.recent.len(), 50);
+    assert_eq!(overview.recent[0].waiting.as_ref().unwrap().reason, WaitReason::NotDue);
+    assert_eq!(overview.recent[0].waiting.as_ref().unwrap().until, Some(later(5_000)));
+    assert_eq!(overview.recent[1].job.id, cancelled);
+    assert_eq!(overview.recent[1].waiting, None);
+    let busy: Vec<(&str, u32)> =
+        overview.nodes.iter().map(|(node, busy)| (node.id.0.as_str(), *busy)).collect();
+    assert_eq!(busy, [("node-a", 3), ("node-z", 0)]);
+}
+
+/// Pages go down by id, each status by itself.
+pub(crate) async fn jobs_are_read_in_pages(store: Arc<dyn Store>) {
+    for n in 0..7 {
+        store.enqueue(job(&format!("A-{n}")), T0).await.unwrap();
+    }
+    claim(&store, T0, fleet(2), 2).await;
+    let page = async |status, before, limit| -> Vec<i64> {
+        let jobs = store.jobs(JobFilter { status, before, limit }).await.unwrap();
+        jobs.iter().map(|waiting| waiting.job.id.0).collect()
+    };
+    assert_eq!(page(None, None, 3).await, [7, 6, 5]);
+    assert_eq!(page(None, Some(JobId(5)), 9).await, [4, 3, 2, 1]);
+    assert_eq!(page(Some(Status::Running), None, 9).await, [2, 1]);
+    assert_eq!(page(Some(Status::Queued), Some(JobId(5)), 9).await, [4, 3]);
+    assert_eq!(page(Some(Status::Failed), None, 9).await, [0_i64; 0]);
+}
+
+/// What is not there is `None`, and a fresh store fits.
+pub(crate) async fn nothing_is_invented(store: Arc<dyn Store>) {
+    assert_eq!(store.job(JobId(1)).await.unwrap(), None);
+    assert_eq!(store.run(fresh_run()).await.unwrap(), None);
+    assert_eq!(store.runs_of(JobId(1)).await.unwrap(), vec![]);
+    assert_eq!(store.next_due_at(T0).await.unwrap(), None);
+    let Schema { found, needed } = store.schema().await.unwrap();
+    assert!(found == needed && needed >= 1);
+    let overview = store.overview(T0).await.unwrap();
+    assert_eq!((overview.counts, overview.oldest_ready_at), (CountByStatus::default(), None));
+}
