@@ -73,6 +73,8 @@ CREATE INDEX jobs_due ON jobs (project, priority DESC, available_at, id, stage, 
     WHERE status = 'queued' AND due = 1;
 -- What the promotion reads.
 CREATE INDEX jobs_delayed ON jobs (available_at, id) WHERE status = 'queued' AND due = 0;
+-- Running jobs by their run: a run belongs to one job, and inserting a run need not read all jobs for the reference.
+CREATE UNIQUE INDEX jobs_run ON jobs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, id);
 
 CREATE TABLE job_payloads (

@@ -18,6 +18,9 @@ mod rows;
 mod turnstile;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 

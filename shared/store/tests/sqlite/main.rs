@@ -5,6 +5,14 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 
+mod constraints;
+mod file;
+mod plan;
+mod pressure;
+mod random;
+mod raw;
+mod two_processes;
+
 use std::sync::Arc;
 
 use store::{Access, Store};

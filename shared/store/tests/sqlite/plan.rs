@@ -1,0 +1,54 @@
+//! No statement reads a table from end to end unless it is named here.
+
+use std::path::Path;
+
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{fresh, raw};
+
+/// Statements that people ask for now and then, whose answer is about every row.
+const MAY_SCAN: [&str; 2] = ["counts.sql", "violations.sql"];
+/// An index that holds live runs alone.
+const LIVE: &str = "USING INDEX runs_live";
+/// Tables with a handful of rows, results of the statement itself, and indexes that hold live or due rows alone.
+const SMALL: [&str; 12] = [
+    "meta",
+    "m",
+    "accounts",
+    "runners",
+    "n",
+    "c",
+    "json_each",
+    "projects",
+    "sqlite_sequence",
+    "sqlite_schema",
+    "CONSTANT",
+    "(",
+];
+
+#[tokio::test]
+async fn statements_search_and_do_not_scan() {
+    let (folder, store) = fresh().await;
+    store.close().await;
+    let mut conn = raw::connect(&raw::path(&folder)).await;
+    let statements = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sqlite/sql");
+    let mut scans = Vec::new();
+    for entry in std::fs::read_dir(statements).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let sql = std::fs::read_to_string(&path).unwrap();
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut conn).await;
+        for row in plan.unwrap_or_else(|error| panic!("{name}: {error}")) {
+            let step: String = row.try_get("detail").unwrap();
+            let table = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+            if table.is_some_and(|table| {
+                !SMALL.contains(&table) && !table.starts_with('(') && !step.ends_with(LIVE)
+            }) {
+                scans.push(format!("{name}: {step}"));
+            }
+        }
+    }
+    scans.retain(|scan| !MAY_SCAN.iter().any(|name| scan.starts_with(name)));
+    scans.sort();
+    assert_eq!(scans, [""; 0]);
+}
