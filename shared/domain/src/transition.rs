@@ -227,9 +227,9 @@ pub fn next(
             moved.check_current(*run, *asked)?;
             Ok(moved.release(*run, "withdrawn", why, job.budgets, now))
         }
-        (JobState::Running { run, .. }, Event::Ended { run: asked, conclusion }) => {
+        (JobState::Running { run, run_state, .. }, Event::Ended { run: asked, conclusion }) => {
             moved.check_current(*run, *asked)?;
-            Ok(moved.end(*run, conclusion))
+            Ok(moved.end(*run, *run_state, conclusion))
         }
         (JobState::Failed { .. } | JobState::Cancelled { .. }, Event::Retried) => {
             Ok(moved.spend(queued(now), Budgets::default(), RunChange::Keep))
@@ -302,18 +302,21 @@ impl Mover<'_> {
         Ok(transition)
     }
 
-    /// A repeated Start finds the run started and changes nothing but the revision: it is a renewal.
+    /// A cancelled job's offered run is refused. A repeated Start finds the run started and is a renewal, cancel requested
+    /// or not: its agent may be alive, so only its end moves the job.
     fn confirm(&self, run: RunId, run_state: LiveRunState) -> Transition {
-        if self.cancel_requested_at().is_some() {
-            let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
-            return self.to(self.cancelled(), end);
+        match (run_state, self.cancel_requested_at()) {
+            (LiveRunState::Started, _) => self.to(self.job.state.clone(), RunChange::Keep),
+            (LiveRunState::Offered, Some(_)) => {
+                let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
+                self.to(self.cancelled(), end)
+            }
+            (LiveRunState::Offered, None) => {
+                let state =
+                    JobState::Running { run, run_state: LiveRunState::Started, cancel_requested_at: None };
+                self.to(state, RunChange::Start { run })
+            }
         }
-        let state = JobState::Running { run, run_state: LiveRunState::Started, cancel_requested_at: None };
-        let change = match run_state {
-            LiveRunState::Offered => RunChange::Start { run },
-            LiveRunState::Started => RunChange::Keep,
-        };
-        self.to(state, change)
     }
 
     fn flag_cancel(&self) -> Transition {
@@ -324,29 +327,35 @@ impl Mover<'_> {
         self.to(state, RunChange::Keep)
     }
 
-    fn end(&self, run: RunId, conclusion: &Conclusion) -> Transition {
+    fn end(&self, run: RunId, run_state: LiveRunState, conclusion: &Conclusion) -> Transition {
         let spent = self.job.budgets;
         match conclusion {
             Conclusion::Judged { class } => self.judged(run, class),
-            Conclusion::Lost { how } => {
-                let budgets = Budgets { infra_attempts: spent.infra_attempts + 1, ..spent };
-                if budgets.infra_attempts >= self.policy.infra_attempts_max {
-                    let reason =
-                        format!("quarantined: lost {} times, last: {}", budgets.infra_attempts, how.as_str());
-                    return self.give_up(run, "lost", how.as_str(), budgets, reason);
-                }
-                let at = match spent.infra_attempts {
-                    0 => self.now,
-                    n => self.policy.retry_at(self.now, n - 1, None, self.chance),
-                };
-                self.release(run, "lost", how.as_str(), budgets, at)
-            }
+            Conclusion::Lost { how } => match run_state {
+                // Nothing was spawned before it was confirmed: as good as withdrawn.
+                LiveRunState::Offered => self.release(run, "lost", how.as_str(), spent, self.now),
+                LiveRunState::Started => self.lost(run, *how),
+            },
             Conclusion::Drained => self.release(run, "drained", "drained", spent, self.now),
             Conclusion::Cancelled => {
                 let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
                 self.to(self.cancelled(), end)
             }
         }
+    }
+
+    fn lost(&self, run: RunId, how: LostHow) -> Transition {
+        let spent = self.job.budgets;
+        let budgets = Budgets { infra_attempts: spent.infra_attempts + 1, ..spent };
+        if budgets.infra_attempts >= self.policy.infra_attempts_max {
+            let why = format!("quarantined: lost {} times, last: {}", budgets.infra_attempts, how.as_str());
+            return self.give_up(run, "lost", how.as_str(), budgets, why);
+        }
+        let at = match spent.infra_attempts {
+            0 => self.now,
+            n => self.policy.retry_at(self.now, n - 1, None, self.chance),
+        };
+        self.release(run, "lost", how.as_str(), budgets, at)
     }
 
     fn judged(&self, run: RunId, class: &Class) -> Transition {
