@@ -63,6 +63,7 @@ pub(crate) async fn a_run_goes_its_way(store: Arc<dyn Store>) {
 pub(crate) async fn a_lost_run_leaves_a_queued_job_that_owns_nothing(store: Arc<dyn Store>) {
     let start = one_running(&store).await;
     let (id, run) = (start.job.id, start.run.id);
+    assert_eq!(happen(&store, id, &Event::Confirmed { run }, later(10)).await, Applied::Done);
     let lost = Event::Ended { run, conclusion: Conclusion::Lost { how: LostHow::LeaseExpired } };
     assert_eq!(happen(&store, id, &lost, later(50)).await, Applied::Done);
     let queued = read(&store, id).await;
