@@ -1,1 +1,175 @@
-//! stub
+//! Claims due jobs, brings them to runners, watches them and records what became of them.
+//!
+//! It spawns no process and holds nothing that the database could not tell it again: after a restart it goes on
+//! with the runs that live. Two of them at once would be harmless; one is enough (see `lock`).
+
+mod admin;
+mod claim;
+mod config;
+mod dispatch;
+mod finalize;
+mod grpc;
+mod lease;
+mod links;
+mod live;
+mod lock;
+mod logs;
+mod moves;
+mod nodes;
+mod prompt;
+mod reaper;
+mod shared;
+mod supervise;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use domain::pipeline::{self, Pipeline};
+use proto::v1::admin_service_server::AdminServiceServer;
+use proto::v1::scheduler_service_server::SchedulerServiceServer;
+use service::grpc::MESSAGE_BYTES_MAX;
+use service::health::Readiness;
+use service::metrics::Metrics;
+use service::server::{self, Limits};
+use service::watched::Watched;
+use service::{Refused, Tasks};
+use store::Access;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tonic::service::Routes;
+
+pub use config::{Cli, Options, Settings};
+pub use lease::LeaseTerms;
+
+use shared::{Counters, DATABASE, Shared};
+
+/// A running scheduler.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle {
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+/// Runs until the tasks are told to stop.
+///
+/// # Errors
+/// See [`start`].
+pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
+    start(cli.options()?, tasks.clone()).await?;
+    tasks.token().cancelled().await;
+    Ok(())
+}
+
+/// Binds, opens the store, takes up the runs that live, and serves. Cancelling the token of `tasks` stops it.
+///
+/// # Errors
+/// The address is taken, another scheduler runs on the database, the database or `orch.toml` cannot be used, or the
+/// settings contradict each other.
+pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    options.terms.check().map_err(Refused::new)?;
+    service::grpc::check_listen(options.addr, &options.tls)?;
+    let listener = TcpListener::bind(options.addr)
+        .await
+        .with_context(|| format!("could not listen on {} (ORCH_SCHEDULER_ADDR)", options.addr))?;
+    let addr = listener.local_addr().context("could not tell the own address")?;
+    let tls = options.tls.acceptor()?;
+
+    let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
+    let shared = Arc::new(open(options, &metrics, readiness.clone(), &tasks).await?);
+    take_up(&shared).await.context("could not read the runs that live")?;
+    shared.pipeline.spawn(&tasks);
+
+    let app = routes(&shared, addr)?.into_axum_router().merge(service::health::router(readiness, metrics));
+    let app = app.layer(service::grpc::trace_layer());
+    let serving = tasks.clone();
+    tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
+    tasks.spawn("claim", claim::run(shared.clone()));
+    tasks.spawn("reaper", reaper::run(shared));
+    tracing::info!(%addr, "listening");
+    Ok(Handle { addr })
+}
+
+async fn open(
+    options: Options,
+    metrics: &Metrics,
+    readiness: Readiness,
+    tasks: &Tasks,
+) -> anyhow::Result<Shared> {
+    let lock = lock::take(&options.database_url)?;
+    let parse = |path: &Path, text: &str| {
+        pipeline::parse(text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let pipeline = Watched::load(&options.config, Pipeline::default(), parse)?;
+    let logs = logs::Logs::open(options.log_dir.clone())
+        .with_context(|| format!("could not make the log folder {}", options.log_dir.display()))?;
+    let store = store::open(options.database_url.expose(), Access::Write).await.map_err(refuse)?;
+    let nodes = store.nodes().await.context("could not read the runners")?;
+    let boot_ms = options.clock.boot_ms();
+    Ok(Shared {
+        store,
+        nodes: nodes::Nodes::new(options.terms, nodes, boot_ms),
+        clock: options.clock,
+        policy: options.policy,
+        terms: options.terms,
+        queue: options.queue,
+        poll_interval: options.poll_interval,
+        serial_gate: options.serial_gate,
+        pipeline,
+        prompts: prompt::Prompts::new(&options.config),
+        runs: live::LiveRuns::default(),
+        links: links::Links::new(options.tls),
+        logs,
+        wake: Notify::new(),
+        readiness,
+        counters: Counters::new(metrics),
+        tasks: tasks.clone(),
+        _lock: lock,
+    })
+}
+
+/// What starting again would not mend is a refusal.
+fn refuse(error: store::Error) -> anyhow::Error {
+    match error {
+        store::Error::Newer { .. } | store::Error::Older { .. } | store::Error::Setup(_) => {
+            Refused::new(error).into()
+        }
+        store::Error::Unavailable(_) | store::Error::Corrupt(_) | store::Error::Closed => error.into(),
+    }
+}
+
+/// Goes on with every run that lives: offered ones are launched again, started ones are watched. None is requeued.
+async fn take_up(shared: &Arc<Shared>) -> Result<(), store::Error> {
+    let live = shared.store.live_runs().await?;
+    for run in &live {
+        if let Some(job) = shared.store.job(run.job).await? {
+            supervise::supervise(shared, &job, run);
+        }
+    }
+    if !live.is_empty() {
+        tracing::info!(runs = live.len(), "took up live runs");
+    }
+    Ok(())
+}
+
+fn routes(shared: &Arc<Shared>, addr: SocketAddr) -> anyhow::Result<Routes> {
+    let scheduler = SchedulerServiceServer::new(grpc::Service(shared.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let admin = AdminServiceServer::new(admin::Service(shared.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let (_, health) = tonic_health::server::health_reporter();
+    let routes = Routes::new(scheduler).add_service(admin).add_service(health);
+    if !addr.ip().to_canonical().is_loopback() {
+        return Ok(routes);
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("could not build the reflection service")?;
+    Ok(routes.add_service(reflection))
+}

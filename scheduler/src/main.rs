@@ -1,1 +1,15 @@
-fn main() {}
+//! `orch-scheduler`: reads its settings and runs until it is told to stop.
+
+use std::process::ExitCode;
+
+use scheduler::Cli;
+
+fn main() -> ExitCode {
+    match service::settings::parse::<Cli>() {
+        Ok(cli) => {
+            let telemetry = cli.telemetry.clone();
+            service::lifecycle::run("orch-scheduler", &telemetry, |tasks| scheduler::run(cli, tasks))
+        }
+        Err(code) => code,
+    }
+}

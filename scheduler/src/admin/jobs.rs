@@ -1,0 +1,164 @@
+//! Jobs: shown, made, ended, tried again.
+
+use std::sync::Arc;
+
+use domain::delivery::{NewJob, Payload};
+use domain::job::LiveRunState;
+use domain::{Event, JobId, JobState, Status as JobStatus};
+use proto::convert;
+use proto::v1::{
+    CancelJobRequest, CancelRequest, EnqueueReply, EnqueueRequest, GetJobRequest, JobDetail, JobReply,
+    ListJobsReply, ListJobsRequest, RetryJobRequest,
+};
+use service::grpc;
+use service::telemetry::trace_context;
+use store::JobFilter;
+use tonic::Status;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::dispatch;
+use crate::grpc::unavailable;
+use crate::lease::LiveRun;
+use crate::links::CALL_DEADLINE;
+use crate::moves::{Report, move_job};
+use crate::shared::Shared;
+
+/// The most jobs on a page, and how many there are when nobody says.
+const PAGE_MAX: u32 = 1000;
+const PAGE: u32 = 100;
+/// The longest prompt a person may give, in bytes: it travels on to the runner in one message.
+const PROMPT_BYTES_MAX: usize = 1024 * 1024;
+/// The longest of the other texts of a request, in bytes.
+const WORD_BYTES_MAX: usize = 200;
+
+pub(super) async fn list(shared: &Shared, request: ListJobsRequest) -> Result<ListJobsReply, Status> {
+    let status = match &request.status {
+        None => None,
+        Some(word) => Some(JobStatus::parse(word).ok_or_else(|| {
+            let known = JobStatus::ALL.map(JobStatus::as_str).join(", ");
+            Status::invalid_argument(format!("unknown status {word}: it is one of {known}"))
+        })?),
+    };
+    let limit = if request.limit == 0 { PAGE } else { request.limit.min(PAGE_MAX) };
+    let filter = JobFilter { status, before: request.before.map(JobId), limit };
+    let jobs = shared.store.jobs(filter).await.map_err(|error| unavailable(&error))?;
+    Ok(ListJobsReply {
+        jobs: jobs.iter().map(|entry| convert::job(&entry.job, entry.waiting.as_ref())).collect(),
+    })
+}
+
+pub(super) async fn detail(shared: &Shared, request: GetJobRequest) -> Result<JobDetail, Status> {
+    let id = JobId(request.id);
+    let runs = shared.store.runs_of(id).await.map_err(|error| unavailable(&error))?;
+    Ok(JobDetail { job: Some(shown(shared, id).await?), runs: runs.iter().map(convert::run).collect() })
+}
+
+pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<EnqueueReply, Status> {
+    let pipeline = shared.pipeline.get();
+    if pipeline.project(&request.project).is_none() {
+        let known = pipeline.projects.iter().map(|project| project.name.as_str());
+        return Err(unknown("project", &request.project, known));
+    }
+    let Some(stage) = pipeline.stage(&request.stage) else {
+        return Err(unknown(
+            "stage",
+            &request.stage,
+            pipeline.stages.iter().map(|stage| stage.name.as_str()),
+        ));
+    };
+    for (field, text) in [("work_item", &request.work_item), ("key", &request.key)] {
+        if let Some(text) = text
+            && (text.trim().is_empty() || text.len() > WORD_BYTES_MAX || text.chars().any(char::is_control))
+        {
+            let rule = format!("{field} must be one line of 1 to {WORD_BYTES_MAX} bytes");
+            return Err(Status::invalid_argument(rule));
+        }
+    }
+    if request.prompt.as_ref().is_some_and(|prompt| prompt.len() > PROMPT_BYTES_MAX) {
+        return Err(Status::invalid_argument(format!("the prompt is longer than {PROMPT_BYTES_MAX} bytes")));
+    }
+    let now = shared.now();
+    let work_item = request
+        .work_item
+        .or_else(|| request.key.clone())
+        .unwrap_or_else(|| format!("item-{}", Uuid::now_v7().simple()));
+    let job = NewJob {
+        project: request.project,
+        work_item,
+        stage: stage.name.clone(),
+        role: stage.role.clone(),
+        priority: request.priority,
+        available_at: now,
+        semantic_key: request.key.map(|key| format!("enqueue:{key}")),
+        payload: Payload { prompt: request.prompt, ..Payload::default() },
+        trace_context: trace_context::current(),
+    };
+    let enqueued = shared.store.enqueue(job, now).await.map_err(|error| unavailable(&error))?;
+    tracing::info!(job.id = %enqueued.job, fresh = enqueued.fresh, "job enqueued by an operator");
+    shared.wake();
+    Ok(EnqueueReply { id: enqueued.job.0, created: enqueued.fresh })
+}
+
+/// A queued job ends at once, an offer is withdrawn, an agent is told to stop.
+pub(super) async fn cancel(shared: &Arc<Shared>, request: CancelJobRequest) -> Result<JobReply, Status> {
+    let id = JobId(request.id);
+    let moved = move_job(shared, id, &Event::CancelRequested, Report::default()).await?;
+    if let JobState::Running { run, run_state, .. } = moved.after.state {
+        shared.runs.book(|book| book.request_cancel(run));
+        if let Some(live) = shared.runs.book(|book| book.get(run).cloned()) {
+            if run_state == LiveRunState::Offered {
+                // Before its Start is committed nothing can have been spawned, so nobody needs to be waited for.
+                dispatch::withdraw(shared, &live, "cancel_requested").await;
+            }
+            tell(shared, live);
+        }
+    }
+    Ok(JobReply { job: Some(shown(shared, id).await?) })
+}
+
+pub(super) async fn retry(shared: &Shared, request: RetryJobRequest) -> Result<JobReply, Status> {
+    let id = JobId(request.id);
+    move_job(shared, id, &Event::Retried, Report::default()).await?;
+    Ok(JobReply { job: Some(shown(shared, id).await?) })
+}
+
+/// Tells a node of a cancel sooner than its next renew would.
+fn tell(shared: &Arc<Shared>, live: LiveRun) {
+    let call = {
+        let shared = shared.clone();
+        async move {
+            let Some(url) = shared.nodes.url(&live.node) else { return };
+            let Ok(mut runner) = shared.links.to(&url) else { return };
+            let request = CancelRequest { run: Some(convert::run_key(live.run, live.epoch)) };
+            if let Err(status) = grpc::call(CALL_DEADLINE, runner.cancel(request)).await {
+                tracing::info!(
+                    run.id = %live.run, code = ?status.code(), error = status.message(),
+                    "could not tell the runner of a cancel, its next renew does"
+                );
+            }
+        }
+    };
+    shared.tasks.spawn("cancel", call.in_current_span());
+}
+
+/// A job with why it waits.
+async fn shown(shared: &Shared, id: JobId) -> Result<proto::v1::Job, Status> {
+    let filter = JobFilter { status: None, before: Some(JobId(id.0.saturating_add(1))), limit: 1 };
+    let newest = shared.store.jobs(filter).await.map_err(|error| unavailable(&error))?;
+    newest
+        .iter()
+        .find(|entry| entry.job.id == id)
+        .map(|entry| convert::job(&entry.job, entry.waiting.as_ref()))
+        .ok_or_else(|| Status::not_found(format!("there is no job {id}")))
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Status {
+    let known: Vec<&str> = known.collect();
+    let remedy = if known.is_empty() {
+        "there is none in orch.toml yet".to_owned()
+    } else {
+        format!("orch.toml has {}", known.join(", "))
+    };
+    Status::invalid_argument(format!("unknown {what} {name}: {remedy}"))
+}

@@ -1,0 +1,138 @@
+//! The logs of a job or of one run, as a stream that can follow them while they grow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::log::LogPiece;
+use domain::{Epoch, JobId, Run, RunId, RunState, Status as JobStatus};
+use proto::convert;
+use proto::v1::{LogFrame, StreamLogsRequest, stream_logs_request};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::grpc::unavailable;
+use crate::shared::Shared;
+
+/// How many frames wait for a slow reader.
+const FRAMES_AHEAD: usize = 16;
+/// How often a followed log is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+type Frames = mpsc::Sender<Result<LogFrame, Status>>;
+
+pub(super) async fn stream(
+    shared: &Arc<Shared>,
+    request: StreamLogsRequest,
+) -> Result<ReceiverStream<Result<LogFrame, Status>>, Status> {
+    let of = match request.of {
+        None => return Err(Status::invalid_argument("name a job or a run")),
+        Some(stream_logs_request::Of::JobId(id)) => {
+            let id = JobId(id);
+            let job = shared.store.job(id).await.map_err(|error| unavailable(&error))?;
+            job.ok_or_else(|| Status::not_found(format!("there is no job {id}")))?;
+            Of::Job(id)
+        }
+        Some(stream_logs_request::Of::RunId(id)) => {
+            let id = convert::read_run_id(&id)?;
+            let run = shared.store.run(id).await.map_err(|error| unavailable(&error))?;
+            run.ok_or_else(|| Status::not_found(format!("there is no run {id}")))?;
+            Of::Run(id)
+        }
+    };
+    let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
+    let (shared, token, follow) = (shared.clone(), shared.tasks.token(), request.follow);
+    let tasks = shared.tasks.clone();
+    tasks.spawn("log-stream", async move {
+        let sending = async {
+            if let Err(Some(status)) = send(&shared, of, follow, &frames).await {
+                // The reader may have gone.
+                let _ = frames.send(Err(status)).await;
+            }
+        };
+        tokio::select! {
+            _ = token.run_until_cancelled(sending) => {}
+            () = frames.closed() => {}
+        }
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    Job(JobId),
+    Run(RunId),
+}
+
+/// Sends everything; an error without a status means that nobody reads any more.
+async fn send(shared: &Shared, of: Of, follow: bool, frames: &Frames) -> Result<(), Option<Status>> {
+    let mut sent = Epoch::default();
+    loop {
+        // The state first: what is written before a job is over is then certainly seen.
+        let over = !follow || is_over(shared, of).await?;
+        for run in runs(shared, of).await? {
+            if run.epoch > sent {
+                send_run(shared, run.id, follow, frames).await?;
+                sent = run.epoch;
+            }
+        }
+        if over {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn send_run(shared: &Shared, run: RunId, follow: bool, frames: &Frames) -> Result<(), Option<Status>> {
+    let mut log = shared.logs.reader(run);
+    loop {
+        let over = !follow || has_ended(shared, run).await?;
+        while let Some(piece) = log.next().await.map_err(|error| could_not_read(&error))? {
+            frames.send(Ok(frame(run, piece))).await.map_err(|_gone| None)?;
+        }
+        if over {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn runs(shared: &Shared, of: Of) -> Result<Vec<Run>, Status> {
+    match of {
+        Of::Job(id) => shared.store.runs_of(id).await,
+        Of::Run(id) => shared.store.run(id).await.map(|run| run.into_iter().collect()),
+    }
+    .map_err(|error| unavailable(&error))
+}
+
+async fn is_over(shared: &Shared, of: Of) -> Result<bool, Status> {
+    match of {
+        Of::Run(id) => has_ended(shared, id).await,
+        Of::Job(id) => {
+            let job = shared.store.job(id).await.map_err(|error| unavailable(&error))?;
+            Ok(job.is_none_or(|job| match job.state.status() {
+                JobStatus::Queued | JobStatus::Running => false,
+                JobStatus::Done | JobStatus::Failed | JobStatus::Cancelled => true,
+            }))
+        }
+    }
+}
+
+async fn has_ended(shared: &Shared, run: RunId) -> Result<bool, Status> {
+    let run = shared.store.run(run).await.map_err(|error| unavailable(&error))?;
+    Ok(run.is_none_or(|run| run.state == RunState::Ended))
+}
+
+fn frame(run: RunId, piece: LogPiece) -> LogFrame {
+    let run_id = run.to_string();
+    match piece {
+        LogPiece::Bytes { offset, bytes } => LogFrame { run_id, offset, data: bytes, gap_bytes: 0 },
+        LogPiece::Gap { from, to } => {
+            LogFrame { run_id, offset: from, data: Vec::new(), gap_bytes: to - from }
+        }
+    }
+}
+
+fn could_not_read(error: &std::io::Error) -> Status {
+    Status::unavailable(format!("could not read the log: {error}"))
+}

@@ -1,0 +1,121 @@
+//! `AdminService`: what people and scripts ask. Every verb decides through `domain` and writes through the store.
+
+mod jobs;
+mod logs;
+mod runners;
+
+use std::sync::Arc;
+
+use proto::convert;
+use proto::v1::admin_service_server::AdminService;
+use proto::v1::{
+    CancelJobRequest, DrainRunnerReply, DrainRunnerRequest, EnqueueReply, EnqueueRequest, GetJobRequest,
+    GetQueueRequest, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest, ListJobsReply,
+    ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame, PauseReply, PauseRequest, QueueReply,
+    ResumeAccountReply, ResumeAccountRequest, ResumeReply, ResumeRequest, RetryJobRequest, StreamLogsRequest,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::grpc::unavailable;
+use crate::moves::NotMoved;
+use crate::shared::Shared;
+
+/// Serves the console and the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(pub(crate) Arc<Shared>);
+
+#[tonic::async_trait]
+impl AdminService for Service {
+    type StreamLogsStream = ReceiverStream<Result<LogFrame, Status>>;
+
+    async fn get_queue(&self, _request: Request<GetQueueRequest>) -> Result<Response<QueueReply>, Status> {
+        let now = self.0.now();
+        let overview = self.0.store.overview(now).await.map_err(|error| unavailable(&error))?;
+        Ok(Response::new(convert::queue(&overview, self.0.queue, now)))
+    }
+
+    async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsReply>, Status> {
+        jobs::list(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<JobDetail>, Status> {
+        jobs::detail(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn enqueue(&self, request: Request<EnqueueRequest>) -> Result<Response<EnqueueReply>, Status> {
+        jobs::enqueue(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<JobReply>, Status> {
+        jobs::cancel(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn retry_job(&self, request: Request<RetryJobRequest>) -> Result<Response<JobReply>, Status> {
+        jobs::retry(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn pause(&self, _request: Request<PauseRequest>) -> Result<Response<PauseReply>, Status> {
+        self.set_paused(true).await?;
+        Ok(Response::new(PauseReply {}))
+    }
+
+    async fn resume(&self, _request: Request<ResumeRequest>) -> Result<Response<ResumeReply>, Status> {
+        self.set_paused(false).await?;
+        Ok(Response::new(ResumeReply {}))
+    }
+
+    async fn list_runners(
+        &self,
+        _request: Request<ListRunnersRequest>,
+    ) -> Result<Response<ListRunnersReply>, Status> {
+        runners::list(&self.0).await.map(Response::new)
+    }
+
+    async fn drain_runner(
+        &self,
+        request: Request<DrainRunnerRequest>,
+    ) -> Result<Response<DrainRunnerReply>, Status> {
+        runners::drain(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_accounts(
+        &self,
+        _request: Request<ListAccountsRequest>,
+    ) -> Result<Response<ListAccountsReply>, Status> {
+        runners::accounts(&self.0).await.map(Response::new)
+    }
+
+    async fn resume_account(
+        &self,
+        request: Request<ResumeAccountRequest>,
+    ) -> Result<Response<ResumeAccountReply>, Status> {
+        runners::resume_account(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn stream_logs(
+        &self,
+        request: Request<StreamLogsRequest>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
+        logs::stream(&self.0, request.into_inner()).await.map(Response::new)
+    }
+}
+
+impl Service {
+    async fn set_paused(&self, paused: bool) -> Result<(), Status> {
+        self.0.store.set_paused(paused, self.0.now()).await.map_err(|error| unavailable(&error))?;
+        tracing::info!(paused, "an operator set the pause");
+        self.0.wake();
+        Ok(())
+    }
+}
+
+impl From<NotMoved> for Status {
+    fn from(not_moved: NotMoved) -> Self {
+        match not_moved {
+            NotMoved::NotFound(_) => Self::not_found(not_moved.to_string()),
+            NotMoved::Illegal(_) => Self::failed_precondition(not_moved.to_string()),
+            NotMoved::Contended(_) | NotMoved::Store(_) => unavailable(&not_moved),
+        }
+    }
+}

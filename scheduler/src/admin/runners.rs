@@ -1,0 +1,67 @@
+//! Runners and the accounts their agents use: shown, drained, resumed.
+
+use domain::{Account, NodeId};
+use proto::convert;
+use proto::v1::{
+    self, DrainRequest, DrainRunnerReply, DrainRunnerRequest, ListAccountsReply, ListRunnersReply,
+    ResumeAccountReply, ResumeAccountRequest,
+};
+use service::grpc;
+use tonic::Status;
+
+use crate::grpc::unavailable;
+use crate::links::CALL_DEADLINE;
+use crate::shared::Shared;
+
+pub(super) async fn list(shared: &Shared) -> Result<ListRunnersReply, Status> {
+    let overview = shared.store.overview(shared.now()).await.map_err(|error| unavailable(&error))?;
+    Ok(ListRunnersReply {
+        runners: overview.nodes.iter().map(|(node, busy)| convert::runner(node, *busy)).collect(),
+        preflight: overview.nodes.iter().map(|(node, _)| convert::preflight(node)).collect(),
+    })
+}
+
+/// No offers from here on, and the node is told; agents that live end by themselves.
+pub(super) async fn drain(shared: &Shared, request: DrainRunnerRequest) -> Result<DrainRunnerReply, Status> {
+    let node = NodeId(request.node);
+    if !shared.nodes.drain(&node) {
+        return Err(Status::not_found(format!("there is no runner {node}: `orch runners` lists them")));
+    }
+    let url = shared.nodes.url(&node).ok_or_else(|| Status::not_found("the runner is gone"))?;
+    let mut runner = shared.links.to(&url)?;
+    let reply = grpc::call(CALL_DEADLINE, runner.drain(DrainRequest { deadline_ms: None })).await;
+    let reply = reply.map_err(|status| {
+        let why = status.message();
+        Status::unavailable(format!("runner {node} gets no new work, but could not be told: {why}"))
+    })?;
+    tracing::info!(runner = %node, "an operator drained a runner");
+    Ok(DrainRunnerReply { live: reply.into_inner().live })
+}
+
+pub(super) async fn accounts(shared: &Shared) -> Result<ListAccountsReply, Status> {
+    let overview = shared.store.overview(shared.now()).await.map_err(|error| unavailable(&error))?;
+    let accounts = overview.accounts.into_iter().map(|record| v1::Account {
+        account: record.account.to_string(),
+        held_reason: record.held_reason,
+        held_until: record.held_until.map(|until| until.to_string()),
+    });
+    Ok(ListAccountsReply { accounts: accounts.collect() })
+}
+
+pub(super) async fn resume_account(
+    shared: &Shared,
+    request: ResumeAccountRequest,
+) -> Result<ResumeAccountReply, Status> {
+    let account = Account(request.account);
+    let held = shared
+        .store
+        .resume_account(account.clone(), shared.now())
+        .await
+        .map_err(|error| unavailable(&error))?;
+    if !held {
+        return Err(Status::not_found(format!("account {account} is not held")));
+    }
+    tracing::info!(%account, "an operator resumed an account");
+    shared.wake();
+    Ok(ResumeAccountReply {})
+}

@@ -1,0 +1,95 @@
+//! The claim loop: looks at the queue when something may have changed, and lets the store start what admission admits.
+//!
+//! The poll alone is enough; every other wake only makes it faster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::admission::{Facts, ProjectLimits, Serial};
+use domain::{RunId, Timestamp};
+use store::ClaimRequest;
+use uuid::Uuid;
+
+use crate::moves::error_chain;
+use crate::shared::{DATABASE, Shared};
+use crate::supervise::supervise;
+
+/// The most jobs that start in one transaction.
+const STARTS_MAX: u32 = 64;
+
+/// When a job of each project last started.
+type ServedAt = BTreeMap<String, Timestamp>;
+
+/// Runs until the tasks are stopped.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let token = shared.tasks.token();
+    let mut pipeline = shared.pipeline.subscribe();
+    let mut served_at = BTreeMap::new();
+    loop {
+        // A wake during the look is kept, so nothing falls between the look and the wait.
+        let Some(wait) = token.run_until_cancelled(look(&shared, &mut served_at)).await else { return };
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = shared.wake.notified() => {}
+            _ = pipeline.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Claims what can start; says how long there is nothing to do unless something happens.
+async fn look(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Duration {
+    match claim(shared, served_at).await {
+        Ok(wait) => {
+            shared.readiness.set(DATABASE, Ok(()));
+            wait
+        }
+        Err(error) => {
+            shared.readiness.set(DATABASE, Err(error_chain(&error)));
+            shared.poll_interval
+        }
+    }
+}
+
+async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duration, store::Error> {
+    let now = shared.now();
+    let starts_max = shared.queue.concurrency_max.min(STARTS_MAX);
+    let request = ClaimRequest {
+        now,
+        facts: Facts { served_at: served_at.clone(), ..facts(shared) },
+        run_ids: (0..starts_max).map(|_| RunId(Uuid::now_v7())).collect(),
+        policy: shared.policy.clone(),
+    };
+    let claimed = shared.store.claim(request).await?;
+    for start in &claimed.starts {
+        shared.counters.claims.inc(&[]);
+        let (job, run) = (&start.job, &start.run);
+        tracing::info!(job.id = %job.id, run.id = %run.id, runner = %run.node, stage = job.stage, "job claimed");
+        served_at.insert(job.project.clone(), now);
+        supervise(shared, job, run);
+    }
+    if starts_max > 0 && claimed.starts.len() >= starts_max as usize {
+        return Ok(Duration::ZERO);
+    }
+    let due = shared.store.next_due_at(now).await?;
+    Ok(due.map_or(shared.poll_interval, |due| due.since(now).min(shared.poll_interval)))
+}
+
+fn facts(shared: &Shared) -> Facts {
+    let pipeline = shared.pipeline.get();
+    let limits = |limits: ProjectLimits| {
+        if shared.serial_gate { limits } else { ProjectLimits { serial: Serial::None, ..limits } }
+    };
+    Facts {
+        concurrency_max: shared.queue.concurrency_max,
+        projects: pipeline
+            .projects
+            .iter()
+            .map(|project| (project.name.clone(), limits(project.limits())))
+            .collect(),
+        stages: shared.prompts.stages(&pipeline),
+        nodes: shared.nodes.facts(shared.moment()),
+        ..Facts::default()
+    }
+}

@@ -1,0 +1,229 @@
+//! The scheduler's own settings, and what is made of them and of the shared groups.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser};
+use domain::Policy;
+use proto::convert;
+use service::settings::{
+    CommonFlags, DatabaseSettings, DatabaseUrl, PipelineSettings, QueueSettings, SchedulerAddrSettings,
+    TelemetrySettings, TlsSettings, duration,
+};
+use service::{Clock, Refused};
+
+use crate::lease::LeaseTerms;
+
+/// Claims due jobs, dispatches them to runners, and records what became of them
+#[derive(Clone, Debug, Parser)]
+#[command(name = "orch-scheduler", version)]
+pub struct Cli {
+    /// Where it listens.
+    #[command(flatten)]
+    pub addr: SchedulerAddrSettings,
+    /// The settings only the scheduler reads.
+    #[command(flatten)]
+    pub scheduler: Settings,
+    /// What `GET /queue` shows too.
+    #[command(flatten)]
+    pub queue: QueueSettings,
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Where `orch.toml` is.
+    #[command(flatten)]
+    pub pipeline: PipelineSettings,
+    /// Certificates for gRPC.
+    #[command(flatten)]
+    pub tls: TlsSettings,
+    /// Logs, traces and metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+    /// Flags every process has.
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// The settings only the scheduler reads.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// How often the queue is looked at when nothing announced work
+    #[arg(long, env = "ORCH_QUEUE_POLL_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub queue_poll_interval: Duration,
+    /// Whether `serial` of a project is obeyed; without it any two jobs of a work item may run side by side
+    #[arg(
+        long,
+        env = "ORCH_SERIAL_GATE_ENABLED",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true"
+    )]
+    pub serial_gate_enabled: bool,
+    /// Failing tries before a job is `failed`
+    #[arg(long, env = "ORCH_MAX_ATTEMPTS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_attempts: u32,
+    /// Tries put off by limits of the provider before a job is `failed`
+    #[arg(long, env = "ORCH_TRANSIENT_MAX_ATTEMPTS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub transient_max_attempts: u32,
+    /// Tries lost with their runner before a job is quarantined
+    #[arg(long, env = "ORCH_INFRA_MAX_ATTEMPTS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub infra_max_attempts: u32,
+    /// The first wait before another try; it doubles with each
+    #[arg(long, env = "ORCH_BACKOFF_BASE_SECONDS", value_name = "DURATION", default_value = "30", value_parser = duration)]
+    pub backoff_base_seconds: Duration,
+    /// The longest wait that the provider did not name itself
+    #[arg(long, env = "ORCH_BACKOFF_MAX_SECONDS", value_name = "DURATION", default_value = "3600", value_parser = duration)]
+    pub backoff_max_seconds: Duration,
+    /// How long a breaker stays open
+    #[arg(long, env = "ORCH_BREAKER_PAUSE_SECONDS", value_name = "DURATION", default_value = "300", value_parser = duration)]
+    pub breaker_pause_seconds: Duration,
+    /// Folder of the runs' logs
+    #[arg(long, env = "ORCH_LOG_DIR", value_name = "PATH", default_value = "orch-data/logs")]
+    pub log_dir: PathBuf,
+    /// How long a run may go unheard before its job is given to another; at least
+    /// (`ORCH_RUNNER_LEASE_SECONDS` + `ORCH_KILL_GRACE_SECONDS` + 1) * 1.01
+    #[arg(long, env = "ORCH_LEASE_SECONDS", value_name = "DURATION", default_value = "420", value_parser = duration)]
+    pub lease_seconds: Duration,
+    /// How long an agent lives on a runner that does not hear from the scheduler
+    #[arg(long, env = "ORCH_RUNNER_LEASE_SECONDS", value_name = "DURATION", default_value = "300", value_parser = duration)]
+    pub runner_lease_seconds: Duration,
+    /// How often a runner renews
+    #[arg(long, env = "ORCH_RENEW_SECONDS", value_name = "DURATION", default_value = "5", value_parser = duration)]
+    pub renew_seconds: Duration,
+    /// How long a runner may be silent before it gets no new work
+    #[arg(long, env = "ORCH_UNREACHABLE_SECONDS", value_name = "DURATION", default_value = "20", value_parser = duration)]
+    pub unreachable_seconds: Duration,
+    /// From SIGTERM to SIGKILL of an agent
+    #[arg(long, env = "ORCH_KILL_GRACE_SECONDS", value_name = "DURATION", default_value = "10", value_parser = duration)]
+    pub kill_grace_seconds: Duration,
+}
+
+/// What a scheduler runs with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen; port 0: any.
+    pub addr: SocketAddr,
+    /// The database.
+    pub database_url: DatabaseUrl,
+    /// The path of `orch.toml`.
+    pub config: PathBuf,
+    /// The folder of the runs' logs.
+    pub log_dir: PathBuf,
+    /// How often the queue is looked at without a reason.
+    pub poll_interval: Duration,
+    /// Whether `serial` is obeyed.
+    pub serial_gate: bool,
+    /// Budgets and backoff.
+    pub policy: Policy,
+    /// The lease protocol's times.
+    pub terms: LeaseTerms,
+    /// What `GET /queue` shows of the settings, the concurrency limit among them.
+    pub queue: convert::QueueSettings,
+    /// Certificates, for serving and for calling runners.
+    pub tls: TlsSettings,
+    /// The source of time.
+    pub clock: Clock,
+}
+
+impl Settings {
+    /// The lease protocol's times.
+    pub fn terms(&self) -> LeaseTerms {
+        LeaseTerms {
+            scheduler: self.lease_seconds,
+            runner: self.runner_lease_seconds,
+            renew: self.renew_seconds,
+            unreachable: self.unreachable_seconds,
+            kill_grace: self.kill_grace_seconds,
+        }
+    }
+
+    /// Budgets and backoff.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            attempts_max: self.max_attempts,
+            transient_attempts_max: self.transient_max_attempts,
+            infra_attempts_max: self.infra_max_attempts,
+            backoff_base: self.backoff_base_seconds,
+            backoff_max: self.backoff_max_seconds,
+        }
+    }
+
+    /// Joins the own settings with the shared groups.
+    ///
+    /// # Errors
+    /// Lease times under which two agents could live for one job.
+    pub fn resolve(
+        self,
+        addr: &SchedulerAddrSettings,
+        queue: &QueueSettings,
+        database: &DatabaseSettings,
+        pipeline: &PipelineSettings,
+        tls: &TlsSettings,
+        clock: Clock,
+    ) -> Result<Options, Refused> {
+        let (terms, policy) = (self.terms(), self.policy());
+        terms.check().map_err(Refused::new)?;
+        if self.queue_poll_interval.is_zero() {
+            return Err(Refused::new("ORCH_QUEUE_POLL_INTERVAL must be above 0"));
+        }
+        Ok(Options {
+            addr: addr.scheduler_addr,
+            database_url: database.database_url.clone(),
+            config: pipeline.config.clone(),
+            log_dir: self.log_dir,
+            poll_interval: self.queue_poll_interval,
+            serial_gate: self.serial_gate_enabled,
+            policy,
+            terms,
+            queue: convert::QueueSettings {
+                concurrency_max: queue.max_concurrency,
+                breaker_threshold: queue.breaker_threshold,
+                sanitize_enabled: queue.impossible_queued_sanitize_enabled,
+            },
+            tls: tls.clone(),
+            clock,
+        })
+    }
+}
+
+impl Cli {
+    /// What the command line and the environment ask for.
+    ///
+    /// # Errors
+    /// See [`Settings::resolve`].
+    pub fn options(self) -> Result<Options, Refused> {
+        self.scheduler.resolve(
+            &self.addr,
+            &self.queue,
+            &self.database,
+            &self.pipeline,
+            &self.tls,
+            Clock::system(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_accepted_and_a_short_lease_is_refused() {
+        let cli = |args: &[&str]| {
+            let all = std::iter::once("orch-scheduler").chain(args.iter().copied());
+            service::settings::try_parse_from::<Cli>(all).unwrap().options()
+        };
+        let options = cli(&[]).unwrap();
+        assert_eq!(options.policy, Policy::default());
+        assert_eq!(options.poll_interval, Duration::from_secs(1));
+        assert_eq!((options.queue.concurrency_max, options.serial_gate), (4, true));
+        let refused = cli(&["--lease-seconds", "300"]).unwrap_err().to_string();
+        assert!(refused.starts_with("ORCH_LEASE_SECONDS is 300.0, too short"), "{refused}");
+        assert!(cli(&["--queue-poll-interval", "0"]).is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! Brings an offered run to its node: `Launch` until the node has it, and the offer withdrawn when it does not want it.
+//!
+//! Nothing is spawned by a Launch. An offer can be withdrawn at any time before its Start is committed, whatever
+//! became of the message: the Start then finds the run over.
+
+use std::time::Duration;
+
+use domain::pipeline::Stage;
+use domain::{Event, Job};
+use proto::convert;
+use proto::v1::{AckRequest, LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
+use service::grpc;
+use service::telemetry::trace_context;
+use tokio::sync::watch;
+use tonic::{Code, Status};
+use tracing::Instrument as _;
+
+use crate::lease::LiveRun;
+use crate::links::CALL_DEADLINE;
+use crate::live::Phase;
+use crate::moves::{NotMoved, Report, error_chain, move_job_at_last};
+use crate::shared::{Shared, pause};
+
+/// How long a node that took an offer has for its Start before it is asked again.
+const START_WAIT: Duration = Duration::from_secs(10);
+/// A run's longest life where its stage names none.
+const MAX_RUNTIME: Duration = Duration::from_hours(2);
+/// A run's longest silence where its stage names none (DESIGN.md section 7).
+const IDLE: Duration = Duration::from_mins(30);
+/// The same while a tool call is open.
+const IDLE_IN_TOOL: Duration = Duration::from_hours(2);
+
+/// Offers a run until its phase changes.
+pub(crate) async fn offer(shared: &Shared, run: &LiveRun, phase: &mut watch::Receiver<Phase>) {
+    let changed = async {
+        // The sender lives until the run is over.
+        let _ = phase.changed().await;
+    };
+    let span = tracing::info_span!("launch", runner = %run.node);
+    tokio::select! {
+        () = changed => {}
+        () = launch(shared, run).instrument(span) => {}
+    }
+}
+
+async fn launch(shared: &Shared, run: &LiveRun) {
+    let request = match request(shared, run).await {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::warn!(error, "could not write the prompt");
+            return withdraw(shared, run, "prompt").await;
+        }
+    };
+    let mut tries = 0;
+    loop {
+        match answer(ask(shared, run, request.clone()).await) {
+            Answer::Held => tokio::time::sleep(START_WAIT).await,
+            Answer::Over => {
+                withdraw(shared, run, "unconfirmed").await;
+                return forget(shared, run).await;
+            }
+            Answer::Refused(why) => {
+                shared.nodes.rest(&run.node, shared.clock.boot_ms());
+                return withdraw(shared, run, why).await;
+            }
+            Answer::Unknown(status) => {
+                if tries == 0 {
+                    tracing::info!(runner = %run.node, code = ?status.code(), error = status.message(), "could not launch yet");
+                }
+                tokio::time::sleep(pause(tries)).await;
+                tries += 1;
+            }
+        }
+    }
+}
+
+/// What a Launch came to.
+#[derive(Debug)]
+enum Answer {
+    /// The node has the run and asks for its Start.
+    Held,
+    /// The node has given it up without a Start.
+    Over,
+    /// The node does not take it.
+    Refused(&'static str),
+    /// It may or may not have arrived.
+    Unknown(Status),
+}
+
+fn answer(reply: Result<LaunchReply, Status>) -> Answer {
+    match reply {
+        Ok(reply) => match reply.status() {
+            LaunchStatus::Known if reply.phase() == RunPhase::Ended => Answer::Over,
+            LaunchStatus::Accepted | LaunchStatus::Known => Answer::Held,
+            LaunchStatus::Fenced => Answer::Refused("fenced"),
+            LaunchStatus::NoCapacity => Answer::Refused("no_capacity"),
+            LaunchStatus::Draining => Answer::Refused("draining"),
+            LaunchStatus::Unspecified => Answer::Unknown(Status::internal("the answer has no status")),
+        },
+        Err(status) => match status.code() {
+            Code::Aborted => Answer::Refused("fenced"),
+            Code::ResourceExhausted => Answer::Refused("no_capacity"),
+            Code::FailedPrecondition => Answer::Refused("draining"),
+            Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => Answer::Refused("refused"),
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+            | Code::Unauthenticated => Answer::Unknown(status),
+        },
+    }
+}
+
+async fn ask(shared: &Shared, run: &LiveRun, request: LaunchRequest) -> Result<LaunchReply, Status> {
+    let url = shared.nodes.url(&run.node).ok_or_else(|| Status::unavailable("the node is not known"))?;
+    let mut runner = shared.links.to(&url)?;
+    grpc::call(CALL_DEADLINE, runner.launch(request)).await.map(tonic::Response::into_inner)
+}
+
+async fn forget(shared: &Shared, run: &LiveRun) {
+    let Some(url) = shared.nodes.url(&run.node) else { return };
+    let Ok(mut runner) = shared.links.to(&url) else { return };
+    let request = AckRequest { run: Some(convert::run_key(run.run, run.epoch)) };
+    // The next renew lists it again when this is lost.
+    let _ = grpc::call(CALL_DEADLINE, runner.ack(request)).await;
+}
+
+/// Takes an offer back; a Start that was faster stands.
+pub(crate) async fn withdraw(shared: &Shared, run: &LiveRun, why: &'static str) {
+    let event = Event::Withdrawn { run: run.run, why };
+    match move_job_at_last(shared, run.job, &event, Report::default()).await {
+        Ok(_) => tracing::info!(runner = %run.node, why, "offer withdrawn"),
+        Err(NotMoved::NotFound(_) | NotMoved::Illegal(_)) => settle(shared, run).await,
+        Err(error @ (NotMoved::Contended(_) | NotMoved::Store(_))) => {
+            tracing::warn!(error = error_chain(&error), "could not withdraw the offer");
+        }
+    }
+}
+
+/// Brings memory in line when the database was ahead of it.
+pub(crate) async fn settle(shared: &Shared, run: &LiveRun) {
+    match shared.store.run(run.run).await {
+        Ok(Some(row)) => match row.state {
+            domain::RunState::Offered => {}
+            domain::RunState::Started => shared.runs.start(run.run),
+            domain::RunState::Ended => shared.runs.end(run.run),
+        },
+        Ok(None) => shared.runs.end(run.run),
+        Err(error) => tracing::warn!(error = error_chain(&error), "could not read the run"),
+    }
+}
+
+async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String> {
+    let (job, payload) = loop {
+        match read(shared, run).await {
+            Ok(read) => break read,
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "could not read the job");
+                tokio::time::sleep(pause(u32::MAX)).await;
+            }
+        }
+    };
+    let job = job.ok_or_else(|| format!("there is no job {}", run.job))?;
+    let payload = payload.unwrap_or_default();
+    let pipeline = shared.pipeline.get();
+    let stage =
+        pipeline.stage(&job.stage).ok_or_else(|| format!("stage {} is not in orch.toml", job.stage))?;
+    let prompt = shared.prompts.write(stage, &job, &payload, run.run)?;
+    Ok(LaunchRequest {
+        run: Some(convert::run_key(run.run, run.epoch)),
+        incarnation: run.incarnation.0,
+        spec: Some(spec(&job, stage, prompt)),
+    })
+}
+
+async fn read(
+    shared: &Shared,
+    run: &LiveRun,
+) -> Result<(Option<Job>, Option<domain::delivery::Payload>), store::Error> {
+    Ok((shared.store.job(run.job).await?, shared.store.payload(run.job).await?))
+}
+
+fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
+    let ms = |set: Option<Duration>, default: Duration| {
+        i64::try_from(set.unwrap_or(default).as_millis()).unwrap_or(i64::MAX)
+    };
+    RunSpec {
+        job_id: job.id.0,
+        project: job.project.clone(),
+        work_item: job.work_item.clone(),
+        stage: job.stage.clone(),
+        role: job.role.clone(),
+        prompt,
+        model: stage.model.clone(),
+        max_turns: stage.max_turns,
+        max_runtime_ms: ms(stage.max_runtime, MAX_RUNTIME),
+        idle_ms: ms(stage.idle_timeout, IDLE),
+        idle_in_tool_ms: ms(stage.tool_idle_timeout, IDLE_IN_TOOL),
+        trace_context: trace_context::current().or_else(|| job.trace_context.clone()),
+    }
+}

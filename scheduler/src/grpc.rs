@@ -1,0 +1,233 @@
+//! `SchedulerService`: what runners and ingest ask.
+
+use std::sync::Arc;
+
+use domain::runner::{Node, NodeState};
+use domain::transition::LostHow;
+use domain::{Account, Epoch, Event, Incarnation, JobState, NodeId, RunId};
+use proto::convert;
+use proto::v1::scheduler_service_server::SchedulerService;
+use proto::v1::{
+    HeldRun, NodeDescription, NudgeReply, NudgeRequest, RegisterReply, RegisterRequest, RenewReply,
+    RenewRequest, RunKey, RunPhase, StartReply, StartRequest, StartStatus,
+};
+use tonic::{Request, Response, Status};
+
+use crate::finalize;
+use crate::lease::LiveRun;
+use crate::moves::{Report, error_chain, move_job};
+use crate::nodes::{NotHeard, Renewed};
+use crate::reaper::end_lost;
+use crate::shared::Shared;
+use crate::watch::Place;
+
+/// The most runs a node may list.
+const HELD_MAX: usize = 10_000;
+
+/// Serves runners and ingest.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(pub(crate) Arc<Shared>);
+
+#[tonic::async_trait]
+impl SchedulerService for Service {
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterReply>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let row = read_node(request.node, shared)?;
+        let held = read_held(&request.held)?;
+        let (node, incarnation, moment) = (row.id.clone(), row.incarnation, shared.moment());
+        let before = shared.nodes.register(row, request.session, moment)?;
+        if let Some(url) = before.left_url {
+            shared.links.forget(&url);
+        }
+        if let Some(row) = shared.nodes.row(&node, moment) {
+            shared.store.save_node(row.clone()).await.map_err(|error| unavailable(&error))?;
+            shared.nodes.saved(row, moment.boot_ms);
+        }
+        let keys = held.keys();
+        let gone = shared.runs.book(|book| book.bury(&node, incarnation, before.rebooted, &keys));
+        for run in gone {
+            end_lost(shared, &run, LostHow::NodeLost).await;
+        }
+        let reconciled = shared.runs.book(|book| book.renew(&node, incarnation, &keys, moment.boot_ms));
+        let fenced = held.sort_out(shared, &node, reconciled.fenced);
+        tracing::info!(
+            runner = %node, %incarnation, held = held.0.len(), fenced = fenced.len(), rebooted = before.rebooted,
+            "runner registered"
+        );
+        shared.wake();
+        let ms = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Ok(Response::new(RegisterReply {
+            runner_lease_ms: ms(shared.terms.runner),
+            renew_ms: ms(shared.terms.renew),
+            kill_grace_ms: ms(shared.terms.kill_grace),
+            // Restore and move, which would raise it, come with PostgreSQL.
+            database_generation: 1,
+            fenced,
+        }))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let held = read_held(&request.held)?;
+        let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        let moment = shared.moment();
+        let open =
+            || shared.nodes.facts(moment).into_iter().any(|one| one.node == node && one.blocked.is_none());
+        let was_open = open();
+        let renewed = Renewed {
+            number: request.number,
+            draining: request.draining,
+            preflight: convert::read_preflight(request.preflight.as_ref()),
+        };
+        let fresh = shared.nodes.renew(&node, incarnation, &request.session, renewed, moment)?;
+        if !fresh {
+            // A repeat or a straggler: what it lists may be out of date, so it extends nothing.
+            return Ok(Response::new(RenewReply { number: request.number, ..RenewReply::default() }));
+        }
+        if !was_open && open() {
+            shared.wake();
+        }
+        let reconciled =
+            shared.runs.book(|book| book.renew(&node, incarnation, &held.keys(), moment.boot_ms));
+        Ok(Response::new(RenewReply {
+            number: request.number,
+            fenced: held.sort_out(shared, &node, reconciled.fenced),
+            cancel: run_keys(reconciled.cancel),
+        }))
+    }
+
+    async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let (run, epoch) = convert::read_run_key(request.run.as_ref())?;
+        let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        shared.nodes.check(&node, incarnation, &request.session)?;
+        // The lease first: from here on the reaper leaves the run alone for a whole one.
+        let boot_ms = shared.clock.boot_ms();
+        let live = shared.runs.book(|book| book.touch(run, epoch, &node, incarnation, boot_ms).cloned());
+        let status = match live {
+            Some(live) => self.confirm(&live).await?,
+            None => self.not_live(run, epoch, &node).await?,
+        };
+        let lease_ms = i64::try_from(shared.terms.runner.as_millis()).unwrap_or(i64::MAX);
+        let lease_ms = if status == StartStatus::Ok { lease_ms } else { 0 };
+        Ok(Response::new(StartReply { status: status.into(), lease_ms }))
+    }
+
+    async fn nudge(&self, _request: Request<NudgeRequest>) -> Result<Response<NudgeReply>, Status> {
+        self.0.wake();
+        Ok(Response::new(NudgeReply {}))
+    }
+}
+
+impl Service {
+    async fn confirm(&self, live: &LiveRun) -> Result<StartStatus, Status> {
+        let event = Event::Confirmed { run: live.run };
+        match move_job(&self.0, live.job, &event, Report::default()).await {
+            Ok(moved) => Ok(match moved.after.state {
+                JobState::Running { .. } => StartStatus::Ok,
+                JobState::Queued { .. }
+                | JobState::Done { .. }
+                | JobState::Failed { .. }
+                | JobState::Cancelled { .. } => StartStatus::Refused,
+            }),
+            Err(error) if error.is_late() => {
+                tracing::info!(run.id = %live.run, reason = error_chain(&error), "start refused");
+                self.0.runs.end(live.run);
+                Ok(StartStatus::Refused)
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// A run that memory does not know, or that is being given up: refused once the database says it is over.
+    async fn not_live(&self, run: RunId, epoch: Epoch, node: &NodeId) -> Result<StartStatus, Status> {
+        let row = self.0.store.run(run).await.map_err(|error| unavailable(&error))?;
+        let live = row.is_some_and(|row| {
+            row.state != domain::RunState::Ended && row.epoch == epoch && row.node == *node
+        });
+        if live {
+            return Err(Status::unavailable(format!("run {run} is being looked at: ask again")));
+        }
+        Ok(StartStatus::Refused)
+    }
+}
+
+/// The runs a node says it holds.
+struct Held(Vec<(RunId, Epoch, RunPhase)>);
+
+impl Held {
+    fn keys(&self) -> Vec<(RunId, Epoch)> {
+        self.0.iter().map(|(run, epoch, _)| (*run, *epoch)).collect()
+    }
+
+    /// Of the runs that are not live: fences those that still go on, and fetches the reports of those that ended.
+    fn sort_out(&self, shared: &Arc<Shared>, node: &NodeId, not_live: Vec<(RunId, Epoch)>) -> Vec<RunKey> {
+        let ended = |key: &(RunId, Epoch)| {
+            self.0.iter().any(|(run, epoch, phase)| (*run, *epoch) == *key && *phase == RunPhase::Ended)
+        };
+        let (over, going_on): (Vec<_>, Vec<_>) = not_live.into_iter().partition(ended);
+        for (run, epoch) in over {
+            finalize::collect(shared, Place { node: node.clone(), run, epoch });
+        }
+        run_keys(going_on)
+    }
+}
+
+fn run_keys(runs: Vec<(RunId, Epoch)>) -> Vec<RunKey> {
+    runs.into_iter().map(|(run, epoch)| convert::run_key(run, epoch)).collect()
+}
+
+fn read_held(held: &[HeldRun]) -> Result<Held, Status> {
+    if held.len() > HELD_MAX {
+        return Err(Status::invalid_argument(format!(
+            "{} held runs, at most {HELD_MAX} are read",
+            held.len()
+        )));
+    }
+    held.iter()
+        .map(|held| {
+            let (run, epoch) = convert::read_run_key(held.run.as_ref())?;
+            Ok((run, epoch, held.phase()))
+        })
+        .collect::<Result<_, Status>>()
+        .map(Held)
+}
+
+fn read_node(node: Option<NodeDescription>, shared: &Shared) -> Result<Node, Status> {
+    let node = node.ok_or_else(|| Status::invalid_argument("node is missing"))?;
+    for (field, value) in [("node_id", &node.node_id), ("advertise_url", &node.advertise_url)] {
+        if value.is_empty() {
+            return Err(Status::invalid_argument(format!("{field} is empty")));
+        }
+    }
+    let mut labels = node.labels;
+    labels.sort();
+    Ok(Node {
+        id: NodeId(node.node_id),
+        incarnation: Incarnation(node.incarnation),
+        boot_id: node.boot_id,
+        advertise_url: node.advertise_url,
+        state: if node.draining { NodeState::Draining } else { NodeState::Ready },
+        slots: node.slots,
+        labels,
+        account: Account(node.account),
+        preflight: convert::read_preflight(node.preflight.as_ref()),
+        last_seen_at: shared.now(),
+    })
+}
+
+impl From<NotHeard> for Status {
+    fn from(not_heard: NotHeard) -> Self {
+        match not_heard {
+            NotHeard::Fenced { .. } => Self::aborted(not_heard.to_string()),
+            NotHeard::NotRegistered { .. } => Self::failed_precondition(not_heard.to_string()),
+        }
+    }
+}
+
+pub(crate) fn unavailable(error: &dyn std::error::Error) -> Status {
+    Status::unavailable(error_chain(error))
+}

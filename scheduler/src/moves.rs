@@ -1,0 +1,120 @@
+//! The one way this process moves a job: read, decide with `domain::next`, write with compare-and-set, and again
+//! when somebody else was faster.
+
+use domain::transition::RunChange;
+use domain::{Event, IllegalEvent, JobId, Outcome, RunId, Transition, next};
+use store::{Applied, Change};
+
+use crate::shared::{Shared, chance, pause};
+
+/// How often a row may move under us before we say so.
+const CONFLICTS_MAX: u32 = 50;
+
+/// Why a job was not moved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotMoved {
+    #[error("there is no job {0}")]
+    NotFound(JobId),
+    #[error(transparent)]
+    Illegal(#[from] IllegalEvent),
+    #[error("could not move job {0}: its row changes too fast")]
+    Contended(JobId),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl NotMoved {
+    /// Whether the run no longer owns the job, or there is no such job any more.
+    pub(crate) fn is_late(&self) -> bool {
+        match self {
+            Self::NotFound(_) | Self::Illegal(_) => true,
+            Self::Contended(_) | Self::Store(_) => false,
+        }
+    }
+}
+
+/// Facts to keep beside a transition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) evidence: Option<String>,
+}
+
+/// Moves a job by an event; gives what was written. What follows in memory, from leases to counters, is done when this returns.
+pub(crate) async fn move_job(
+    shared: &Shared,
+    id: JobId,
+    event: &Event,
+    report: Report,
+) -> Result<Transition, NotMoved> {
+    for tries in 0..CONFLICTS_MAX {
+        let job = shared.store.job(id).await?.ok_or(NotMoved::NotFound(id))?;
+        let now = shared.now();
+        let transition = next(&job, event, now, &shared.policy, chance())?;
+        let Report { outcome, evidence } = report.clone();
+        let change = Change { transition: transition.clone(), now, outcome, evidence };
+        match shared.store.apply(change).await? {
+            Applied::Done => {
+                follow_up(shared, &transition);
+                return Ok(transition);
+            }
+            Applied::Conflict => tokio::time::sleep(pause(tries) / 50).await,
+        }
+    }
+    Err(NotMoved::Contended(id))
+}
+
+/// [`move_job`], again and again until the database answers.
+pub(crate) async fn move_job_at_last(
+    shared: &Shared,
+    id: JobId,
+    event: &Event,
+    report: Report,
+) -> Result<Transition, NotMoved> {
+    let mut tries = 0;
+    loop {
+        match move_job(shared, id, event, report.clone()).await {
+            Err(error @ (NotMoved::Store(_) | NotMoved::Contended(_))) => {
+                if tries == 0 {
+                    tracing::warn!(job.id = %id, event = event.name(), error = error_chain(&error), "could not write yet");
+                }
+                tokio::time::sleep(pause(tries)).await;
+                tries += 1;
+            }
+            decided => return decided,
+        }
+    }
+}
+
+fn follow_up(shared: &Shared, transition: &Transition) {
+    match &transition.run {
+        RunChange::Keep | RunChange::Insert(_) => {}
+        RunChange::Start { run } => shared.runs.start(*run),
+        RunChange::End { run, class, reason } => {
+            shared.runs.end(*run);
+            count_end(shared, *run, class, reason);
+        }
+    }
+    shared.wake();
+}
+
+fn count_end(shared: &Shared, run: RunId, class: &'static str, reason: &'static str) {
+    if class == "withdrawn" {
+        shared.counters.withdrawn.inc(&[reason]);
+    } else {
+        shared.counters.ended.inc(&[class]);
+    }
+    tracing::info!(run.id = %run, class, reason, "run ended");
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}

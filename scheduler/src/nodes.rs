@@ -1,0 +1,301 @@
+//! The runner nodes and their sessions: who may speak for a node, when it was heard of, and what keeps it from work.
+//!
+//! Kept in memory; the rows in the database follow from here for the eyes of people and for a restart.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::admission::{NodeFacts, WaitReason};
+use domain::runner::{Node, NodeState, Preflight};
+use domain::{Incarnation, NodeId, Timestamp};
+
+use crate::lease::LeaseTerms;
+
+/// How long a node gets no offer after it refused one.
+pub(crate) const REST: Duration = Duration::from_secs(2);
+/// A preflight older than this says nothing; nodes look far more often.
+const PREFLIGHT_AGE_MAX: Duration = Duration::from_hours(1);
+/// How often a node's row is written when nothing but the time changed.
+const SAVE_EVERY: Duration = Duration::from_secs(15);
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Timestamp,
+    pub(crate) boot_ms: i64,
+}
+
+/// Why a message of a node is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotHeard {
+    /// A newer session speaks for the node.
+    #[error("another session of node {node} registered since: this one is fenced")]
+    Fenced { node: NodeId },
+    /// The node, or this incarnation of it, has not registered with this process.
+    #[error("node {node} is not registered here: call Register")]
+    NotRegistered { node: NodeId },
+}
+
+/// What was known of a node before it registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// Whether its host has booted since.
+    pub(crate) rebooted: bool,
+    /// Where it was reached, when that changed.
+    pub(crate) left_url: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    terms: LeaseTerms,
+    known: Mutex<BTreeMap<NodeId, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    row: Node,
+    /// None: known from the database alone, no session has spoken to this process.
+    session: Option<String>,
+    heard_boot_ms: i64,
+    /// The newest renew of the session.
+    number: u64,
+    resting_until_ms: Option<i64>,
+    /// Set by a person; holds for the incarnation.
+    drain_asked: bool,
+    draining: bool,
+    saved: Option<(Node, i64)>,
+}
+
+impl Nodes {
+    /// Starts from the rows; nothing of them counts as silent before a whole lease has passed.
+    pub(crate) fn new(terms: LeaseTerms, rows: Vec<Node>, boot_ms: i64) -> Self {
+        let known = rows.into_iter().map(|row| {
+            let known = Known {
+                session: None,
+                heard_boot_ms: boot_ms,
+                number: 0,
+                resting_until_ms: None,
+                drain_asked: false,
+                draining: row.state == NodeState::Draining,
+                saved: Some((row.clone(), boot_ms)),
+                row,
+            };
+            (known.row.id.clone(), known)
+        });
+        Self { terms, known: Mutex::new(known.collect()) }
+    }
+
+    /// Makes `session` the one that speaks for a node. An older incarnation than the newest known is refused.
+    pub(crate) fn register(&self, row: Node, session: String, at: Moment) -> Result<Before, NotHeard> {
+        let mut nodes = self.lock();
+        let old = nodes.get(&row.id);
+        if old.is_some_and(|old| old.row.incarnation > row.incarnation) {
+            return Err(NotHeard::Fenced { node: row.id });
+        }
+        let before = Before {
+            rebooted: old.is_some_and(|old| old.row.boot_id != row.boot_id),
+            left_url: old.map(|old| old.row.advertise_url.clone()).filter(|url| *url != row.advertise_url),
+        };
+        let drain_asked = old.is_some_and(|old| old.drain_asked && old.row.incarnation == row.incarnation);
+        let known = Known {
+            session: Some(session),
+            heard_boot_ms: at.boot_ms,
+            number: 0,
+            resting_until_ms: None,
+            drain_asked,
+            draining: row.state == NodeState::Draining,
+            saved: old.and_then(|old| old.saved.clone()),
+            row,
+        };
+        nodes.insert(known.row.id.clone(), known);
+        Ok(before)
+    }
+
+    /// Checks that `session` speaks for the node.
+    pub(crate) fn check(
+        &self,
+        node: &NodeId,
+        incarnation: Incarnation,
+        session: &str,
+    ) -> Result<(), NotHeard> {
+        Self::speaking(&mut self.lock(), node, incarnation, session).map(|_| ())
+    }
+
+    /// Takes a renew; true when it is news, false when a later one was taken before.
+    pub(crate) fn renew(
+        &self,
+        node: &NodeId,
+        incarnation: Incarnation,
+        session: &str,
+        renew: Renewed,
+        at: Moment,
+    ) -> Result<bool, NotHeard> {
+        let mut nodes = self.lock();
+        let known = Self::speaking(&mut nodes, node, incarnation, session)?;
+        if renew.number <= known.number {
+            return Ok(false);
+        }
+        known.number = renew.number;
+        known.heard_boot_ms = at.boot_ms;
+        known.row.last_seen_at = at.now;
+        known.row.preflight = renew.preflight;
+        known.draining = renew.draining;
+        Ok(true)
+    }
+
+    /// Gives a node no offer for a moment.
+    pub(crate) fn rest(&self, node: &NodeId, boot_ms: i64) {
+        if let Some(known) = self.lock().get_mut(node) {
+            known.resting_until_ms = Some(boot_ms.saturating_add(millis(REST)));
+        }
+    }
+
+    /// Gives a node no offer until its next incarnation; false when it is unknown.
+    pub(crate) fn drain(&self, node: &NodeId) -> bool {
+        self.lock().get_mut(node).is_some_and(|known| {
+            known.drain_asked = true;
+            true
+        })
+    }
+
+    /// Where a node is reached.
+    pub(crate) fn url(&self, node: &NodeId) -> Option<String> {
+        self.lock().get(node).map(|known| known.row.advertise_url.clone())
+    }
+
+    /// A registered node's row as it stands.
+    pub(crate) fn row(&self, node: &NodeId, at: Moment) -> Option<Node> {
+        self.lock().get(node).map(|known| known.shown(&self.terms, at.boot_ms))
+    }
+
+    /// The nodes as admission sees them.
+    pub(crate) fn facts(&self, at: Moment) -> Vec<NodeFacts> {
+        self.lock()
+            .values()
+            .map(|known| {
+                let blocked = known.blocked(&self.terms, at);
+                let (blocked, blocked_until) =
+                    blocked.map_or((None, None), |(why, until)| (Some(why), until));
+                NodeFacts {
+                    node: known.row.id.clone(),
+                    incarnation: known.row.incarnation,
+                    account: known.row.account.clone(),
+                    slots: known.row.slots,
+                    blocked,
+                    blocked_until,
+                }
+            })
+            .collect()
+    }
+
+    /// The rows worth writing now: changed, or not written for a while.
+    pub(crate) fn unsaved(&self, boot_ms: i64) -> Vec<Node> {
+        let worth = |known: &&Known| {
+            let shown = known.shown(&self.terms, boot_ms);
+            known.saved.as_ref().is_none_or(|(saved, at)| {
+                let same_but_time = Node { last_seen_at: saved.last_seen_at, ..shown.clone() } == *saved;
+                !same_but_time || (shown != *saved && boot_ms.saturating_sub(*at) >= millis(SAVE_EVERY))
+            })
+        };
+        self.lock().values().filter(worth).map(|known| known.shown(&self.terms, boot_ms)).collect()
+    }
+
+    /// Notes that a row was written.
+    pub(crate) fn saved(&self, row: Node, boot_ms: i64) {
+        if let Some(known) = self.lock().get_mut(&row.id) {
+            known.saved = Some((row, boot_ms));
+        }
+    }
+
+    fn speaking<'a>(
+        nodes: &'a mut BTreeMap<NodeId, Known>,
+        node: &NodeId,
+        incarnation: Incarnation,
+        session: &str,
+    ) -> Result<&'a mut Known, NotHeard> {
+        let not_registered = || NotHeard::NotRegistered { node: node.clone() };
+        let known = nodes.get_mut(node).ok_or_else(not_registered)?;
+        if incarnation < known.row.incarnation {
+            return Err(NotHeard::Fenced { node: node.clone() });
+        }
+        match &known.session {
+            None => Err(not_registered()),
+            Some(_) if incarnation > known.row.incarnation => Err(not_registered()),
+            Some(current) if current != session => Err(NotHeard::Fenced { node: node.clone() }),
+            Some(_) => Ok(known),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a renew says of its node.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewed {
+    pub(crate) number: u64,
+    pub(crate) draining: bool,
+    pub(crate) preflight: Preflight,
+}
+
+impl Known {
+    fn shown(&self, terms: &LeaseTerms, boot_ms: i64) -> Node {
+        Node { state: self.state(terms, boot_ms), ..self.row.clone() }
+    }
+
+    fn state(&self, terms: &LeaseTerms, boot_ms: i64) -> NodeState {
+        let silent_ms = boot_ms.saturating_sub(self.heard_boot_ms);
+        if silent_ms > millis(terms.scheduler) {
+            NodeState::Lost
+        } else if silent_ms > millis(terms.unreachable) {
+            // A node that was given up before a restart stays so until it speaks.
+            if self.session.is_none() && self.row.state == NodeState::Lost {
+                NodeState::Lost
+            } else {
+                NodeState::Unreachable
+            }
+        } else if self.session.is_none() {
+            self.row.state
+        } else if self.draining || self.drain_asked {
+            NodeState::Draining
+        } else {
+            NodeState::Ready
+        }
+    }
+
+    fn blocked(&self, terms: &LeaseTerms, at: Moment) -> Option<(WaitReason, Option<Timestamp>)> {
+        if self.session.is_none() {
+            return Some((WaitReason::Unreachable, None));
+        }
+        match self.state(terms, at.boot_ms) {
+            NodeState::Lost | NodeState::Unreachable => return Some((WaitReason::Unreachable, None)),
+            NodeState::Draining => return Some((WaitReason::Draining, None)),
+            NodeState::Ready => {}
+        }
+        if let Some(error) = preflight_error(&self.row.id, &self.row.preflight, at.now) {
+            return Some((WaitReason::Preflight { error }, None));
+        }
+        let left_ms = self.resting_until_ms.unwrap_or(0).saturating_sub(at.boot_ms);
+        let left = u64::try_from(left_ms).ok().filter(|left| *left > 0)?;
+        Some((WaitReason::Resting, Some(at.now.plus(Duration::from_millis(left)))))
+    }
+}
+
+fn preflight_error(node: &NodeId, preflight: &Preflight, now: Timestamp) -> Option<String> {
+    if !preflight.ok {
+        let error = preflight.error.as_deref().unwrap_or("no preflight reported yet");
+        return Some(format!("{error} (runner {node})"));
+    }
+    let age = now.since(preflight.checked_at);
+    (age > PREFLIGHT_AGE_MAX)
+        .then(|| format!("the last preflight of runner {node} is {} s old: check its clock", age.as_secs()))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

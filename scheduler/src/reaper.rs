@@ -1,0 +1,100 @@
+//! Once a second: ends runs whose lease expired, writes what became of nodes, and brings memory in line with the
+//! database.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Event;
+use domain::job::LiveRunState;
+use domain::transition::{Conclusion, LostHow};
+use tokio::time::MissedTickBehavior;
+
+use crate::dispatch;
+use crate::lease::LiveRun;
+use crate::moves::{Report, error_chain, move_job};
+use crate::shared::Shared;
+use crate::supervise::supervise;
+
+/// How often leases and nodes are looked at, at most.
+const TICK_MAX: Duration = Duration::from_secs(1);
+/// How many ticks pass between two comparisons of memory and database.
+const COMPARE_EVERY: u32 = 10;
+
+/// Runs until the tasks are stopped.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let token = shared.tasks.token();
+    let mut ticks = tokio::time::interval(TICK_MAX.min(shared.poll_interval));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count: u32 = 0;
+    while token.run_until_cancelled(ticks.tick()).await.is_some() {
+        let _ = token.run_until_cancelled(tick(&shared, count)).await;
+        count = count.wrapping_add(1);
+    }
+}
+
+async fn tick(shared: &Arc<Shared>, count: u32) {
+    let boot_ms = shared.clock.boot_ms();
+    for run in shared.runs.book(|book| book.expire(shared.terms.scheduler, boot_ms)) {
+        end_lost(shared, &run, LostHow::LeaseExpired).await;
+    }
+    save_nodes(shared, boot_ms).await;
+    if count % COMPARE_EVERY == COMPARE_EVERY - 1
+        && let Err(error) = compare(shared).await
+    {
+        tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
+    }
+}
+
+/// Ends a run that nobody can bring back: a started one is lost, an offer is withdrawn.
+///
+/// Its lease is marked already, so whoever holds it is fenced meanwhile; what cannot be written now is written at a
+/// later tick.
+pub(crate) async fn end_lost(shared: &Shared, run: &LiveRun, how: LostHow) {
+    let event = match run.state {
+        LiveRunState::Offered => Event::Withdrawn { run: run.run, why: "unconfirmed" },
+        LiveRunState::Started => Event::Ended { run: run.run, conclusion: Conclusion::Lost { how } },
+    };
+    match move_job(shared, run.job, &event, Report::default()).await {
+        Ok(_) => {
+            tracing::warn!(job.id = %run.job, run.id = %run.run, runner = %run.node, how = how.as_str(), "run given up");
+        }
+        Err(error) if error.is_late() => dispatch::settle(shared, run).await,
+        Err(error) => {
+            tracing::warn!(run.id = %run.run, error = error_chain(&error), "could not give up a run yet");
+        }
+    }
+}
+
+async fn save_nodes(shared: &Shared, boot_ms: i64) {
+    for node in shared.nodes.unsaved(boot_ms) {
+        match shared.store.save_node(node.clone()).await {
+            Ok(()) => shared.nodes.saved(node, boot_ms),
+            Err(error) => {
+                tracing::warn!(runner = %node.id, error = error_chain(&error), "could not write a runner's row yet");
+                return;
+            }
+        }
+    }
+}
+
+/// Takes in live runs that a lost answer kept from memory, and lets go of those that ended elsewhere.
+async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
+    let known = shared.runs.book(|book| book.ids());
+    let live = shared.store.live_runs().await?;
+    let ids: BTreeSet<_> = live.iter().map(|run| run.id).collect();
+    for gone in known.difference(&ids) {
+        shared.runs.end(*gone);
+    }
+    for run in live.iter().filter(|run| !known.contains(&run.id)) {
+        // Both are read again: the list may be older than a run's end.
+        let (Some(run), Some(job)) = (shared.store.run(run.id).await?, shared.store.job(run.job).await?)
+        else {
+            continue;
+        };
+        if job.state.run() == Some(run.id) {
+            supervise(shared, &job, &run);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What all tasks of one scheduler share. Decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::pipeline::Pipeline;
+use domain::{Chance, Policy, Timestamp};
+use proto::convert;
+use service::health::Readiness;
+use service::metrics::{Counter, Metrics};
+use service::watched::Watched;
+use service::{Clock, Tasks};
+use store::Store;
+use tokio::sync::Notify;
+
+use crate::lease::LeaseTerms;
+use crate::links::Links;
+use crate::live::LiveRuns;
+use crate::lock::DatabaseLock;
+use crate::logs::Logs;
+use crate::nodes::{Moment, Nodes};
+use crate::prompt::Prompts;
+
+/// The condition of `/readyz` that says whether the database takes claims.
+pub(crate) const DATABASE: &str = "database";
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+    pub(crate) policy: Policy,
+    pub(crate) terms: LeaseTerms,
+    pub(crate) queue: convert::QueueSettings,
+    pub(crate) poll_interval: Duration,
+    pub(crate) serial_gate: bool,
+    pub(crate) pipeline: Watched<Pipeline>,
+    pub(crate) prompts: Prompts,
+    pub(crate) nodes: Nodes,
+    pub(crate) runs: LiveRuns,
+    pub(crate) links: Links,
+    pub(crate) logs: Logs,
+    /// Wakes the claim loop; many wakes before it looks are one.
+    pub(crate) wake: Notify,
+    pub(crate) readiness: Readiness,
+    pub(crate) counters: Counters,
+    pub(crate) tasks: Tasks,
+    pub(crate) _lock: DatabaseLock,
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.clock.now_ms())
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { now: self.now(), boot_ms: self.clock.boot_ms() }
+    }
+
+    /// Something changed that may let a job start.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// A draw for the jitter of a retry.
+pub(crate) fn chance() -> Chance {
+    Chance::new(rand::random())
+}
+
+/// The wait before the `tries`-th repeat of something that failed: doubling from a tenth of a second to two seconds.
+pub(crate) fn pause(tries: u32) -> Duration {
+    Duration::from_millis(100 << tries.min(5)).min(Duration::from_secs(2))
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Counters {
+    pub(crate) claims: Counter,
+    pub(crate) ended: Counter,
+    pub(crate) withdrawn: Counter,
+    pub(crate) late: Counter,
+}
+
+impl Counters {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self {
+            claims: metrics.counter("orch_claims_total", "Jobs claimed.", &[]),
+            ended: metrics.counter("orch_runs_ended_total", "Runs ended, by what was concluded.", &["class"]),
+            withdrawn: metrics.counter(
+                "orch_offers_withdrawn_total",
+                "Offers that were not taken.",
+                &["why"],
+            ),
+            late: metrics.counter(
+                "orch_late_outcomes_total",
+                "Outcomes of runs that no longer owned their job.",
+                &[],
+            ),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One task per live run: offers it, watches it once it started, and ends when the run does.
+
+use std::sync::Arc;
+
+use domain::job::LiveRunState;
+use domain::{Job, Run, RunState};
+use tokio::sync::watch;
+use tracing::Instrument as _;
+
+use crate::lease::LiveRun;
+use crate::live::{LookedAfter, Phase};
+use crate::shared::Shared;
+use crate::{dispatch, watch as watching};
+
+/// Takes a live run in and starts its task, unless it has one.
+pub(crate) fn supervise(shared: &Arc<Shared>, job: &Job, run: &Run) {
+    let Some(live) = live_run(job, run) else { return };
+    let phase = shared.runs.insert(live.clone(), shared.clock.boot_ms());
+    let Some(looked_after) = shared.runs.look_after(live.run) else { return };
+    let span = tracing::info_span!("run", job.id = %live.job, run.id = %live.run);
+    if let Some(parent) = &job.trace_context {
+        service::telemetry::trace_context::set_parent(&span, parent);
+    }
+    let (shared, token) = (shared.clone(), shared.tasks.token());
+    let tasks = shared.tasks.clone();
+    let task = async move {
+        // What is cut here is taken up again after the next start.
+        let _ = token.run_until_cancelled(follow(&shared, &live, phase, looked_after)).await;
+    };
+    tasks.spawn("run", task.instrument(span));
+}
+
+async fn follow(
+    shared: &Shared,
+    run: &LiveRun,
+    mut phase: watch::Receiver<Phase>,
+    looked_after: LookedAfter,
+) {
+    loop {
+        let now = *phase.borrow_and_update();
+        match now {
+            Phase::Offered => dispatch::offer(shared, run, &mut phase).await,
+            Phase::Started => {
+                watching::to_the_end(shared, run, &mut phase).await;
+                break;
+            }
+            Phase::Over => break,
+        }
+    }
+    drop(looked_after);
+}
+
+fn live_run(job: &Job, run: &Run) -> Option<LiveRun> {
+    let state = match run.state {
+        RunState::Offered => LiveRunState::Offered,
+        RunState::Started => LiveRunState::Started,
+        RunState::Ended => return None,
+    };
+    let cancel_requested = match &job.state {
+        domain::JobState::Running { cancel_requested_at, .. } => cancel_requested_at.is_some(),
+        domain::JobState::Queued { .. }
+        | domain::JobState::Done { .. }
+        | domain::JobState::Failed { .. }
+        | domain::JobState::Cancelled { .. } => return None,
+    };
+    Some(LiveRun {
+        run: run.id,
+        job: run.job,
+        epoch: run.epoch,
+        node: run.node.clone(),
+        incarnation: run.incarnation,
+        state,
+        cancel_requested,
+    })
+}

@@ -1,0 +1,154 @@
+//! Reads a started run's log from its node until the outcome comes, however often the stream is cut.
+//!
+//! The end of a stream never means the end of a run. The log's own length says where to resume.
+
+use std::io;
+use std::time::Duration;
+
+use domain::log::LogPiece;
+use domain::{Epoch, NodeId, Outcome, RunId};
+use proto::convert;
+use proto::v1::{WatchFrame, WatchRequest, watch_frame};
+use service::grpc;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::finalize;
+use crate::lease::LiveRun;
+use crate::links::CALL_DEADLINE;
+use crate::live::Phase;
+use crate::logs::LogWriter;
+use crate::shared::{Shared, pause};
+
+/// The run that is watched, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) node: NodeId,
+    pub(crate) run: RunId,
+    pub(crate) epoch: Epoch,
+}
+
+/// Why a stream ended without an outcome.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cut {
+    #[error("the node could not be asked: {0}")]
+    Call(#[from] Status),
+    #[error("no frame came in {} ms", .0.as_millis())]
+    Silent(Duration),
+    #[error("the stream ended before the outcome")]
+    Ended,
+    #[error("bytes {from} to {to} of the log were skipped")]
+    Missing { from: u64, to: u64 },
+    #[error("the node sent something that cannot be read: {0}")]
+    Malformed(#[from] convert::Malformed),
+    #[error("could not write the log")]
+    Log(#[from] io::Error),
+}
+
+/// Watches a run until its outcome is committed and acknowledged, or the run is over otherwise.
+pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch::Receiver<Phase>) {
+    let place = Place { node: run.node.clone(), run: run.run, epoch: run.epoch };
+    let over = async {
+        // The sender lives until the run is over.
+        let _ = phase.wait_for(|phase| *phase == Phase::Over).await;
+    };
+    let watched = tokio::select! {
+        () = over => return,
+        watched = outcome(shared, &place) => watched,
+    };
+    let (log, outcome) = watched;
+    finalize::finish(shared, run.job, &place, log, outcome).await;
+}
+
+/// Watches until the outcome comes.
+async fn outcome(shared: &Shared, place: &Place) -> (LogWriter, Outcome) {
+    let mut tries = 0;
+    let mut skipped = None;
+    loop {
+        let cut = match shared.logs.writer(place.run).await {
+            Err(error) => Cut::Log(error),
+            Ok(mut log) => {
+                let from = log.end();
+                match once(shared, place, &mut log, skipped).await {
+                    Ok(outcome) => return (log, outcome),
+                    Err(cut) => {
+                        if log.end() > from {
+                            tries = 0;
+                        }
+                        cut
+                    }
+                }
+            }
+        };
+        skipped = match cut {
+            Cut::Missing { from, .. } => Some(from),
+            Cut::Call(_) | Cut::Silent(_) | Cut::Ended | Cut::Malformed(_) | Cut::Log(_) => None,
+        };
+        if tries == 0 {
+            tracing::info!(runner = %place.node, reason = crate::moves::error_chain(&cut), "watch was cut, watching again");
+        }
+        tokio::time::sleep(pause(tries)).await;
+        tries += 1;
+    }
+}
+
+/// Watches until the outcome comes or the stream is cut.
+///
+/// Bytes that the node leaves out are asked for again; those from `skipped`, which it has left out before, are
+/// declared a gap.
+pub(crate) async fn once(
+    shared: &Shared,
+    place: &Place,
+    log: &mut LogWriter,
+    skipped: Option<u64>,
+) -> Result<Outcome, Cut> {
+    let url = shared.nodes.url(&place.node).ok_or_else(|| Status::unavailable("the node is not known"))?;
+    let request = WatchRequest { run: Some(convert::run_key(place.run, place.epoch)), offset: log.end() };
+    let mut runner = shared.links.to(&url)?;
+    let mut frames = grpc::call(CALL_DEADLINE, runner.watch(request)).await?.into_inner();
+    let idle = shared.terms.unreachable;
+    loop {
+        let frame = match tokio::time::timeout(idle, frames.message()).await {
+            Err(_elapsed) => return Err(Cut::Silent(idle)),
+            Ok(frame) => frame?.ok_or(Cut::Ended)?,
+        };
+        if let Some(outcome) = take(frame, log, skipped).await? {
+            return Ok(outcome);
+        }
+    }
+}
+
+async fn take(frame: WatchFrame, log: &mut LogWriter, skipped: Option<u64>) -> Result<Option<Outcome>, Cut> {
+    match frame.frame {
+        None | Some(watch_frame::Frame::Heartbeat(_)) => Ok(None),
+        Some(watch_frame::Frame::Chunk(chunk)) => {
+            complete(log, chunk.offset, skipped).await?;
+            log.append(&LogPiece::Bytes { offset: chunk.offset, bytes: chunk.data }).await?;
+            Ok(None)
+        }
+        Some(watch_frame::Frame::Gap(gap)) => {
+            complete(log, gap.from, skipped).await?;
+            log.append(&LogPiece::Gap { from: gap.from, to: gap.to }).await?;
+            Ok(None)
+        }
+        Some(watch_frame::Frame::Outcome(frame)) => {
+            let outcome = convert::read_outcome(&frame)?;
+            complete(log, outcome.log_bytes, skipped).await?;
+            Ok(Some(outcome))
+        }
+    }
+}
+
+/// Makes sure that the log reaches `offset`.
+async fn complete(log: &mut LogWriter, offset: u64, skipped: Option<u64>) -> Result<(), Cut> {
+    let from = log.end();
+    if offset <= from {
+        return Ok(());
+    }
+    if skipped != Some(from) {
+        return Err(Cut::Missing { from, to: offset });
+    }
+    tracing::warn!(from, to = offset, "the node left out a part of the log twice, it is declared a gap");
+    log.skip_to(offset).await?;
+    Ok(())
+}
