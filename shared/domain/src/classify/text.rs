@@ -205,7 +205,16 @@ fn is_program_error(message: &Message) -> bool {
     const STARTS: &[&str] = &[
         "Error code: ",
         "curl: (",
+        "wget: ",
+        "ssh: ",
         "fatal: unable to access",
+        "fatal: Authentication failed",
+        "error: failed to download",
+        "error: failed to fetch",
+        "error: failed to get `",
+        "warning: spurious network error",
+        "npm error network",
+        "npm ERR! network",
         "npm error code",
         "npm ERR! code",
         "Unable to connect to",
@@ -221,16 +230,29 @@ fn is_program_error(message: &Message) -> bool {
         "Error: Could not resolve authentication method",
         "Connection error",
     ];
+    /// Of Python's libraries.
+    const NETWORK_ERRORS: &[&str] = &[
+        "urlerror",
+        "connecterror",
+        "connectionerror",
+        "connectionreseterror",
+        "connectionrefusederror",
+        "remotedisconnected",
+        "remoteprotocolerror",
+        "gaierror",
+        "sslerror",
+        "sslcertverificationerror",
+        "timeouterror",
+        "connecttimeout",
+        "readtimeout",
+    ];
     if message.text.starts_with_any(STARTS) {
         return true;
     }
     let Some((name, _)) = message.text.as_str().split_once(':') else { return false };
     let is_name = name.len() <= 80 && name.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c));
     let last = name.rsplit('.').next().unwrap_or(name);
-    is_name
-        && (["urlerror", "connecterror", "connectionerror", "connectionreseterror", "connectionrefusederror"]
-            .contains(&last)
-            || super::fault::is_sdk_error(last))
+    is_name && (NETWORK_ERRORS.contains(&last) || super::fault::is_sdk_error(last))
 }
 
 /// The program was called wrongly: the same call fails again.
@@ -299,6 +321,10 @@ fn is_crash(statements: &[Message], all: &Message) -> bool {
         "(core dumped)",
     ];
     let text = all.text.as_str();
+    // A failed test shows a trace too, and goes on.
+    if statements.iter().any(|statement| statement.text.starts_with_any(&["FAILED ("])) {
+        return false;
+    }
     let last = &text[text.ceil_char_boundary(text.len().saturating_sub(LAST_BYTES))..];
     statements.iter().any(|statement| statement.text.starts_with_any(STARTS))
         || (last.contains(':') && ENDS.iter().any(|end| last.ends_with(&squeezed(end))))

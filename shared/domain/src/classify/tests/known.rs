@@ -208,6 +208,46 @@ pub(super) const KNOWN: &[Known] = &[
         "permanent/network",
         "",
     ),
+    (
+        "fatal: unable to access 'https://forge.example/a/b.git/': Failed to connect to forge.example port 429",
+        128,
+        "transient/network",
+        "",
+    ),
+    (
+        "warning: spurious network error (2 tries remaining): [7] Could not connect to server",
+        101,
+        "transient/network",
+        "",
+    ),
+    (
+        "Traceback (most recent call last):\n  File \"a.py\", line 1\nsocket.gaierror: [Errno -3] Temporary failure in name resolution",
+        1,
+        "transient/network",
+        "",
+    ),
+    ("API Error: Stream idle timeout - partial response received", 1, "transient/timeout", ""),
+    ("API Error: 408 The request took too long", 1, "transient/timeout", ""),
+    (
+        "anthropic._exceptions.OverloadedError: Error code: 529 - {'type': 'error', 'error': {'type': 'overloaded_error', 'message': 'Overloaded'}}",
+        1,
+        "transient/overloaded",
+        "",
+    ),
+    (
+        "fatal: unable to access 'https://forge.example/': SSL certificate problem: self-signed certificate",
+        128,
+        "permanent/network",
+        "",
+    ),
+    ("fatal: Authentication failed for 'https://forge.example/a/b.git/'", 128, "permanent/auth", ""),
+    ("API Error: The response exceeded the 64000 output token maximum.", 1, "permanent/invalid_request", ""),
+    (
+        "FAIL: test_429\nTraceback (most recent call last):\n  File \"t.py\", line 4\nAssertionError: 529 != 200\n\nFAILED (failures=1)",
+        1,
+        "permanent/agent_failure",
+        "",
+    ),
     // what waiting does not mend
     ("Invalid API key · Fix external API key", 1, "permanent/auth", ""),
     (
