@@ -52,17 +52,20 @@ pub fn leftovers_of(marker: &str, folder: &Path, runs: &BTreeSet<Uuid>) -> Lefto
     Leftovers { processes: processes(marker, folder), cgroups, files: files.unwrap_or_default() }
 }
 
-/// Ends every process that carries the marker: the handle is opened first and the marker is read again
-/// behind it, so that a number that has gone to another process is never signalled.
+/// Ends every process that carries the marker.
 pub(super) fn end_marked(marker: &str, folder: &Path) {
     for (number, _command) in processes(marker, folder) {
-        let Some(pid) = Pid::from_raw(number) else { continue };
-        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-        if belongs(number, marker, folder) {
-            // Gone in between is what was wanted.
-            let _ = pidfd_send_signal(&handle, Signal::KILL);
-        }
+        // Gone in between is what was wanted.
+        end_one(number, marker, folder);
     }
+}
+
+/// Ends a process that carries the marker: the handle is opened first and the marker is read again
+/// behind it, so that a number that has gone to another process is never signalled. False: it was gone.
+pub(super) fn end_one(number: i32, marker: &str, folder: &Path) -> bool {
+    let Some(pid) = Pid::from_raw(number) else { return false };
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    belongs(number, marker, folder) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
 }
 
 fn processes(marker: &str, folder: &Path) -> Vec<(i32, String)> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -67,7 +67,7 @@ impl Service {
 /// What a stack is to be, before it is started.
 #[derive(Debug)]
 pub struct StackBuilder {
-    orch_toml: Option<String>,
+    files: BTreeMap<String, String>,
     runners: usize,
     env: BTreeMap<String, String>,
 }
@@ -75,8 +75,14 @@ pub struct StackBuilder {
 impl StackBuilder {
     /// Sets the pipeline; without it the services use their built-in one.
     #[must_use]
-    pub fn orch_toml(mut self, text: &str) -> Self {
-        self.orch_toml = Some(text.into());
+    pub fn orch_toml(self, text: &str) -> Self {
+        self.file("orch.toml", text)
+    }
+
+    /// Puts a file into the stack's folder.
+    #[must_use]
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.insert(name.into(), text.into());
         self
     }
 
@@ -104,8 +110,8 @@ impl StackBuilder {
         for inner in ["tmp", "home", "logs"] {
             std::fs::create_dir(root.join(inner))?;
         }
-        if let Some(text) = &self.orch_toml {
-            std::fs::write(root.join("orch.toml"), text)?;
+        for (name, text) in &self.files {
+            std::fs::write(root.join(name), text)?;
         }
         let services = [Service::Scheduler, Service::Ingest, Service::Console]
             .into_iter()
@@ -168,7 +174,7 @@ pub struct Stack {
 impl Stack {
     /// One of each service, the fake `claude`, no special settings.
     pub fn builder() -> StackBuilder {
-        StackBuilder { orch_toml: None, runners: 1, env: BTreeMap::new() }
+        StackBuilder { files: BTreeMap::new(), runners: 1, env: BTreeMap::new() }
     }
 
     /// The stack's folder: database, logs, workspaces, and room for a test's own files.
@@ -210,23 +216,44 @@ impl Stack {
         post(self.addr(Service::Ingest), webhook.path, webhook.headers.clone(), webhook.body.clone()).await
     }
 
-    /// Runs `orch ARGUMENTS --json` and parses what it prints.
+    /// A program of the workspace with the settings that all services of this stack share, in its folder.
     ///
     /// # Errors
-    /// It failed, took longer than 30 s, or printed no JSON.
-    pub async fn orch<S: AsRef<OsStr> + std::fmt::Debug>(&self, arguments: &[S]) -> anyhow::Result<Value> {
-        let output = Command::new(program("orch")?)
-            .args(arguments)
-            .arg("--json")
+    /// It has not been built.
+    pub fn command(&self, name: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(program(name)?);
+        command
             .env_clear()
             .envs(&self.shared)
             .current_dir(&self.root)
             .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Runs `orch ARGUMENTS` to its end.
+    ///
+    /// # Errors
+    /// It took longer than 30 s.
+    pub async fn orch_output<S: AsRef<OsStr> + std::fmt::Debug>(
+        &self,
+        arguments: &[S],
+    ) -> anyhow::Result<Output> {
+        let output = self.command("orch")?.args(arguments).output();
         let output = tokio::time::timeout(COMMAND_WITHIN, output)
             .await
             .with_context(|| format!("orch {arguments:?} took longer than {COMMAND_WITHIN:?}"))??;
+        Ok(output)
+    }
+
+    /// Runs `orch ARGUMENTS --json` and parses what it prints.
+    ///
+    /// # Errors
+    /// It failed, took longer than 30 s, or printed no JSON.
+    pub async fn orch(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let output = self.orch_output(&[arguments, &["--json"]].concat()).await?;
         let (stdout, stderr) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "orch {arguments:?}: {}\n{stdout}{stderr}", output.status);
@@ -255,6 +282,16 @@ impl Stack {
             Ok(job) => Ok(job),
             Err(error) => Err(error.context(format!("{:#}", self.job(id).await.unwrap_or_default()))),
         }
+    }
+
+    /// Process ids and command lines of everything that belongs to the stack, agents included.
+    pub fn processes(&self) -> Vec<(i32, String)> {
+        leftovers::leftovers_of(&self.marker, &self.root, &BTreeSet::new()).processes
+    }
+
+    /// SIGKILL, through a handle, to a process of this stack; false when it is gone already.
+    pub fn kill_process(&self, pid: i32) -> bool {
+        leftovers::end_one(pid, &self.marker, &self.root)
     }
 
     /// Asks `orch doctor` for broken invariants, stops every service with SIGTERM and checks that nothing

@@ -1,3 +1,11 @@
 //! The built programs as processes, against each other and against faults.
 
+mod deliveries;
+mod endings;
 mod fake_claude;
+mod happy_path;
+mod kills;
+mod limits;
+mod operators;
+mod refusals;
+mod shop;

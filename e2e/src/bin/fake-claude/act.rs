@@ -21,6 +21,9 @@ pub(crate) const ORPHAN_FLAG: &str = "--fake-orphan-seconds";
 /// What the shell and the real CLI report for SIGTERM.
 const EXIT_TERMINATED: u8 = 143;
 
+/// Pause between two looks for an awaited file.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// What the SIGTERM watcher shares with the steps.
 #[derive(Debug, Default)]
 struct Shared {
@@ -80,6 +83,11 @@ fn perform(invocation: &Invocation, prompt: &str, plan: &Plan, shared: &Shared) 
 fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Shared) -> io::Result<()> {
     match step {
         Step::Sleep(time) => std::thread::sleep(*time),
+        Step::Await(path) => {
+            while !path.exists() {
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
         Step::Say(times) => {
             for _ in 0..*times {
                 stream.text("I will run a command.")?;

@@ -18,6 +18,7 @@ pub(crate) struct Plan {
 #[derive(Debug, PartialEq, Clone)]
 pub(crate) enum Step {
     Sleep(Duration),
+    Await(PathBuf),
     Say(u32),
     Tool(u32),
     OpenTool(u32),
@@ -96,6 +97,7 @@ impl Plan {
     fn take(&mut self, name: &str, value: &str) -> Result<bool, String> {
         let step = match name {
             "sleep" => Step::Sleep(seconds(value)?),
+            "await" => Step::Await(value.into()),
             "say" => Step::Say(number(value)?),
             "tool" => Step::Tool(number(value)?),
             "opentool" => Step::OpenTool(number(value)?),

@@ -11,6 +11,7 @@
 //! | step | what happens |
 //! |---|---|
 //! | `sleep=SECONDS` | silence; fractions are accepted |
+//! | `await=FILE` | silence until FILE exists |
 //! | `say=N` | N short assistant messages |
 //! | `tool=N` | N Bash tool calls with their results |
 //! | `opentool=N` | N tool calls that get no result (follow it with `sleep`) |
