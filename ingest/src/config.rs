@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use service::Clock;
 use service::settings::{
     CommonFlags, DatabaseSettings, PipelineSettings, SchedulerAddrSettings, SchedulerEndpointSettings,
     SecretSetting, TelemetrySettings, TlsSettings,
 };
 
+use crate::Options;
 use crate::signature::Secrets;
 
 service::secret! {
@@ -23,6 +25,7 @@ service::secret! {
 
 /// What only ingest reads.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)] // every service has a group of this name, and `orch dev` has them all
 pub struct Settings {
     /// Where webhooks are listened for
     #[arg(long, env = "ORCH_INGEST_ADDR", value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
@@ -86,4 +89,18 @@ pub struct Cli {
     /// What is logged and traced.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
+}
+
+impl Cli {
+    /// What [`crate::start`] needs, on the host's clock.
+    pub fn options(self) -> Options {
+        Options {
+            scheduler_url: self.scheduler.url_or(self.scheduler_addr.scheduler_addr, &self.tls),
+            settings: self.ingest,
+            database_url: self.database.database_url,
+            config: self.pipeline.config,
+            tls: self.tls,
+            clock: Clock::system(),
+        }
+    }
 }

@@ -17,7 +17,8 @@ mod plane;
 mod refusal;
 mod signature;
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use domain::pipeline::{ConfigError, Pipeline};
 use service::health::{self, Metrics, Readiness};
 use service::metrics::LATENCY_SECONDS;
 use service::server::Limits;
+use service::settings::{DatabaseUrl, TlsSettings};
 use service::telemetry::TraceLayer;
 use service::watched::Watched;
 use service::{Clock, Tasks};
@@ -74,32 +76,69 @@ pub fn load_pipeline(path: &Path) -> Result<Watched<Pipeline>, service::Refused>
     })
 }
 
-/// Runs the process: reads `orch.toml`, opens the database, listens, and serves until the tasks are stopped.
+/// What ingest is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its own settings; port 0 takes any.
+    pub settings: Settings,
+    /// The database.
+    pub database_url: DatabaseUrl,
+    /// The path of `orch.toml`.
+    pub config: PathBuf,
+    /// The scheduler's gRPC, for nudges.
+    pub scheduler_url: String,
+    /// Certificates for it.
+    pub tls: TlsSettings,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// An ingest that listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Handle {
+    /// Where.
+    pub addr: SocketAddr,
+}
+
+/// Runs the process until the tasks are stopped.
+///
+/// # Errors
+/// See [`start`].
+pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
+    start(cli.options(), tasks.clone()).await?;
+    tasks.token().cancelled().await;
+    Ok(())
+}
+
+/// Reads `orch.toml`, listens, opens the database, and serves on `tasks`; stopping them ends it.
 ///
 /// # Errors
 /// `orch.toml`, the database or the address cannot be used; [`service::Refused`] when trying again will not help.
-pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
-    let pipeline = load_pipeline(&cli.pipeline.config)?;
-    pipeline.spawn(&tasks);
-    let url = cli.scheduler.url_or(cli.scheduler_addr.scheduler_addr, &cli.tls);
-    let channel = service::grpc::channel(&url, &cli.tls)?;
-    let listener = TcpListener::bind(cli.ingest.ingest_addr)
+pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    let pipeline = load_pipeline(&options.config)?;
+    let channel = service::grpc::channel(&options.scheduler_url, &options.tls)?;
+    let settings = options.settings;
+    let listener = TcpListener::bind(settings.ingest_addr)
         .await
-        .with_context(|| format!("could not listen on {}", cli.ingest.ingest_addr))?;
-    let store =
-        store::open(cli.database.database_url.expose(), store::Access::Write).await.map_err(refused)?;
+        .with_context(|| format!("could not listen on {} (ORCH_INGEST_ADDR)", settings.ingest_addr))?;
+    let addr = listener.local_addr().context("could not read the address listened on")?;
+    let store = store::open(options.database_url.expose(), store::Access::Write).await.map_err(refused)?;
+    pipeline.spawn(&tasks);
     let parts = Parts {
         store: store.clone(),
         pipeline,
-        clock: Clock::system(),
+        clock: options.clock,
         nudge: Nudge::spawn(channel, &tasks),
         readiness: Readiness::new(&[SCHEMA]),
         metrics: Metrics::new(),
     };
-    tracing::info!(addr = %listener.local_addr()?, "listening for webhooks");
-    serve(listener, &cli.ingest, parts, &tasks).await;
-    store.close().await;
-    Ok(())
+    tracing::info!(%addr, "listening");
+    let serving = tasks.clone();
+    tasks.spawn("ingest", async move {
+        serve(listener, &settings, parts, &serving).await;
+        store.close().await;
+    });
+    Ok(Handle { addr })
 }
 
 /// What starting again does not mend, told apart from what it may.
