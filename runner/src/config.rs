@@ -1,0 +1,212 @@
+//! The runner's settings, and what they resolve to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use domain::Account;
+use service::Clock;
+use service::settings::{CommonFlags, SchedulerEndpointSettings, TelemetrySettings, TlsSettings, duration};
+
+use crate::shim;
+
+/// Where the scheduler is when nobody says.
+const SCHEDULER_URL_DEFAULT: &str = "http://127.0.0.1:7070";
+
+/// The runner: spawns and supervises agents on this host
+///
+/// SIGTERM hands over: the process exits within seconds, its agents live on, and the next start adopts them.
+#[derive(Debug, Parser)]
+#[command(name = "orch-runner", version)]
+pub struct Cli {
+    /// The runner's own settings.
+    #[command(flatten)]
+    pub runner: Settings,
+    /// Where the scheduler is.
+    #[command(flatten)]
+    pub scheduler: SchedulerEndpointSettings,
+    /// Keys and certificates.
+    #[command(flatten)]
+    pub tls: TlsSettings,
+    /// Logs, traces and metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+    /// What every process has.
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// The settings that only the runner reads.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Where the runner listens for gRPC and health checks
+    #[arg(long, env = "ORCH_RUNNER_ADDR", value_name = "ADDR", default_value = "127.0.0.1:7071")]
+    pub runner_addr: SocketAddr,
+    /// Where the scheduler reaches this runner; from `ORCH_RUNNER_ADDR` (and the host's name, when that is 0.0.0.0) when not given
+    #[arg(long, env = "ORCH_RUNNER_ADVERTISE_URL", value_name = "URL")]
+    pub runner_advertise_url: Option<String>,
+    /// The agent's program: a path, or a name looked up in PATH
+    #[arg(long, env = "ORCH_CLAUDE_BIN", value_name = "PROGRAM", default_value = "claude")]
+    pub claude_bin: PathBuf,
+    /// How many agents run at once on this host
+    #[arg(
+        long,
+        env = "ORCH_RUNNER_SLOTS",
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=1024)
+    )]
+    pub runner_slots: u32,
+    /// Labels that jobs may ask for, separated by commas
+    #[arg(long, env = "ORCH_RUNNER_LABELS", value_name = "LABELS", value_delimiter = ',')]
+    pub runner_labels: Vec<String>,
+    /// The account whose credential this runner's agents use: limits and the breaker are per account
+    #[arg(long, env = "ORCH_RUNNER_ACCOUNT", value_name = "NAME", default_value = "default")]
+    pub runner_account: String,
+    /// Identity, journal and unsent output of this runner; several runners may share one
+    #[arg(long, env = "ORCH_RUNNER_STATE_DIR", value_name = "PATH", default_value = "orch-data/runner")]
+    pub runner_state_dir: PathBuf,
+    /// Where agents work: a folder per work item
+    #[arg(long, env = "ORCH_WORKSPACE_DIR", value_name = "PATH", default_value = "orch-data/workspaces")]
+    pub workspace_dir: PathBuf,
+    /// Names of environment variables passed through to the agent, separated by commas; everything else is left out
+    #[arg(long, env = "ORCH_AGENT_ENV", value_name = "NAMES", value_delimiter = ',')]
+    pub agent_env: Vec<String>,
+    /// The agent's permission mode; nobody is there to answer its questions, so the default asks none, and the host or container is the fence
+    #[arg(long, env = "ORCH_AGENT_PERMISSION_MODE", value_name = "MODE", default_value = shim::PERMISSION_MODE_DEFAULT)]
+    pub agent_permission_mode: String,
+    /// How long the answer of the agent's `--version` counts
+    #[arg(long, env = "ORCH_PREFLIGHT_CACHE_TTL", value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub preflight_cache_ttl: Duration,
+}
+
+/// The program that is run as the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentCommand {
+    /// A path, or a name looked up in PATH.
+    pub program: PathBuf,
+    /// Arguments before those that every agent gets.
+    pub leading_args: Vec<String>,
+}
+
+/// How a shim is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShimCommand {
+    /// A binary that calls [`shim::main_if_asked`].
+    pub program: PathBuf,
+    /// What makes it a shim.
+    pub leading_args: Vec<String>,
+}
+
+impl Default for ShimCommand {
+    /// The running binary itself, also when its file has been replaced since.
+    fn default() -> Self {
+        Self { program: PathBuf::from("/proc/self/exe"), leading_args: vec![shim::SUBCOMMAND.to_owned()] }
+    }
+}
+
+/// How a run's processes are held together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Containment {
+    /// A cgroup where one is to be had, else as `Marker`.
+    #[default]
+    Cgroup,
+    /// Session, subreaper and a marker in the environment.
+    Marker,
+}
+
+/// Bounds of every run on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunLimits {
+    /// The first bytes of a log that are kept whatever follows (16 MiB).
+    pub spool_head_bytes: u64,
+    /// The last bytes of a log that are kept (48 MiB).
+    pub spool_tail_bytes: u64,
+    /// How long after its result an agent may take to exit (30 s).
+    pub after_result: Duration,
+    /// How the agent's processes are held together.
+    pub containment: Containment,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self {
+            spool_head_bytes: 16 * 1024 * 1024,
+            spool_tail_bytes: 48 * 1024 * 1024,
+            after_result: Duration::from_secs(30),
+            containment: Containment::default(),
+        }
+    }
+}
+
+/// Everything a runner needs to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub addr: SocketAddr,
+    /// Where the scheduler reaches this runner; from the bound address when absent.
+    pub advertise_url: Option<String>,
+    /// Where the scheduler is.
+    pub scheduler_url: String,
+    /// Keys and certificates.
+    pub tls: TlsSettings,
+    /// The agent.
+    pub agent: AgentCommand,
+    /// The keeper of each run.
+    pub shim: ShimCommand,
+    /// How many agents run at once.
+    pub slots: u32,
+    /// Labels that jobs may ask for.
+    pub labels: Vec<String>,
+    /// The account whose credential the agents use.
+    pub account: Account,
+    /// Identity, journal and spools.
+    pub state_dir: PathBuf,
+    /// A folder per work item.
+    pub workspace_dir: PathBuf,
+    /// Names of variables passed through to the agent.
+    pub agent_env: Vec<String>,
+    /// `--permission-mode` of the agent.
+    pub permission_mode: String,
+    /// How long a preflight counts.
+    pub preflight_ttl: Duration,
+    /// Bounds of every run.
+    pub limits: RunLimits,
+    /// The runner's time; shims always live by the host's.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// Resolves settings, on the host's clock.
+    pub fn new(settings: Settings, scheduler: SchedulerEndpointSettings, tls: TlsSettings) -> Self {
+        let mut labels: Vec<String> =
+            settings.runner_labels.into_iter().filter(|label| !label.is_empty()).collect();
+        labels.sort();
+        labels.dedup();
+        Self {
+            addr: settings.runner_addr,
+            advertise_url: settings.runner_advertise_url,
+            scheduler_url: scheduler.scheduler_url.unwrap_or_else(|| SCHEDULER_URL_DEFAULT.to_owned()),
+            tls,
+            agent: AgentCommand { program: settings.claude_bin, leading_args: Vec::new() },
+            shim: ShimCommand::default(),
+            slots: settings.runner_slots,
+            labels,
+            account: Account(settings.runner_account),
+            state_dir: settings.runner_state_dir,
+            workspace_dir: settings.workspace_dir,
+            agent_env: settings.agent_env.into_iter().filter(|name| !name.is_empty()).collect(),
+            permission_mode: settings.agent_permission_mode,
+            preflight_ttl: settings.preflight_cache_ttl,
+            limits: RunLimits::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl From<Cli> for Options {
+    fn from(cli: Cli) -> Self {
+        Self::new(cli.runner, cli.scheduler, cli.tls)
+    }
+}

@@ -1,0 +1,150 @@
+//! The runner's side of a living run: holds a connection to its shim, hands on lease and wishes, and notices its end.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::agent_output::{Reader, cut_front};
+use domain::log::LogPiece;
+use domain::outcome::{EndedBy, Outcome, TAIL_BYTES_MAX};
+use tokio_util::sync::CancellationToken;
+
+use super::{Held, Node};
+use crate::contain;
+use crate::run_dir::RunDir;
+use crate::shim::{Ask, Link, Wish};
+use crate::spool::{self, Spool};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// Begins to look after a run whose shim was spawned, now or by an earlier incarnation.
+pub(super) fn begin(node: &Arc<Node>, held: Arc<Held>) {
+    let (node, stop) = (node.clone(), node.tasks.token());
+    node.tasks.clone().spawn("keeper", async move {
+        // Blocking work below is never cut short: an outcome is written whole or found by the next incarnation.
+        keep(&node, &held, &stop).await;
+    });
+}
+
+async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        let connected = stop.run_until_cancelled(follow(node, held)).await;
+        let Some(connected) = connected else { return };
+        if connected {
+            backoff = BACKOFF_MIN;
+        }
+        let (dir, marker, now) =
+            (held.dir.clone(), held.assignment.marker(), Timestamp::from_ms(node.clock.now_ms()));
+        match crate::blocking(move || settle(&dir, &marker, now)).await {
+            Ok(Some(outcome)) => {
+                tracing::info!(run.id = %held.assignment.run, job.id = %held.assignment.job, ended_by = ?outcome.ended_by, exit = ?outcome.exit, "ended");
+                held.ended(&outcome);
+                node.renew_soon.notify_one();
+                return;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(run.id = %held.assignment.run, %error, "could not settle a run");
+                backoff = BACKOFF_MAX;
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(backoff)).await.is_none() {
+            return;
+        }
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// Talks to the shim as long as it can be talked to; true when it could be at all.
+async fn follow(node: &Node, held: &Held) -> bool {
+    let Ok(mut link) = Link::open(&held.dir, &held.assignment).await else { return false };
+    if let Err(error) = converse(node, held, &mut link).await {
+        tracing::debug!(run.id = %held.assignment.run, %error, "lost the connection to a shim");
+    }
+    true
+}
+
+async fn converse(node: &Node, held: &Held, link: &mut Link) -> io::Result<()> {
+    let (mut lease, mut wish) = (node.lease.subscribe(), held.wish.subscribe());
+    // What changed before this connection is told on it first.
+    lease.mark_changed();
+    wish.mark_changed();
+    loop {
+        tokio::select! {
+            () = link.closed() => return Ok(()),
+            Ok(()) = lease.changed() => {
+                let deadline_boot_ms = *lease.borrow_and_update();
+                if !held.is_fenced() {
+                    link.ask(Ask::Lease { deadline_boot_ms }).await?;
+                }
+            }
+            Ok(()) = wish.changed() => {
+                let wished = *wish.borrow_and_update();
+                if let Some(wish) = wished {
+                    link.ask(wish.into()).await?;
+                }
+            }
+        }
+    }
+}
+
+impl From<Wish> for Ask {
+    fn from(wish: Wish) -> Self {
+        match wish {
+            Wish::Drain => Self::Drain,
+            Wish::Cancel => Self::Cancel,
+            Wish::Fence => Self::Fence,
+        }
+    }
+}
+
+/// The outcome of a run that was meant to be spawned: as its shim recorded it, or, when the shim died without a
+/// word, that; none while the shim lives. What a dead shim left is killed first.
+pub(super) fn settle(dir: &RunDir, marker: &str, now: Timestamp) -> io::Result<Option<Outcome>> {
+    if let Some(outcome) = dir.outcome()? {
+        return Ok(Some(outcome));
+    }
+    let Some(_lock) = dir.try_lock()? else { return Ok(None) };
+    // It may have written its last word between the two looks.
+    if let Some(outcome) = dir.outcome()? {
+        return Ok(Some(outcome));
+    }
+    let cgroup: Option<PathBuf> = dir.intent()?.and_then(|intent| intent.cgroup);
+    if !contain::kill_leftovers(cgroup.as_deref(), marker) {
+        return Err(io::Error::other("something that the agent started does not die"));
+    }
+    let outcome = lost(dir, now)?;
+    dir.write_outcome(&outcome)?;
+    Ok(Some(outcome))
+}
+
+/// The outcome of a run whose shim is gone, with what the spool still tells.
+fn lost(dir: &RunDir, now: Timestamp) -> io::Result<Outcome> {
+    let spool = Spool::new(dir.spool());
+    let (mut reader, mut tail, mut offset) = (Reader::new(), Vec::new(), 0);
+    while let Some(piece) = spool.read(offset)? {
+        offset = piece.end();
+        match piece {
+            LogPiece::Bytes { bytes, .. } => {
+                reader.push(&bytes);
+                tail.extend(bytes);
+                tail.drain(..tail.len().saturating_sub(TAIL_BYTES_MAX));
+            }
+            LogPiece::Gap { .. } => reader.finish(),
+        }
+    }
+    reader.finish();
+    Ok(Outcome {
+        ended_by: EndedBy::ShimLost,
+        exit: None,
+        report: reader.into_report(),
+        tail: cut_front(&String::from_utf8_lossy(&tail), TAIL_BYTES_MAX),
+        log_bytes: spool::end(&dir.spool())?,
+        spawned_at: None,
+        ended_at: now,
+    })
+}

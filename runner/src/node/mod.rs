@@ -1,0 +1,262 @@
+//! What this node holds: its runs, what it promised and was promised. State and the rules over it; what happens
+//! to one run over its life is in `start` and `keeper`, what a restart finds in `recover`.
+
+mod held;
+mod keeper;
+mod recover;
+mod start;
+
+pub(crate) use held::Held;
+pub(crate) use recover::recover;
+pub(crate) use start::begin as begin_start;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::runner::Preflight;
+use domain::{Epoch, Incarnation, JobId, RunId};
+use proto::v1::scheduler_service_client::SchedulerServiceClient;
+use proto::v1::{self, LaunchStatus, RunPhase};
+use service::grpc::SendTrace;
+use service::{Clock, Tasks};
+use tokio::sync::{Notify, watch};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use crate::config::Options;
+use crate::identity::Identity;
+use crate::run_dir::{Assignment, RunDir};
+use crate::shim::Wish;
+
+/// The most runs held, ended ones included that wait for their Ack.
+const HELD_MAX: usize = 1000;
+/// The most jobs whose newest epoch is remembered; older ones are refused by Start all the same.
+const EPOCHS_MAX: usize = 4096;
+/// How long the outcome of a run that lost its job is kept for somebody to ask for it.
+const FENCED_KEPT: Duration = Duration::from_hours(24);
+
+/// The way to the scheduler.
+pub(crate) type Scheduler = SchedulerServiceClient<InterceptedService<Channel, SendTrace>>;
+
+/// What the scheduler grants; from its answer to Register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "names end in their unit")]
+pub(crate) struct Terms {
+    pub(crate) lease_ms: i64,
+    pub(crate) renew_ms: i64,
+    pub(crate) kill_grace_ms: i64,
+}
+
+/// The node. Shared by every task of the runner.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) options: Options,
+    pub(crate) identity: Identity,
+    pub(crate) advertise_url: String,
+    /// Where cgroups of runs are made, if anywhere.
+    pub(crate) cgroups: Option<PathBuf>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) scheduler: Scheduler,
+    /// None until the first Register was answered.
+    pub(crate) terms: watch::Sender<Option<Terms>>,
+    /// The end of the lease by the newest acknowledged renew, in milliseconds of boot time.
+    pub(crate) lease: watch::Sender<i64>,
+    /// None until the first look.
+    pub(crate) preflight: watch::Sender<Option<Preflight>>,
+    /// Says that a renew should come soon: something changed that the scheduler wants to know.
+    pub(crate) renew_soon: Notify,
+    /// Says that the scheduler does not know us.
+    pub(crate) register_again: Notify,
+    draining: AtomicBool,
+    superseded: AtomicBool,
+    runs: Mutex<Runs>,
+}
+
+#[derive(Debug, Default)]
+struct Runs {
+    held: BTreeMap<RunId, Arc<Held>>,
+    /// The newest epoch seen of each job, and the run that had it.
+    epochs: BTreeMap<JobId, (Epoch, RunId)>,
+}
+
+impl Node {
+    pub(crate) fn new(
+        options: Options,
+        identity: Identity,
+        advertise_url: String,
+        cgroups: Option<PathBuf>,
+        scheduler: Scheduler,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            clock: options.clock.clone(),
+            options,
+            identity,
+            advertise_url,
+            cgroups,
+            tasks,
+            scheduler,
+            terms: watch::Sender::new(None),
+            lease: watch::Sender::new(0),
+            preflight: watch::Sender::new(None),
+            renew_soon: Notify::new(),
+            register_again: Notify::new(),
+            draining: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
+            runs: Mutex::default(),
+        }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides on an offer; an accepted one holds its slot from now on and must be journaled next.
+    pub(crate) fn offer(
+        &self,
+        incarnation: Incarnation,
+        assignment: &Assignment,
+    ) -> Result<Arc<Held>, (LaunchStatus, RunPhase)> {
+        let refused = |status| Err((status, RunPhase::Unspecified));
+        let mut runs = self.runs();
+        if let Some(held) = runs.held.get(&assignment.run) {
+            if held.assignment.epoch == assignment.epoch {
+                return Err((LaunchStatus::Known, held.phase()));
+            }
+            return refused(LaunchStatus::Fenced);
+        }
+        let seen = runs.epochs.get(&assignment.job).copied();
+        if incarnation != self.identity.incarnation
+            || seen.is_some_and(|(epoch, _)| epoch >= assignment.epoch)
+        {
+            return refused(LaunchStatus::Fenced);
+        }
+        if self.draining() || self.superseded.load(Ordering::SeqCst) {
+            return refused(LaunchStatus::Draining);
+        }
+        let ready = self.preflight.borrow().as_ref().is_some_and(|preflight| preflight.ok);
+        let busy = runs.held.values().filter(|held| held.takes_slot()).count();
+        if !ready || busy >= self.options.slots as usize || runs.held.len() >= HELD_MAX {
+            return refused(LaunchStatus::NoCapacity);
+        }
+        let dir = RunDir::at(self.identity.runs().join(assignment.run.to_string()));
+        let held = Arc::new(Held::new(assignment.clone(), dir, RunPhase::Offered));
+        runs.insert(held.clone());
+        Ok(held)
+    }
+
+    /// Holds a run that was found on disk.
+    fn adopt(&self, held: Arc<Held>) {
+        self.runs().insert(held);
+    }
+
+    /// The run, if it is held under this epoch.
+    pub(crate) fn find(&self, run: RunId, epoch: Epoch) -> Option<Arc<Held>> {
+        self.runs().held.get(&run).filter(|held| held.assignment.epoch == epoch).cloned()
+    }
+
+    /// Every run held, oldest first.
+    pub(crate) fn held(&self) -> Vec<Arc<Held>> {
+        self.runs().held.values().cloned().collect()
+    }
+
+    /// Every run held, as messages name it.
+    pub(crate) fn listed(&self) -> Vec<v1::HeldRun> {
+        self.held().iter().map(|held| held.listed()).collect()
+    }
+
+    /// How many runs have, or may still get, an agent.
+    pub(crate) fn live(&self) -> usize {
+        self.runs().held.values().filter(|held| held.phase() != RunPhase::Ended).count()
+    }
+
+    /// How many slots are taken.
+    pub(crate) fn busy(&self) -> usize {
+        self.runs().held.values().filter(|held| held.takes_slot()).count()
+    }
+
+    /// Forgets a run and removes what it left on disk.
+    pub(crate) async fn forget(&self, held: &Held) -> std::io::Result<()> {
+        self.runs().held.remove(&held.assignment.run);
+        let (dir, trash) = (held.dir.clone(), self.identity.trash());
+        crate::blocking(move || dir.remove(&trash)).await
+    }
+
+    /// Removes outcomes of fenced runs that nobody asked for in a day.
+    pub(crate) async fn forget_stale(&self) {
+        let limit_ms = self.clock.now_ms() - i64::try_from(FENCED_KEPT.as_millis()).unwrap_or(i64::MAX);
+        for held in self.held() {
+            if held.is_fenced()
+                && held.ended_at_ms().is_some_and(|at_ms| at_ms < limit_ms)
+                && let Err(error) = self.forget(&held).await
+            {
+                tracing::warn!(run.id = %held.assignment.run, %error, "could not remove a run's folder");
+            }
+        }
+    }
+
+    /// Takes no new work from now on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.renew_soon.notify_one();
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Asks every live agent to end because the node is drained.
+    pub(crate) fn end_all(&self) {
+        for held in self.held() {
+            held.wish(Wish::Drain);
+        }
+    }
+
+    /// Takes no new work because another session of this node registered after us.
+    pub(crate) fn supersede(&self) {
+        self.superseded.store(true, Ordering::SeqCst);
+    }
+
+    /// How long an agent may take to end after SIGTERM, in milliseconds.
+    pub(crate) fn kill_grace_ms(&self) -> i64 {
+        const UNTIL_REGISTERED_MS: i64 = 10_000;
+        self.terms.borrow().map_or(UNTIL_REGISTERED_MS, |terms| terms.kill_grace_ms)
+    }
+
+    /// What the node says of itself.
+    pub(crate) fn description(&self) -> v1::NodeDescription {
+        v1::NodeDescription {
+            node_id: self.identity.node.to_string(),
+            incarnation: self.identity.incarnation.0,
+            boot_id: self.identity.boot_id.clone(),
+            advertise_url: self.advertise_url.clone(),
+            slots: self.options.slots,
+            labels: self.options.labels.clone(),
+            account: self.options.account.to_string(),
+            draining: self.draining(),
+            preflight: self.preflight_report(),
+        }
+    }
+
+    pub(crate) fn preflight_report(&self) -> Option<v1::PreflightReport> {
+        self.preflight.borrow().as_ref().map(proto::convert::preflight_report)
+    }
+}
+
+impl Runs {
+    fn insert(&mut self, held: Arc<Held>) {
+        let Assignment { run, epoch, job, .. } = held.assignment;
+        let newest = self.epochs.entry(job).or_insert((epoch, run));
+        if newest.0 < epoch {
+            *newest = (epoch, run);
+        }
+        while self.epochs.len() > EPOCHS_MAX {
+            self.epochs.pop_first();
+        }
+        self.held.insert(run, held);
+    }
+}

@@ -1,0 +1,110 @@
+//! What a new incarnation finds on disk and makes of it, before it registers.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use domain::outcome::Outcome;
+use domain::{RunId, Timestamp};
+use proto::v1::RunPhase;
+
+use super::{Held, Node, keeper, start};
+use crate::contain::Cgroup;
+use crate::run_dir::{Assignment, RunDir};
+
+/// Takes up every run that the journal knows and kills every cgroup of ours that it does not.
+pub(crate) async fn recover(node: &Arc<Node>) -> io::Result<()> {
+    let finding = node.clone();
+    let found = crate::blocking(move || find(&finding)).await?;
+    for (held, intended) in found {
+        let run = held.assignment.run;
+        match (held.phase(), intended) {
+            (RunPhase::Ended, _) => {
+                tracing::info!(run.id = %run, "holding an outcome that was not acknowledged");
+            }
+            (RunPhase::Offered, false) => {
+                tracing::info!(run.id = %run, "asking again for a start");
+                start::begin(node, held);
+            }
+            (RunPhase::Offered | RunPhase::Started | RunPhase::Unspecified, _) => {
+                tracing::info!(run.id = %run, "adopting a run");
+                keeper::begin(node, held);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn find(node: &Node) -> io::Result<Vec<(Arc<Held>, bool)>> {
+    empty(&node.identity.trash());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(node.identity.runs())? {
+        let dir = RunDir::at(entry?.path());
+        let assignment = match dir.assignment() {
+            Ok(Some(assignment)) => assignment,
+            // Not journaled to the end, so never answered.
+            Ok(None) => {
+                dir.remove(&node.identity.trash())?;
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(path = %dir.path().display(), %error, "left a run's folder alone that cannot be read");
+                continue;
+            }
+        };
+        let intended = dir.intent()?.is_some();
+        let outcome = if intended { settled(node, &dir, &assignment) } else { dir.outcome()? };
+        let phase = match (&outcome, intended) {
+            (Some(_), _) => RunPhase::Ended,
+            (None, true) => RunPhase::Started,
+            (None, false) => RunPhase::Offered,
+        };
+        let held = Arc::new(Held::new(assignment, dir, phase));
+        if let Some(outcome) = outcome {
+            held.ended(&outcome);
+        }
+        if held.is_fenced() {
+            held.wish(crate::shim::Wish::Fence);
+        }
+        node.adopt(held.clone());
+        found.push((held, intended));
+    }
+    if let Some(place) = &node.cgroups {
+        kill_unknown(place, &found);
+    }
+    Ok(found)
+}
+
+/// The outcome of a run that was meant to be spawned; none while its shim lives, or when the keeper has to try again.
+fn settled(node: &Node, dir: &RunDir, assignment: &Assignment) -> Option<Outcome> {
+    let settled = keeper::settle(dir, &assignment.marker(), Timestamp::from_ms(node.clock.now_ms()));
+    settled.unwrap_or_else(|error| {
+        tracing::error!(run.id = %assignment.run, %error, "could not settle a run");
+        None
+    })
+}
+
+/// Kills the cgroups in our place whose runs are over or were never heard of.
+fn kill_unknown(place: &Path, found: &[(Arc<Held>, bool)]) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let run = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(RunId);
+        let is_live = |held: &Held| Some(held.assignment.run) == run && held.phase() == RunPhase::Started;
+        if !found.iter().any(|(held, _)| is_live(held)) {
+            tracing::warn!(cgroup = %entry.path().display(), "killing what an unknown run left");
+            Cgroup::at(entry.path()).kill_and_remove();
+        }
+    }
+}
+
+fn empty(trash: &Path) {
+    match fs::remove_dir_all(trash) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %trash.display(), %error, "could not remove forgotten runs");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}

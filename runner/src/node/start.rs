@@ -1,0 +1,224 @@
+//! From an accepted offer to a living shim: asks the scheduler to start, and spawns only on its committed word,
+//! inside the lease that the word grants.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::outcome::{AgentReport, EndedBy, Outcome};
+use proto::convert::run_key;
+use proto::v1::{RunPhase, StartRequest, StartStatus};
+use service::{grpc, telemetry::trace_context};
+use tokio::process::Command;
+use tonic::Code;
+use tracing::Instrument as _;
+
+use super::{Held, Node, keeper};
+use crate::config::Containment;
+use crate::run_dir::{Intent, RunDir};
+use crate::shim::{PATH_DEFAULT, Wish};
+use crate::{files, preflight, workspace};
+
+/// How long one Start may take.
+const START_WITHIN: Duration = Duration::from_secs(5);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long an offer is asked for when no lease is known yet.
+const PATIENCE_MS_DEFAULT: i64 = 300_000;
+
+/// The scheduler's word.
+enum Word {
+    /// Started, until this instant of boot time.
+    Granted { deadline_boot_ms: i64 },
+    /// Not ours.
+    Refused,
+}
+
+/// Begins to ask for a run's start.
+pub(crate) fn begin(node: &Arc<Node>, held: Arc<Held>) {
+    let span = tracing::info_span!("run", run.id = %held.assignment.run, job.id = %held.assignment.job);
+    if let Some(parent) = &held.assignment.trace_context {
+        trace_context::set_parent(&span, parent);
+    }
+    let node = node.clone();
+    node.tasks.clone().spawn(
+        "start",
+        async move {
+            if let Err(error) = start(&node, &held).await {
+                tracing::error!(%error, "could not start a run");
+            }
+        }
+        .instrument(span),
+    );
+}
+
+async fn start(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
+    let stop = node.tasks.token();
+    let deadline_boot_ms = loop {
+        // Only asking is given up when the runner stops: what follows is short, and half of it would be a lost run.
+        let Some(word) = stop.run_until_cancelled(ask(node, held)).await else { return Ok(()) };
+        match word {
+            Word::Refused => {
+                tracing::info!("start refused, nothing was spawned");
+                return node.forget(held).await;
+            }
+            // An answer that took longer than the lease it grants is none.
+            Word::Granted { deadline_boot_ms } if node.clock.boot_ms() < deadline_boot_ms => {
+                break deadline_boot_ms;
+            }
+            Word::Granted { .. } => {}
+        }
+    };
+    let wish = *held.wish.borrow();
+    match wish {
+        Some(Wish::Fence) => node.forget(held).await,
+        Some(wish @ (Wish::Cancel | Wish::Drain)) => end_unspawned(node, held, wish.ended_by()).await,
+        None if node.draining() => end_unspawned(node, held, EndedBy::Drained).await,
+        None => spawn(node, held, deadline_boot_ms).await,
+    }
+}
+
+/// Repeats Start until it is answered, or nobody can want the answer any more.
+async fn ask(node: &Node, held: &Held) -> Word {
+    let request = StartRequest {
+        run: Some(run_key(held.assignment.run, held.assignment.epoch)),
+        node_id: node.identity.node.to_string(),
+        incarnation: node.identity.incarnation.0,
+        session: node.identity.session.clone(),
+    };
+    let patience_ms = node.terms.borrow().map_or(PATIENCE_MS_DEFAULT, |terms| terms.lease_ms);
+    let (mut wish, mut backoff) = (held.wish.subscribe(), BACKOFF_MIN);
+    let give_up_ms = node.clock.boot_ms().saturating_add(patience_ms);
+    loop {
+        if *wish.borrow_and_update() == Some(Wish::Fence) || node.clock.boot_ms() >= give_up_ms {
+            return Word::Refused;
+        }
+        let sent_ms = node.clock.boot_ms();
+        let mut scheduler = node.scheduler.clone();
+        match grpc::call(START_WITHIN, scheduler.start(request.clone())).await {
+            Ok(reply) => match reply.get_ref().status() {
+                StartStatus::Ok => {
+                    let deadline_boot_ms = sent_ms.saturating_add(reply.get_ref().lease_ms);
+                    return Word::Granted { deadline_boot_ms };
+                }
+                StartStatus::Refused => return Word::Refused,
+                StartStatus::Unspecified => {
+                    tracing::warn!("an answer to start that this version does not know");
+                }
+            },
+            Err(status) if status.code() == Code::Aborted => return Word::Refused,
+            Err(status) => {
+                if status.code() == Code::FailedPrecondition {
+                    node.register_again.notify_one();
+                }
+                tracing::debug!(%status, "could not ask for a start, asking again");
+            }
+        }
+        // Whoever wants the end of this run wants the answer now.
+        let _ = tokio::time::timeout(backoff, wish.changed()).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// Ends a run that was confirmed and never spawned.
+async fn end_unspawned(node: &Node, held: &Held, ended_by: EndedBy) -> io::Result<()> {
+    let outcome = Outcome {
+        ended_by,
+        exit: None,
+        report: AgentReport::default(),
+        tail: String::new(),
+        log_bytes: 0,
+        spawned_at: None,
+        ended_at: Timestamp::from_ms(node.clock.now_ms()),
+    };
+    let (dir, written) = (held.dir.clone(), outcome.clone());
+    crate::blocking(move || dir.write_outcome(&written)).await?;
+    held.ended(&outcome);
+    Ok(())
+}
+
+async fn spawn(node: &Arc<Node>, held: &Arc<Held>, deadline_boot_ms: i64) -> io::Result<()> {
+    let (preparing, run) = (node.clone(), held.clone());
+    let prepared = crate::blocking(move || prepare(&preparing, &run, deadline_boot_ms)).await;
+    let spawned = match prepared {
+        Ok(lock) => spawn_shim(node, &held.dir, lock),
+        Err(error) => Err(error),
+    };
+    match spawned {
+        Ok(mut shim) => {
+            held.phase.send_replace(RunPhase::Started);
+            tracing::info!(shim.pid = shim.id(), "spawned");
+            let stop = node.tasks.token();
+            node.tasks.spawn("shim", async move {
+                // Only so that it leaves no zombie: whether it lives is read from its lock.
+                let _ = stop.run_until_cancelled(shim.wait()).await;
+            });
+            keeper::begin(node, held.clone());
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(%error, "could not spawn");
+            end_unspawned(node, held, EndedBy::SpawnFailed { error: error.to_string() }).await
+        }
+    }
+}
+
+/// Makes the folders and journals the intent; the lock it returns is the shim's from before it exists.
+fn prepare(node: &Node, held: &Held, deadline_boot_ms: i64) -> io::Result<File> {
+    let (options, assignment) = (&node.options, &held.assignment);
+    let lock = held.dir.try_lock()?.ok_or_else(|| io::Error::other("the run has a shim already"))?;
+    let work = workspace::folder(&options.workspace_dir, &assignment.project, &assignment.work_item);
+    let home =
+        workspace::home(&options.state_dir, &options.account, &assignment.project, &assignment.work_item);
+    files::create_private_dir(&work)?;
+    files::create_private_dir(&home)?;
+    let path = std::env::var_os("PATH");
+    let program = preflight::resolve(&options.agent.program, path.as_deref());
+    let cgroup = node.cgroups.as_ref().filter(|_| options.limits.containment == Containment::Cgroup);
+    held.dir.write_intent(&Intent {
+        boot_id: node.identity.boot_id.clone(),
+        lease_deadline_boot_ms: deadline_boot_ms,
+        kill_grace_ms: node.kill_grace_ms(),
+        after_result_ms: i64::try_from(options.limits.after_result.as_millis()).unwrap_or(i64::MAX),
+        shim_args: options.shim.leading_args.clone(),
+        program: program.unwrap_or_else(|| options.agent.program.clone()),
+        leading_args: options.agent.leading_args.clone(),
+        permission_mode: options.permission_mode.clone(),
+        agent_env: options.agent_env.clone(),
+        workspace: work,
+        home,
+        spool_head_bytes: options.limits.spool_head_bytes,
+        spool_tail_bytes: options.limits.spool_tail_bytes,
+        cgroup: cgroup.map(|place| place.join(assignment.run.to_string())),
+    })?;
+    Ok(lock)
+}
+
+fn spawn_shim(node: &Node, dir: &RunDir, lock: File) -> io::Result<tokio::process::Child> {
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.shim_log())?;
+    Command::new(&node.options.shim.program)
+        .arg0("orch-shim")
+        .args(&node.options.shim.leading_args)
+        .arg("run")
+        .arg(dir.path())
+        .env_clear()
+        .envs(shim_environment(&node.options.agent_env))
+        .current_dir("/")
+        .stdin(Stdio::from(lock))
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(log))
+        .kill_on_drop(false)
+        .spawn()
+}
+
+/// What the shim inherits: the search path and what is passed through to the agent, which so is never on disk.
+fn shim_environment(names: &[String]) -> Vec<(String, OsString)> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
+    let passed = names.iter().filter_map(|name| Some((name.clone(), std::env::var_os(name)?)));
+    passed.chain([("PATH".to_owned(), path)]).collect()
+}

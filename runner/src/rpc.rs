@@ -1,0 +1,150 @@
+//! The runner's gRPC service: reads the messages and hands them to the node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Incarnation, JobId};
+use proto::convert::{Malformed, read_run_key};
+use proto::v1::runner_service_server::RunnerService;
+use proto::v1::{
+    AckReply, AckRequest, CancelReply, CancelRequest, DrainReply, DrainRequest, InfoReply, InfoRequest,
+    LaunchReply, LaunchRequest, LaunchStatus, ListReply, ListRequest, RunKey, RunPhase, WatchFrame,
+    WatchRequest,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::node::{self, Held, Node};
+use crate::run_dir::{Assignment, RunDir};
+use crate::shim::Wish;
+use crate::watch;
+
+/// `orch.v1.RunnerService` on a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Rpc {
+    node: Arc<Node>,
+}
+
+impl Rpc {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// The run of a key that must be held here.
+    fn held(&self, key: Option<&RunKey>) -> Result<Arc<Held>, Status> {
+        let (run, epoch) = read_run_key(key)?;
+        self.node.find(run, epoch).ok_or_else(|| Status::not_found(format!("run {run} is not held here")))
+    }
+}
+
+#[tonic::async_trait]
+impl RunnerService for Rpc {
+    async fn launch(&self, request: Request<LaunchRequest>) -> Result<Response<LaunchReply>, Status> {
+        let request = request.into_inner();
+        let incarnation = Incarnation(request.incarnation);
+        let assignment = read_assignment(request)?;
+        let reply = |status: LaunchStatus, phase: RunPhase| {
+            Ok(Response::new(LaunchReply { status: status.into(), phase: phase.into() }))
+        };
+        let held = match self.node.offer(incarnation, &assignment) {
+            Ok(held) => held,
+            Err((status, phase)) => return reply(status, phase),
+        };
+        let runs = self.node.identity.runs();
+        let journaled = crate::blocking(move || RunDir::create(&runs, &assignment)).await;
+        if let Err(error) = journaled {
+            tracing::error!(run.id = %held.assignment.run, %error, "could not journal an offer");
+            // It may be there in part; what cannot be removed now goes at the next start.
+            let _ = self.node.forget(&held).await;
+            return Err(Status::unavailable(format!("could not journal the offer: {error}")));
+        }
+        node::begin_start(&self.node, held);
+        reply(LaunchStatus::Accepted, RunPhase::Offered)
+    }
+
+    type WatchStream = ReceiverStream<Result<WatchFrame, Status>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let held = self.held(request.run.as_ref())?;
+        let (frames, stream) = mpsc::channel(watch::FRAMES_MAX);
+        self.node.tasks.spawn("watch", watch::send(self.node.clone(), held, request.offset, frames));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn ack(&self, request: Request<AckRequest>) -> Result<Response<AckReply>, Status> {
+        let (run, epoch) = read_run_key(request.get_ref().run.as_ref())?;
+        if let Some(held) = self.node.find(run, epoch) {
+            if held.phase() != RunPhase::Ended {
+                return Err(Status::failed_precondition(format!("run {run} has no outcome to acknowledge")));
+            }
+            let forgotten = self.node.forget(&held).await;
+            forgotten.map_err(|error| {
+                Status::unavailable(format!("could not remove the run's folder: {error}"))
+            })?;
+        }
+        Ok(Response::new(AckReply {}))
+    }
+
+    async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelReply>, Status> {
+        let (run, epoch) = read_run_key(request.get_ref().run.as_ref())?;
+        let held = self.node.find(run, epoch);
+        if let Some(held) = &held {
+            held.wish(Wish::Cancel);
+        }
+        Ok(Response::new(CancelReply { held: held.is_some() }))
+    }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        self.node.drain();
+        if let Some(deadline_ms) = request.get_ref().deadline_ms {
+            let (node, stop) = (self.node.clone(), self.node.tasks.token());
+            let wait = Duration::from_millis(u64::try_from(deadline_ms).unwrap_or(0));
+            self.node.tasks.spawn("drain", async move {
+                if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+                    node.end_all();
+                }
+            });
+        }
+        let live = u32::try_from(self.node.live()).unwrap_or(u32::MAX);
+        Ok(Response::new(DrainReply { live }))
+    }
+
+    async fn list(&self, _request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
+        Ok(Response::new(ListReply { runs: self.node.listed() }))
+    }
+
+    async fn info(&self, _request: Request<InfoRequest>) -> Result<Response<InfoReply>, Status> {
+        Ok(Response::new(InfoReply { node: Some(self.node.description()), runs: self.node.listed() }))
+    }
+}
+
+fn read_assignment(request: LaunchRequest) -> Result<Assignment, Malformed> {
+    let (run, epoch) = read_run_key(request.run.as_ref())?;
+    let spec = request.spec.ok_or(Malformed { field: "spec", problem: "is missing" })?;
+    let limits = [
+        ("max_runtime_ms", spec.max_runtime_ms),
+        ("idle_ms", spec.idle_ms),
+        ("idle_in_tool_ms", spec.idle_in_tool_ms),
+    ];
+    if let Some((field, _)) = limits.into_iter().find(|(_, limit_ms)| *limit_ms <= 0) {
+        return Err(Malformed { field, problem: "must be above zero" });
+    }
+    Ok(Assignment {
+        run,
+        epoch,
+        job: JobId(spec.job_id),
+        nonce: Uuid::new_v4().simple().to_string(),
+        project: spec.project,
+        work_item: spec.work_item,
+        prompt: spec.prompt,
+        model: spec.model,
+        max_turns: spec.max_turns,
+        max_runtime_ms: spec.max_runtime_ms,
+        idle_ms: spec.idle_ms,
+        idle_in_tool_ms: spec.idle_in_tool_ms,
+        trace_context: spec.trace_context,
+    })
+}

@@ -1,0 +1,199 @@
+//! One run's folder: the journal of what was accepted and meant to be spawned, the spool, the outcome.
+//!
+//! Its files are the only thing the runner and the shim share beside the socket, and all that the next
+//! incarnation knows. What they mean for the run is `recover`'s and `launch`'s business.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use domain::outcome::Outcome;
+use domain::{Epoch, JobId, RunId};
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+
+const ASSIGNMENT: &str = "assignment.json";
+const INTENT: &str = "intent.json";
+const OUTCOME: &str = "outcome.json";
+const FENCED: &str = "fenced";
+const LOCK: &str = "shim.lock";
+const SOCKET: &str = "shim.sock";
+const UNCONTAINED: &str = "uncontained";
+const EXEC_ERROR: &str = "exec-error";
+
+/// Room for the largest outcome: a tail and two result texts whose every byte JSON escapes to six.
+const OUTCOME_BYTES_RESERVED: u64 = 768 * 1024;
+
+/// What was accepted: the offer as it came, and the secret its keeper is spoken to with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    pub(crate) run: RunId,
+    pub(crate) epoch: Epoch,
+    pub(crate) job: JobId,
+    /// Known to the runner and this run's shim alone; half of the marker in the agent's environment.
+    pub(crate) nonce: String,
+    pub(crate) project: String,
+    pub(crate) work_item: String,
+    pub(crate) prompt: String,
+    pub(crate) model: Option<String>,
+    pub(crate) max_turns: Option<u32>,
+    pub(crate) max_runtime_ms: i64,
+    pub(crate) idle_ms: i64,
+    pub(crate) idle_in_tool_ms: i64,
+    pub(crate) trace_context: Option<String>,
+}
+
+impl Assignment {
+    /// The value of `ORCH_RUN_MARKER`, by which this run's processes are told from all others.
+    pub(crate) fn marker(&self) -> String {
+        format!("{}:{}", self.run, self.nonce)
+    }
+}
+
+/// Written before a shim is spawned: after a crash, a run with this file and no outcome may have had an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// The boot in which the deadline counts.
+    pub(crate) boot_id: String,
+    /// When the lease ends unless it is extended, in milliseconds of boot time.
+    pub(crate) lease_deadline_boot_ms: i64,
+    pub(crate) kill_grace_ms: i64,
+    /// How long after its result an agent may take to exit.
+    pub(crate) after_result_ms: i64,
+    /// How the shim's own binary is called as a shim.
+    pub(crate) shim_args: Vec<String>,
+    pub(crate) program: PathBuf,
+    pub(crate) leading_args: Vec<String>,
+    pub(crate) permission_mode: String,
+    /// Names passed through from the shim's environment.
+    pub(crate) agent_env: Vec<String>,
+    pub(crate) workspace: PathBuf,
+    pub(crate) home: PathBuf,
+    pub(crate) spool_head_bytes: u64,
+    pub(crate) spool_tail_bytes: u64,
+    /// The cgroup to be made for the run; none: session, subreaper and marker have to do.
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+/// A run's folder.
+#[derive(Clone, Debug)]
+pub(crate) struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The folder at `path`, which may not exist yet.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Journals an accepted run: durable when this returns.
+    pub(crate) fn create(runs: &Path, assignment: &Assignment) -> io::Result<Self> {
+        let dir = Self::at(runs.join(assignment.run.to_string()));
+        files::create_private_dir(&dir.spool())?;
+        files::write_durable(&dir.path, ASSIGNMENT, &serde_json::to_vec(assignment)?)?;
+        files::sync_dir(runs)?;
+        Ok(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.path.join("spool")
+    }
+
+    /// Where the shim's own complaints go.
+    pub(crate) fn shim_log(&self) -> PathBuf {
+        self.path.join("shim.log")
+    }
+
+    pub(crate) fn assignment(&self) -> io::Result<Option<Assignment>> {
+        files::read_json(&self.path.join(ASSIGNMENT))
+    }
+
+    pub(crate) fn intent(&self) -> io::Result<Option<Intent>> {
+        files::read_json(&self.path.join(INTENT))
+    }
+
+    pub(crate) fn write_intent(&self, intent: &Intent) -> io::Result<()> {
+        files::write_durable(&self.path, INTENT, &serde_json::to_vec(intent)?)
+    }
+
+    pub(crate) fn outcome(&self) -> io::Result<Option<Outcome>> {
+        files::read_json(&self.path.join(OUTCOME))
+    }
+
+    /// Sets disk space aside, so that the outcome can be written on a full disk.
+    pub(crate) fn reserve_outcome(&self) -> io::Result<()> {
+        files::reserve(&self.path, OUTCOME, OUTCOME_BYTES_RESERVED)
+    }
+
+    /// Records the outcome; the first one stays. Only the holder of the shim's lock may call it.
+    pub(crate) fn write_outcome(&self, outcome: &Outcome) -> io::Result<()> {
+        if self.path.join(OUTCOME).try_exists()? {
+            return Ok(());
+        }
+        files::write_durable(&self.path, OUTCOME, &serde_json::to_vec(outcome)?)
+    }
+
+    /// Takes the lock that a shim holds from before its spawn to its death; none while one lives.
+    pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
+        let file = files::private_file(&self.path.join(LOCK))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Remembers that the run no longer owns its job.
+    pub(crate) fn mark_fenced(&self) -> io::Result<()> {
+        files::write_durable(&self.path, FENCED, b"")
+    }
+
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.path.join(FENCED).exists()
+    }
+
+    /// Remembers that the agent could not be put into its cgroup.
+    pub(crate) fn mark_uncontained(&self, error: &io::Error) -> io::Result<()> {
+        fs::write(self.path.join(UNCONTAINED), error.to_string())
+    }
+
+    pub(crate) fn is_uncontained(&self) -> bool {
+        self.path.join(UNCONTAINED).exists()
+    }
+
+    /// Tells the shim why the agent's program could not be executed.
+    pub(crate) fn write_exec_error(&self, error: &str) -> io::Result<()> {
+        fs::write(self.path.join(EXEC_ERROR), error)
+    }
+
+    pub(crate) fn exec_error(&self) -> Option<String> {
+        fs::read_to_string(self.path.join(EXEC_ERROR)).ok()
+    }
+
+    /// A way to the socket that is short however deep the folder lies: socket paths end at 107 bytes.
+    /// Valid as long as the file is kept.
+    pub(crate) fn socket(&self) -> io::Result<(File, PathBuf)> {
+        use std::os::fd::AsRawFd as _;
+        let dir = File::open(&self.path)?;
+        let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+        Ok((dir, PathBuf::from(path)))
+    }
+
+    /// Forgets the run: gone at once under its name, then removed piece by piece.
+    pub(crate) fn remove(&self, trash: &Path) -> io::Result<()> {
+        let Some(name) = self.path.file_name() else { return Ok(()) };
+        files::create_private_dir(trash)?;
+        let gone = trash.join(name);
+        match fs::rename(&self.path, &gone) {
+            Ok(()) => fs::remove_dir_all(&gone),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Puts the runner together: identity, what the last incarnation left, the listener, the loops.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use domain::NodeId;
+use proto::v1::runner_service_server::RunnerServiceServer;
+use proto::v1::scheduler_service_client::SchedulerServiceClient;
+use service::health::{self, Metrics, Readiness};
+use service::server::{self, Limits};
+use service::{Refused, Tasks, grpc};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::config::{Cli, Containment, Options};
+use crate::contain::cgroup;
+use crate::identity::Identity;
+use crate::node::{self, Node};
+use crate::registration;
+use crate::rpc::Rpc;
+use crate::shim::{Ask, Link};
+use crate::{files, preflight};
+
+/// The name of the readiness condition.
+const PREFLIGHT: &str = "preflight";
+/// How soon a failed preflight is repeated.
+const PREFLIGHT_RETRY: Duration = Duration::from_secs(5);
+/// How often the gauges are set.
+const GAUGES_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether agents that were told to end have done so.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A running runner.
+#[derive(Debug)]
+pub struct Handle {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The node's id.
+    pub node: NodeId,
+    inner: Arc<Node>,
+}
+
+impl Handle {
+    /// Ends every agent as drained, and waits for at most `wait` until their outcomes are on disk, from where they
+    /// reach the scheduler when it and a runner meet again. Works after the runner's tasks were stopped, too.
+    ///
+    /// Returns how many are still alive.
+    pub async fn end_agents(&self, wait: Duration) -> usize {
+        self.inner.drain();
+        let mut living = Vec::new();
+        for held in self.inner.held() {
+            if !matches!(held.dir.intent(), Ok(Some(_))) {
+                continue;
+            }
+            if let Ok(mut link) = Link::open(&held.dir, &held.assignment).await
+                && link.ask(Ask::Drain).await.is_ok()
+            {
+                living.push(held);
+            }
+        }
+        let ended = async {
+            while !living.is_empty() {
+                living.retain(|held| matches!(held.dir.try_lock(), Ok(None)));
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(wait, ended).await;
+        living.len()
+    }
+}
+
+/// Runs the process `orch-runner` until it is told to stop.
+///
+/// # Errors
+/// It could not start.
+pub async fn serve(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
+    let _handle = start(Options::from(cli), tasks.clone()).await?;
+    tasks.token().cancelled().await;
+    Ok(())
+}
+
+/// Starts a runner on `tasks`; stopping them hands its agents over to the next start.
+///
+/// # Errors
+/// The address, the state folder or the TLS settings cannot be used.
+pub async fn start(mut options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    grpc::check_listen(options.addr, &options.tls)?;
+    let acceptor = options.tls.acceptor()?;
+    let listener = TcpListener::bind(options.addr).await.map_err(|error| {
+        Refused::new(format!("could not listen on ORCH_RUNNER_ADDR {}: {error}", options.addr))
+    })?;
+    let addr = listener.local_addr()?;
+    options.state_dir = folder(&options.state_dir, "ORCH_RUNNER_STATE_DIR")?;
+    options.workspace_dir = folder(&options.workspace_dir, "ORCH_WORKSPACE_DIR")?;
+    let identity = Identity::take(&options.state_dir)?;
+    let cgroups = match options.limits.containment {
+        Containment::Cgroup => cgroup::place(&identity.node.0),
+        Containment::Marker => None,
+    };
+    if cgroups.is_none() {
+        tracing::warn!("no cgroup to be had: agents' processes are found by session and marker");
+    }
+    let advertise_url = advertise_url(&options, addr);
+    let channel = grpc::channel(&options.scheduler_url, &options.tls)?;
+    let scheduler = SchedulerServiceClient::with_interceptor(channel, grpc::SendTrace)
+        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let node = Arc::new(Node::new(options, identity, advertise_url, cgroups, scheduler, tasks.clone()));
+    node::recover(&node).await.context("could not read the journal of the last start")?;
+
+    let (readiness, metrics) = (Readiness::new(&[registration::SCHEDULER, PREFLIGHT]), Metrics::new());
+    spawn_loops(&node, &readiness, &metrics);
+    let app = router(&node, addr, readiness, metrics).await?;
+    tracing::info!(%addr, node.id = %node.identity.node, incarnation = node.identity.incarnation.0, "listening");
+    let serving = tasks.clone();
+    tasks.spawn("listener", async move {
+        server::serve(listener, app, Limits::default(), acceptor, &serving).await;
+    });
+    Ok(Handle { addr, node: node.identity.node.clone(), inner: node })
+}
+
+fn folder(path: &Path, setting: &str) -> Result<PathBuf, Refused> {
+    files::create_private_dir(path)
+        .and_then(|()| path.canonicalize())
+        .map_err(|error| Refused::new(format!("{setting}: could not use {}: {error}", path.display())))
+}
+
+fn advertise_url(options: &Options, addr: SocketAddr) -> String {
+    options.advertise_url.clone().unwrap_or_else(|| {
+        let scheme = options.tls.scheme();
+        if addr.ip().is_unspecified() {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            return format!("{scheme}://{host}:{}", addr.port());
+        }
+        format!("{scheme}://{addr}")
+    })
+}
+
+fn spawn_loops(node: &Arc<Node>, readiness: &Readiness, metrics: &Metrics) {
+    let looking = look(node.clone(), readiness.clone());
+    let registered = registration::stay_registered(node.clone(), readiness.clone());
+    let gauges = gauges(node.clone(), metrics.clone());
+    spawn_loop(node, "preflight", looking);
+    spawn_loop(node, "registration", registered);
+    spawn_loop(node, "gauges", gauges);
+    let (node, stop) = (node.clone(), node.tasks.token());
+    node.tasks.clone().spawn("cgroups", async move {
+        stop.cancelled().await;
+        // Stays while a run lives in it.
+        if let Some(place) = &node.cgroups {
+            cgroup::remove_place(place);
+        }
+    });
+}
+
+/// Runs a loop that may be cut at any await when the runner stops.
+fn spawn_loop(node: &Node, name: &'static str, looped: impl Future<Output = ()> + Send + 'static) {
+    let stop = node.tasks.token();
+    node.tasks.spawn(name, async move {
+        // Whether it was cut or ended by itself, there is nothing left to do.
+        let _ = stop.run_until_cancelled(looped).await;
+    });
+}
+
+/// Keeps the preflight fresh.
+async fn look(node: Arc<Node>, readiness: Readiness) {
+    let home = node.options.state_dir.join("homes").join("preflight");
+    loop {
+        if let Err(error) = files::create_private_dir(&home) {
+            tracing::warn!(path = %home.display(), %error, "could not make a home for the preflight");
+        }
+        let preflight = preflight::check(&node.options.agent, &home, &node.clock).await;
+        let ttl = node.options.preflight_ttl.max(Duration::from_millis(100));
+        // A fresh look comes before the last one is too old to count.
+        let wait = if preflight.ok { ttl / 2 } else { (ttl / 2).min(PREFLIGHT_RETRY) };
+        readiness.set(PREFLIGHT, preflight.error.clone().map_or(Ok(()), Err));
+        let ok = preflight.ok;
+        let before = node.preflight.send_replace(Some(preflight));
+        if before.is_none_or(|before| before.ok != ok) {
+            node.renew_soon.notify_one();
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn gauges(node: Arc<Node>, metrics: Metrics) {
+    let slots = metrics.gauge("orch_runner_slots", "Agents this node may run at once.", &[]);
+    let busy = metrics.gauge("orch_runner_busy_slots", "Slots that are taken.", &[]);
+    let held = metrics.gauge("orch_runner_held_runs", "Runs held, unacknowledged outcomes included.", &[]);
+    loop {
+        slots.set(f64::from(node.options.slots), &[]);
+        busy.set(count(node.busy()), &[]);
+        held.set(count(node.held().len()), &[]);
+        tokio::time::sleep(GAUGES_EVERY).await;
+    }
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+async fn router(
+    node: &Arc<Node>,
+    addr: SocketAddr,
+    readiness: Readiness,
+    metrics: Metrics,
+) -> anyhow::Result<Router> {
+    let rpc = RunnerServiceServer::new(Rpc::new(node.clone()))
+        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<RunnerServiceServer<Rpc>>().await;
+    let mut routes = Routes::new(rpc).add_service(health);
+    if addr.ip().is_loopback() {
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .build_v1()
+            .context("the descriptors cannot be served")?;
+        routes = routes.add_service(reflection);
+    }
+    Ok(routes.into_axum_router().layer(grpc::trace_layer()).merge(health::router(readiness, metrics)))
+}

@@ -1,0 +1,68 @@
+//! How the agent is called: its arguments and its whole environment, as pure functions of the run.
+
+use std::ffi::{OsStr, OsString};
+
+use crate::contain::sweep::MARKER_VARIABLE;
+use crate::run_dir::{Assignment, Intent};
+
+/// Tools that wait for a person, who is not there.
+const HOSTILE_TOOLS: &str = "AskUserQuestion,EnterPlanMode,ExitPlanMode";
+
+/// The mode in which the CLI asks nobody; see [`environment`] about root.
+pub(crate) const BYPASS: &str = "bypassPermissions";
+
+/// Settings of the CLI itself: fail fast and let the scheduler wait, never update or phone home in a run.
+const CLI_SETTINGS: [(&str, &str); 5] = [
+    ("CLAUDE_CODE_MAX_RETRIES", "2"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("DISABLE_ERROR_REPORTING", "1"),
+    ("DISABLE_TELEMETRY", "1"),
+];
+
+/// The agent's arguments, the program's leading ones included.
+pub(super) fn arguments(assignment: &Assignment, intent: &Intent) -> Vec<OsString> {
+    let mut arguments = intent.leading_args.clone();
+    arguments.extend(["-p", "--output-format", "stream-json", "--verbose"].map(str::to_owned));
+    if let Some(model) = &assignment.model {
+        arguments.extend(["--model".to_owned(), model.clone()]);
+    }
+    if let Some(turns) = assignment.max_turns {
+        arguments.extend(["--max-turns".to_owned(), turns.to_string()]);
+    }
+    arguments.extend(["--permission-mode", &intent.permission_mode].map(str::to_owned));
+    arguments.extend(["--disallowedTools", HOSTILE_TOOLS].map(str::to_owned));
+    arguments.into_iter().map(OsString::from).collect()
+}
+
+/// The agent's environment, from empty. `inherited` looks a variable up in the shim's own.
+pub(super) fn environment(
+    assignment: &Assignment,
+    intent: &Intent,
+    root: bool,
+    inherited: impl Fn(&str) -> Option<OsString>,
+) -> Vec<(OsString, OsString)> {
+    let text = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+    let mut environment: Vec<(OsString, OsString)> =
+        CLI_SETTINGS.into_iter().map(|(name, value)| text(name, value)).collect();
+    if root && intent.permission_mode == BYPASS {
+        // The CLI refuses this mode to root unless it is told that the host is meant for it.
+        environment.push(text("IS_SANDBOX", "1"));
+    }
+    let passed = intent.agent_env.iter().filter_map(|name| Some((OsString::from(name), inherited(name)?)));
+    environment.extend(passed);
+    // What follows is ours whatever was asked to be passed on.
+    environment.extend([
+        (OsString::from("PATH"), inherited("PATH").unwrap_or_else(|| OsStr::new(PATH_DEFAULT).to_owned())),
+        (OsString::from("HOME"), intent.home.clone().into_os_string()),
+        text("LANG", "C.UTF-8"),
+        text("TZ", "UTC"),
+        text("ORCH_RUN_ID", &assignment.run.to_string()),
+        text("ORCH_JOB_ID", &assignment.job.to_string()),
+        text(MARKER_VARIABLE, &assignment.marker()),
+    ]);
+    environment
+}
+
+/// Where programs are looked for when the runner itself was started without a PATH.
+pub(crate) const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";

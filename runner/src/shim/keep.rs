@@ -1,0 +1,361 @@
+//! The shim's life: spawn, one loop around `poll`, the end of everything, the outcome.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::outcome::{EndedBy, Exit, Outcome};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper, setsid,
+    wait,
+};
+use service::Clock;
+
+use super::control::Control;
+use super::output::Output;
+use super::protocol::Ask;
+use super::watchdog::{self, Limits, Seen, Wish};
+use super::{agent, exec};
+use crate::contain::{Cgroup, sweep};
+use crate::identity;
+use crate::run_dir::{Assignment, Intent, RunDir};
+
+/// The longest sleep: after a suspend the clock is looked at within this time.
+const LOOK_EVERY_MS: i64 = 1000;
+/// How long the pipes may stay open once everything that is known to hold them is dead.
+const DRAIN_MS: i64 = 2000;
+/// How often the outcome is tried to be written, a second apart, before the shim gives up.
+const WRITE_TRIES: usize = 60;
+/// Preferred victim order when memory runs out: agents go first.
+const OOM_SCORE: &str = "-500";
+
+/// Keeps the run of `dir` until its outcome is durable.
+pub(super) fn run(dir: &RunDir) -> io::Result<()> {
+    // The shim's standard input is the locked file: the lock is free when, and only when, this process is dead.
+    setsid()?;
+    set_child_subreaper(Some(getpid()))?;
+    // Needs a privilege that not every runner has.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let missing = || io::Error::new(io::ErrorKind::NotFound, "the run's journal is missing");
+    let assignment = dir.assignment()?.ok_or_else(missing)?;
+    let intent = dir.intent()?.ok_or_else(missing)?;
+    dir.reserve_outcome()?;
+    let control = Control::bind(dir)?;
+    let clock = Clock::system();
+    let mut output = Output::new(dir.spool(), intent.spool_head_bytes, intent.spool_tail_bytes);
+
+    let in_lease = intent.boot_id == identity::boot_id()? && clock.boot_ms() < intent.lease_deadline_boot_ms;
+    if !in_lease {
+        return record(dir, &outcome(&mut output, EndedBy::SelfFenced, None, None, &clock));
+    }
+    let cgroup = intent.cgroup.clone().map(Cgroup::at).filter(|cgroup| cgroup.create().is_ok());
+    let spawned_at = Timestamp::from_ms(clock.now_ms());
+    let child = match spawn(dir, &assignment, &intent, cgroup.is_some()) {
+        Ok(child) => child,
+        Err(error) => {
+            if let Some(cgroup) = &cgroup {
+                cgroup.kill_and_remove();
+            }
+            let ended_by = EndedBy::SpawnFailed { error: error.to_string() };
+            return record(dir, &outcome(&mut output, ended_by, None, None, &clock));
+        }
+    };
+    let mut keeper = Keeper::new(dir, assignment, &intent, cgroup, control, output, child, clock)?;
+    keeper.watch()?;
+    let ended_by = keeper.finish();
+    let exit = keeper.exit.filter(|_| !matches!(ended_by, EndedBy::SpawnFailed { .. }));
+    let Keeper { mut output, clock, control, .. } = keeper;
+    let result = record(dir, &outcome(&mut output, ended_by, exit, Some(spawned_at), &clock));
+    // Its connections close only now: who sees that finds the outcome.
+    drop(control);
+    result
+}
+
+fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool) -> io::Result<Child> {
+    let root = rustix::process::geteuid().is_root();
+    let environment = agent::environment(assignment, intent, root, |name| std::env::var_os(name));
+    let program = std::iter::once(intent.program.clone().into_os_string());
+    let cgroup = intent.cgroup.as_ref().filter(|_| contained);
+    Command::new("/proc/self/exe")
+        .arg0("orch-agent")
+        .args(&intent.shim_args)
+        .arg("exec")
+        .arg(dir.path())
+        .args(exec::args(cgroup, program.chain(agent::arguments(assignment, intent))))
+        .env_clear()
+        .envs(environment)
+        .current_dir(&intent.workspace)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+fn outcome(
+    output: &mut Output,
+    ended_by: EndedBy,
+    exit: Option<Exit>,
+    spawned_at: Option<Timestamp>,
+    clock: &Clock,
+) -> Outcome {
+    output.finish();
+    Outcome {
+        ended_by,
+        exit,
+        report: output.reader.report().clone(),
+        tail: output.tail(),
+        log_bytes: output.log_bytes(),
+        spawned_at,
+        ended_at: Timestamp::from_ms(clock.now_ms()),
+    }
+}
+
+fn record(dir: &RunDir, outcome: &Outcome) -> io::Result<()> {
+    let mut result = dir.write_outcome(outcome);
+    for _ in 1..WRITE_TRIES {
+        let Err(error) = &result else { break };
+        eprintln!("shim: could not write the outcome: {error}");
+        std::thread::sleep(Duration::from_secs(1));
+        result = dir.write_outcome(outcome);
+    }
+    result
+}
+
+/// A run whose agent was spawned.
+struct Keeper<'a> {
+    dir: &'a RunDir,
+    assignment: Assignment,
+    cgroup: Option<Cgroup>,
+    control: Control,
+    output: Output,
+    clock: Clock,
+    limits: Limits,
+    seen: Seen,
+    grace_ms: i64,
+    pid: Pid,
+    pidfd: OwnedFd,
+    stdin: Option<OwnedFd>,
+    /// What of the prompt is still to be written.
+    prompt: Vec<u8>,
+    written: usize,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    ending: Option<Ending>,
+    exit: Option<Exit>,
+}
+
+/// We have asked the agent to end.
+struct Ending {
+    by: EndedBy,
+    kill_ms: i64,
+}
+
+impl<'a> Keeper<'a> {
+    #[expect(clippy::too_many_arguments, reason = "built in one place, from parts that live apart before")]
+    fn new(
+        dir: &'a RunDir,
+        mut assignment: Assignment,
+        intent: &Intent,
+        cgroup: Option<Cgroup>,
+        control: Control,
+        output: Output,
+        child: Child,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        // Nobody has waited for the child yet, so its pid is still its own.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let now_ms = clock.boot_ms();
+        let limits = Limits {
+            max_runtime_ms: assignment.max_runtime_ms,
+            idle_ms: assignment.idle_ms,
+            idle_in_tool_ms: assignment.idle_in_tool_ms,
+            after_result_ms: intent.after_result_ms,
+        };
+        let seen = Seen {
+            spawned_ms: now_ms,
+            lease_deadline_ms: intent.lease_deadline_boot_ms,
+            output_ms: now_ms,
+            result_ms: None,
+            tool_open: false,
+            wish: None,
+        };
+        let prompt = std::mem::take(&mut assignment.prompt).into_bytes();
+        Ok(Self {
+            dir,
+            assignment,
+            cgroup,
+            control,
+            output,
+            clock,
+            limits,
+            seen,
+            grace_ms: intent.kill_grace_ms,
+            pid,
+            pidfd,
+            stdin: child.stdin.map(|pipe| nonblocking(pipe.into())).transpose()?,
+            prompt,
+            written: 0,
+            stdout: child.stdout.map(|pipe| nonblocking(pipe.into())).transpose()?,
+            stderr: child.stderr.map(|pipe| nonblocking(pipe.into())).transpose()?,
+            ending: None,
+            exit: None,
+        })
+    }
+
+    /// Returns when the agent's process has ended.
+    fn watch(&mut self) -> io::Result<()> {
+        loop {
+            self.reap();
+            if self.exit.is_some() {
+                return Ok(());
+            }
+            let now_ms = self.clock.boot_ms();
+            let wake_ms = self.decide(now_ms);
+            self.turn((wake_ms - now_ms).clamp(0, LOOK_EVERY_MS))?;
+        }
+    }
+
+    /// Does what the clock demands; tells when to come again.
+    fn decide(&mut self, now_ms: i64) -> i64 {
+        if self.ending.is_none()
+            && let Some(by) = watchdog::verdict(self.limits, self.seen, now_ms)
+        {
+            // After a suspend the grace may be over with the lease.
+            let since_ms =
+                if by == EndedBy::SelfFenced { now_ms.min(self.seen.lease_deadline_ms) } else { now_ms };
+            let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
+            self.ending = Some(Ending { by, kill_ms: since_ms.saturating_add(self.grace_ms) });
+        }
+        let kill_ms = self.ending.as_ref().map(|ending| ending.kill_ms);
+        match kill_ms {
+            None => watchdog::next_ms(self.limits, self.seen),
+            Some(kill_ms) if now_ms < kill_ms => kill_ms,
+            Some(_) => {
+                let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+                if let Some(cgroup) = &self.cgroup {
+                    cgroup.kill();
+                }
+                now_ms.saturating_add(LOOK_EVERY_MS)
+            }
+        }
+    }
+
+    /// One `poll`, at most `timeout_ms` long, and what it brings.
+    fn turn(&mut self, timeout_ms: i64) -> io::Result<()> {
+        let timeout = Timespec { tv_sec: timeout_ms / 1000, tv_nsec: timeout_ms % 1000 * 1_000_000 };
+        let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
+        fds.extend(self.stdin.iter().map(|fd| PollFd::new(fd, PollFlags::OUT)));
+        fds.extend(
+            [&self.stdout, &self.stderr].into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)),
+        );
+        let ours = fds.len();
+        fds.extend(self.control.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (asked, spoken) = {
+            let ready = |fds: &[PollFd<'_>]| fds.iter().any(|fd| !fd.revents().is_empty());
+            (ready(&fds[ours..]), ready(&fds[1..ours]))
+        };
+        drop(fds);
+        if spoken {
+            self.write_prompt();
+            self.read_output();
+        }
+        if asked {
+            let seen = &mut self.seen;
+            self.control.turn(&self.assignment, |ask| heed(seen, ask));
+        }
+        Ok(())
+    }
+
+    fn write_prompt(&mut self) {
+        let Some(stdin) = &self.stdin else { return };
+        match rustix::io::write(stdin, &self.prompt[self.written..]) {
+            Ok(length) => self.written += length,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            // An agent that does not want to hear more may still do its work.
+            Err(_) => self.written = self.prompt.len(),
+        }
+        if self.written == self.prompt.len() {
+            self.stdin = None;
+            self.prompt = Vec::new();
+            self.written = 0;
+        }
+    }
+
+    /// Takes a piece of what each pipe holds; true when there was any.
+    fn read_output(&mut self) -> bool {
+        let read = self.output.take(&mut self.stdout, true) | self.output.take(&mut self.stderr, false);
+        if read {
+            let now_ms = self.clock.boot_ms();
+            self.seen.output_ms = now_ms;
+            self.seen.tool_open = self.output.reader.open_tool_calls() > 0;
+            self.seen.result_ms =
+                self.output.reader.result_seen().then(|| self.seen.result_ms.unwrap_or(now_ms));
+        }
+        read
+    }
+
+    /// Lets go of every dead child, those that were orphaned below us included, and keeps the agent's exit.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == self.pid {
+                let signal = status.terminating_signal().map(Exit::Signal);
+                self.exit = status.exit_status().map(Exit::Code).or(signal).or(self.exit);
+            }
+        }
+    }
+
+    /// Ends whatever the agent left behind, takes the last of its output, and says who ended the run.
+    fn finish(&mut self) -> EndedBy {
+        let mut contained = false;
+        if let Some(cgroup) = self.cgroup.take() {
+            contained = cgroup.kill_and_remove() && !self.dir.is_uncontained();
+        }
+        if !contained {
+            let marker = self.assignment.marker();
+            sweep::kill(&marker, Some(getpid()), || self.reap());
+        }
+        let end_ms = self.clock.boot_ms() + DRAIN_MS;
+        while (self.stdout.is_some() || self.stderr.is_some()) && self.clock.boot_ms() < end_ms {
+            self.stdin = None;
+            if !self.read_output() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        if let Some(error) = self.dir.exec_error() {
+            return EndedBy::SpawnFailed { error };
+        }
+        self.ending.take().map_or(EndedBy::Agent, |ending| ending.by)
+    }
+}
+
+/// Acts on a question and tells the lease's end.
+fn heed(seen: &mut Seen, ask: Ask) -> i64 {
+    let wish = match ask {
+        Ask::Hello => None,
+        Ask::Lease { deadline_boot_ms } => {
+            seen.lease_deadline_ms = seen.lease_deadline_ms.max(deadline_boot_ms);
+            None
+        }
+        Ask::Cancel => Some(Wish::Cancel),
+        Ask::Drain => Some(Wish::Drain),
+        Ask::Fence => Some(Wish::Fence),
+    };
+    seen.wish = seen.wish.max(wish);
+    seen.lease_deadline_ms
+}
+
+fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    rustix::fs::fcntl_setfl(fd.as_fd(), flags | rustix::fs::OFlags::NONBLOCK)?;
+    Ok(fd)
+}

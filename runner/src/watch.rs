@@ -1,0 +1,115 @@
+//! One reader of one run's log: from any offset, at its own pace, until the outcome. Reads the spool, so that a slow
+//! reader holds up nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::log::{CHUNK_BYTES_MAX, LogPiece};
+use domain::outcome::Outcome;
+use proto::convert::{log_frame, outcome_frame};
+use proto::v1::watch_frame::Frame;
+use proto::v1::{Heartbeat, RunPhase, WatchFrame};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::node::{Held, Node};
+use crate::spool::Spool;
+
+/// Frames on their way to a reader that has not taken them yet.
+pub(crate) const FRAMES_MAX: usize = 4;
+/// How long bytes may lie in the spool before they are sent.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+
+type Frames = mpsc::Sender<Result<WatchFrame, Status>>;
+
+/// The reader has gone.
+struct Gone;
+
+/// Sends a run's log from `offset`, and its outcome.
+pub(crate) async fn send(node: Arc<Node>, held: Arc<Held>, offset: u64, frames: Frames) {
+    let stop = node.tasks.token();
+    let sent = stop.run_until_cancelled(follow(&held, offset, &frames)).await;
+    if let Some(Err(status)) = sent {
+        // A reader that has gone needs no reason.
+        let _ = frames.send(Err(status)).await;
+    }
+}
+
+async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Status> {
+    let spool = Spool::new(held.dir.spool());
+    let mut phase = held.phase.subscribe();
+    let mut heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
+    loop {
+        // Looked at before the spool: what is there then is all there will be.
+        let now = *phase.borrow_and_update();
+        let outcome = if now == RunPhase::Ended { Some(read_outcome(held).await?) } else { None };
+        let before = offset;
+        let Ok(after) = send_pieces(&spool, offset, outcome.is_some(), frames).await? else { return Ok(()) };
+        offset = after;
+        if let Some(outcome) = outcome {
+            finish(&outcome, offset, frames).await;
+            return Ok(());
+        }
+        if offset > before {
+            heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
+        } else if Instant::now() >= heartbeat_at {
+            let heartbeat = WatchFrame { frame: Some(Frame::Heartbeat(Heartbeat { phase: now.into() })) };
+            if frames.send(Ok(heartbeat)).await.is_err() {
+                return Ok(());
+            }
+            heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = phase.changed() => {}
+            () = frames.closed() => return Ok(()),
+        }
+    }
+}
+
+/// Sends what the spool holds; of a living run only until a short piece shows that its end is near.
+async fn send_pieces(
+    spool: &Spool,
+    mut offset: u64,
+    to_the_end: bool,
+    frames: &Frames,
+) -> Result<Result<u64, Gone>, Status> {
+    loop {
+        let (reading, from) = (spool.clone(), offset);
+        let piece = crate::blocking(move || reading.read(from)).await;
+        let piece = piece.map_err(|error| Status::internal(format!("could not read the spool: {error}")))?;
+        let Some(piece) = piece else { return Ok(Ok(offset)) };
+        offset = piece.end();
+        let is_short = matches!(&piece, LogPiece::Bytes { bytes, .. } if bytes.len() < CHUNK_BYTES_MAX);
+        if frames.send(Ok(log_frame(piece))).await.is_err() {
+            return Ok(Err(Gone));
+        }
+        if is_short && !to_the_end {
+            return Ok(Ok(offset));
+        }
+    }
+}
+
+async fn finish(outcome: &Outcome, offset: u64, frames: &Frames) {
+    if offset < outcome.log_bytes {
+        // Bytes that were counted but are not there, after a crash of the host or on a full disk.
+        let gap = LogPiece::Gap { from: offset, to: outcome.log_bytes };
+        if frames.send(Ok(log_frame(gap))).await.is_err() {
+            return;
+        }
+    }
+    let frame = WatchFrame { frame: Some(Frame::Outcome(outcome_frame(outcome))) };
+    // A reader that has gone asks again.
+    let _ = frames.send(Ok(frame)).await;
+}
+
+async fn read_outcome(held: &Held) -> Result<Outcome, Status> {
+    let dir = held.dir.clone();
+    match crate::blocking(move || dir.outcome()).await {
+        Ok(Some(outcome)) => Ok(outcome),
+        Ok(None) => Err(Status::not_found("the run was forgotten")),
+        Err(error) => Err(Status::internal(format!("could not read the outcome: {error}"))),
+    }
+}

@@ -1,0 +1,81 @@
+//! Which folders belong to a work item: a path that no key can lead out of, and no two keys share.
+
+use std::path::{Path, PathBuf};
+
+use domain::Account;
+use sha2::{Digest as _, Sha256};
+
+/// The most of a name that stays readable.
+const READABLE_BYTES_MAX: usize = 64;
+/// Hexadecimal digits of the hash behind a name that was altered.
+const HASH_DIGITS: usize = 16;
+
+/// `<root>/<first>/<second>`, each part encoded.
+pub(crate) fn folder(root: &Path, first: &str, second: &str) -> PathBuf {
+    root.join(encode(first)).join(encode(second))
+}
+
+/// The HOME of an account's agents for one work item: sessions live there, and two agents never share one.
+pub(crate) fn home(state: &Path, account: &Account, project: &str, work_item: &str) -> PathBuf {
+    let item = format!("{project}/{work_item}");
+    folder(&state.join("homes"), &account.0, &item)
+}
+
+/// A file name for `key`: the key itself where it is a plain one, else a readable part and a hash, with a `~`
+/// between them that no plain key has.
+fn encode(key: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_plain =
+        !key.is_empty() && !key.starts_with('.') && key.len() <= READABLE_BYTES_MAX && key.bytes().all(plain);
+    if is_plain {
+        return key.to_owned();
+    }
+    let mut name: String = key
+        .bytes()
+        .take(READABLE_BYTES_MAX)
+        .map(|byte| if plain(byte) { char::from(byte) } else { '_' })
+        .collect();
+    if name.starts_with('.') {
+        name.replace_range(..1, "_");
+    }
+    let hash = hex::encode(Sha256::digest(key.as_bytes()));
+    format!("{name}~{}", &hash[..HASH_DIGITS])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_keys_stay_as_they_are() {
+        assert_eq!(folder(Path::new("/w"), "shop", "SHOP-12"), Path::new("/w/shop/SHOP-12"));
+    }
+
+    #[test]
+    fn no_key_leads_out_and_no_two_keys_meet() {
+        let long = "x".repeat(5000);
+        let keys = [
+            "..",
+            ".",
+            "",
+            "/",
+            "a/b",
+            "a_b",
+            "a/../b",
+            "../../etc/passwd",
+            "a\0b",
+            "a#b",
+            "ä",
+            "~",
+            &long,
+            &long[1..],
+        ];
+        let names: Vec<String> = keys.iter().map(|key| encode(key)).collect();
+        for name in &names {
+            let safe = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
+            assert!(safe && !name.starts_with('.') && !name.is_empty() && name.len() <= 128, "{name}");
+        }
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+}
