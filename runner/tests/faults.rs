@@ -66,7 +66,7 @@ async fn an_outcome_that_came_while_no_runner_lived_is_kept_for_the_next() {
 
     let mut runner = Process::start(&place, &scheduler).await;
     let phases: Vec<_> =
-        scheduler.script().registrations.last().unwrap().held.iter().map(|it| it.phase()).collect();
+        scheduler.script().registrations.last().unwrap().held.iter().map(proto::v1::HeldRun::phase).collect();
     assert_eq!(phases, [RunPhase::Ended]);
     let watched = watch(&mut runner.client, &run, 0).await;
     assert_eq!((watched.outcome.ended_by, watched.bytes), (EndedBy::Agent, b"done\n".to_vec()));
