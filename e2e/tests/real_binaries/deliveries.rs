@@ -56,7 +56,7 @@ async fn the_same_webhook_fifty_times_at_once_is_one_job() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn every_acknowledged_delivery_survives_a_kill_of_ingest() -> anyhow::Result<()> {
-    let mut stack = shop().start().await?;
+    let mut stack = shop().runners(0).start().await?;
     stack.orch(&["pause"]).await?;
     let mut acknowledged = BTreeSet::new();
     for round in 0..KILLS {

@@ -60,7 +60,7 @@ async fn an_orch_toml_that_cannot_be_read_refuses_the_start_and_names_the_place(
 #[tokio::test]
 async fn signed_but_for_no_project_of_ours_is_forbidden_and_unsigned_is_not_even_read() -> anyhow::Result<()>
 {
-    let stack = shop().start().await?;
+    let stack = shop().runners(0).start().await?;
     let foreign = json!({"ref": "refs/heads/main", "before": "1".repeat(40), "after": "2".repeat(40), "commits": [],
         "repository": {"id": 3, "full_name": "other/place"}, "sender": {"id": 5, "login": "jane"}});
     let answer = stack.deliver(&stack.gitea("push", "push", &foreign)).await?;

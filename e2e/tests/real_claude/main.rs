@@ -1,3 +1,4 @@
 //! The pinned real `claude` CLI with a made-up credential against the stub of the Messages API.
 
 mod shapes;
+mod stack;
