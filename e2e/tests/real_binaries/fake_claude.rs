@@ -23,9 +23,9 @@ async fn until_file(path: &Path) -> anyhow::Result<()> {
     until(&path.display().to_string(), WITHIN, || async { Ok(path.exists().then_some(())) }).await
 }
 
-fn terminate(child: &Child) {
-    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).expect("the child runs");
-    kill_process(pid, Signal::TERM).unwrap();
+fn terminate(child: &Child) -> anyhow::Result<()> {
+    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).expect("the child runs");
+    Ok(kill_process(pid, Signal::TERM)?)
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn sigterm_ends_it_with_143_and_the_ledger_tells_both_ends() -> anyhow::Re
     let child = start(folder.path(), "fake: ledger=ledger write=ready then=hang").await?;
     let pid = child.id().expect("the child runs");
     until_file(&folder.path().join("ready")).await?;
-    terminate(&child);
+    terminate(&child)?;
     let output = child.wait_with_output().await?;
     assert_eq!(output.status.code(), Some(143));
     assert!(events(&output.stdout).iter().all(|event| event["type"] != "result"));
@@ -51,7 +51,7 @@ async fn told_to_be_deaf_it_outlives_sigterm() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let child = start(folder.path(), "fake: deaf=1 write=ready sleep=0.2 then=success:still+here").await?;
     until_file(&folder.path().join("ready")).await?;
-    terminate(&child);
+    terminate(&child)?;
     let output = child.wait_with_output().await?;
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(events(&output.stdout).last().expect("a result")["result"], "still here");

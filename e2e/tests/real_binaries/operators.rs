@@ -1,5 +1,6 @@
 //! What a person can do with jobs and runners, by the commands alone.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use anyhow::Context;
@@ -113,11 +114,13 @@ async fn a_drained_runner_ends_what_it_has_and_takes_nothing_new() -> anyhow::Re
         assert_ne!(other["runs"][0]["runner"], node.as_str(), "a drained runner took a job");
     }
     let listed = stack.orch(&["runners"]).await?;
-    let states: Vec<_> = listed["runners"].as_array().into_iter().flatten().map(|runner| {
-        (runner["id"] == node.as_str(), runner["state"].as_str().unwrap_or_default().to_owned())
-    });
-    let states = states.collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(states, [(true, "draining".into()), (false, "ready".into())].into());
+    let states: BTreeSet<_> = listed["runners"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|runner| (runner["id"] == node.as_str(), runner["state"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(states, [(true, "draining"), (false, "ready")].into());
     std::fs::write(&door, b"")?;
     assert_eq!(spent(&stack.until_status(long, "done", WITHIN).await?), [0, 0, 0, 1]);
     stack.finish().await

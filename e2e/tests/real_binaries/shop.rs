@@ -9,7 +9,7 @@ use e2e::harness::{Stack, StackBuilder, Webhook};
 use serde_json::{Value, json};
 
 /// Longest wait for anything that needs no more than a busy machine's time.
-pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const WITHIN: Duration = Duration::from_mins(1);
 
 pub(crate) const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
 pub(crate) const PLANE_PROJECT: &str = "00000000-0000-4000-8000-000000000002";

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
 
 /// Longest run of the CLI; none of these cases waits for anything.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// What an outcome is judged on.
 async fn judged(child: Child) -> anyhow::Result<Value> {
