@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
 
 use super::pragmas;
 use super::writer::WeakDoor;
@@ -19,6 +20,8 @@ use super::writer::WeakDoor;
 const PAGES_SOFT_MAX: i64 = 4_096;
 /// Past this size the file is cut, which makes the next commits slower: it stays an exception, such as after a long read.
 const FILE_BYTES_HARD_MAX: u64 = 256 * 1024 * 1024;
+/// The least time between two cuts: each may wait [`pragmas::BUSY_TIMEOUT`] for a reader while the writer stands.
+const CUT_INTERVAL: Duration = Duration::from_secs(30);
 /// The least time between two looks at the log while commits go on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Passes of the bulk while commits go on; each has less to do than the one before.
@@ -32,11 +35,18 @@ pub(super) struct Checkpoints {
     wal: PathBuf,
     committed: Notify,
     ended: AtomicBool,
+    /// When the file was last cut, or tried to.
+    cut_at: Mutex<Option<Instant>>,
 }
 
 impl Checkpoints {
     pub(super) fn new(database: &Path) -> Self {
-        Self { wal: wal_path(database), committed: Notify::new(), ended: AtomicBool::new(false) }
+        Self {
+            wal: wal_path(database),
+            committed: Notify::new(),
+            ended: AtomicBool::new(false),
+            cut_at: Mutex::new(None),
+        }
     }
 
     /// Tells the checkpointer that something was committed.
@@ -52,8 +62,14 @@ impl Checkpoints {
 
     /// Copies the rest of the log while nobody writes, so that the next commit begins it anew.
     pub(super) async fn finish(&self, conn: &mut SqliteConnection) {
-        let too_large = file_bytes(&self.wal) > FILE_BYTES_HARD_MAX;
-        let mode = if too_large { Mode::Truncate } else { Mode::Passive };
+        let mut mode = Mode::Passive;
+        if file_bytes(&self.wal) > FILE_BYTES_HARD_MAX {
+            let mut cut_at = self.cut_at.lock().await;
+            if cut_at.is_none_or(|at| at.elapsed() >= CUT_INTERVAL) {
+                *cut_at = Some(Instant::now());
+                mode = Mode::Truncate;
+            }
+        }
         if let Err(error) = checkpoint(conn, mode).await {
             tracing::warn!(%error, "could not finish a checkpoint of the database");
         }
