@@ -147,14 +147,6 @@ fn spawn_loops(node: &Arc<Node>, readiness: &Readiness, metrics: &Metrics) {
     spawn_loop(node, "preflight", looking);
     spawn_loop(node, "registration", registered);
     spawn_loop(node, "gauges", gauges);
-    let (node, stop) = (node.clone(), node.tasks.token());
-    node.tasks.clone().spawn("cgroups", async move {
-        stop.cancelled().await;
-        // Stays while a run lives in it.
-        if let Some(place) = &node.cgroups {
-            cgroup::remove_place(place);
-        }
-    });
 }
 
 /// Runs a loop that may be cut at any await when the runner stops.

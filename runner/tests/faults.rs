@@ -53,6 +53,30 @@ async fn sigkill_of_the_runner_leaves_the_agent_and_the_next_one_adopts_it() {
 }
 
 #[tokio::test]
+async fn twenty_agents_outlive_their_runner_and_end_once_each() {
+    let place = Place::new("until [ -e $HERE/go ]; do sleep 0.1; done; echo $ORCH_JOB_ID");
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let mut runner = Process::start(&place, &scheduler).await;
+    let runs: Vec<_> = (1..=20).map(|job_id| (key(1), RunSpec { job_id, ..spec("") })).collect();
+    for (run, spec) in &runs {
+        let status = launch(&mut runner.client, runner.incarnation, run, spec.clone()).await;
+        assert_eq!(status, LaunchStatus::Accepted);
+    }
+    eventually("twenty spawns", async || (place.spawns() == 20).then_some(())).await;
+    runner.kill();
+    let mut runner = Process::start(&place, &scheduler).await;
+    std::fs::write(place.file("go"), "").unwrap();
+    for (run, spec) in &runs {
+        let watched = watch(&mut runner.client, run, 0).await;
+        assert_eq!(
+            (watched.outcome.ended_by, watched.bytes),
+            (EndedBy::Agent, format!("{}\n", spec.job_id).into())
+        );
+    }
+    assert_eq!(place.spawns(), 20);
+}
+
+#[tokio::test]
 async fn an_outcome_that_came_while_no_runner_lived_is_kept_for_the_next() {
     let place = Place::new("until [ -e $HERE/go ]; do sleep 0.05; done; echo done");
     let scheduler = FakeScheduler::start(Script::default()).await;

@@ -73,7 +73,9 @@ async fn a_refused_start_spawns_nothing_and_a_full_node_says_so() {
 
 #[tokio::test]
 async fn the_environment_is_made_from_empty_and_the_arguments_are_the_contract() {
-    let place = Place::new("env >$HERE/env; printf '%s\\n' \"$@\" >$HERE/args; pwd >$HERE/cwd");
+    let place = Place::new(
+        "env >$HERE/env; printf '%s\\n' \"$@\" >$HERE/args; pwd >$HERE/cwd; ls /proc/$$/fd >$HERE/fds",
+    );
     let scheduler = FakeScheduler::start(Script::default()).await;
     let options = runner::Options {
         // Cargo sets this one for every test.
@@ -112,8 +114,10 @@ async fn the_environment_is_made_from_empty_and_the_arguments_are_the_contract()
     }
     assert!(env.contains(&format!("HOME={}/shop_SHOP-12~", home.display())), "{env}");
     let arguments = "-p --output-format stream-json --verbose --model sonnet --max-turns 7 \
-                     --permission-mode bypassPermissions --disallowedTools AskUserQuestion,EnterPlanMode,ExitPlanMode";
+                     --permission-mode bypassPermissions --disallowedTools AskUserQuestion,CronCreate,EnterPlanMode,ExitPlanMode,ScheduleWakeup";
     assert_eq!(read(&place.file("args")).split_whitespace().collect::<Vec<_>>().join(" "), arguments);
+    // The script itself is bash's 255.
+    assert_eq!(read(&place.file("fds")).split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "255"]);
     assert!(read(&place.file("cwd")).trim().ends_with("/workspaces/shop/SHOP-12"));
     runner.stop().await;
 }

@@ -51,21 +51,15 @@ fn probe(place: &Path) -> bool {
     let writable = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
     let cgroup = Cgroup::at(place.join(format!("probe-{}", std::process::id())));
     let usable = cgroup.create().is_ok() && writable(&cgroup.path.join("cgroup.procs"));
-    let _ = fs::remove_dir(&cgroup.path);
+    // Whether it goes is no part of the question.
+    let _ = cgroup.remove(0);
     usable
 }
 
-/// Removes the place of a node that holds no more runs.
-pub(crate) fn remove_place(place: &Path) {
-    // Both fail, as they should, while anything is in there.
-    if fs::remove_dir(place).is_ok()
-        && let Some(orch) = place.parent()
-    {
-        let _ = fs::remove_dir(orch);
-    }
-}
+/// How often a cgroup is tried to be made while others remove the folders above it.
+const CREATE_TRIES: usize = 10;
 
-/// One run's cgroup.
+/// One run's cgroup, two folders below the place that it was made in.
 #[derive(Clone, Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
@@ -80,8 +74,8 @@ impl Cgroup {
     /// Makes it and those above it.
     pub(crate) fn create(&self) -> io::Result<()> {
         let mut result = fs::create_dir_all(&self.path);
-        // Another node that has just ended removes the empty folder they share.
-        for _ in 0..3 {
+        // Whoever leaves last removes the folders above, which may be just now.
+        for _ in 0..CREATE_TRIES {
             if matches!(&result, Err(error) if error.kind() == io::ErrorKind::NotFound) {
                 result = fs::create_dir_all(&self.path);
             }
@@ -146,9 +140,16 @@ impl Cgroup {
             }
         }
         match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
         }
+        if depth == 0 {
+            // The node's folder and the one all nodes share: both stay while anything is in them.
+            for above in self.path.ancestors().skip(1).take(2) {
+                let _ = fs::remove_dir(above);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,8 +5,8 @@ use std::ffi::{OsStr, OsString};
 use crate::contain::sweep::MARKER_VARIABLE;
 use crate::run_dir::{Assignment, Intent};
 
-/// Tools that wait for a person, who is not there.
-const HOSTILE_TOOLS: &str = "AskUserQuestion,EnterPlanMode,ExitPlanMode";
+/// Tools that wait for a person, who is not there, or for a later turn, which will not come.
+const HOSTILE_TOOLS: &str = "AskUserQuestion,CronCreate,EnterPlanMode,ExitPlanMode,ScheduleWakeup";
 
 /// The mode in which the CLI asks nobody; see [`environment`] about root.
 pub(crate) const BYPASS: &str = "bypassPermissions";

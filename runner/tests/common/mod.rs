@@ -52,6 +52,8 @@ pub struct Script {
     pub refuse_start: bool,
     pub start_unavailable: bool,
     pub renew_unavailable: bool,
+    pub renew_error: Option<tonic::Code>,
+    pub generation: i64,
     pub fenced: Vec<RunKey>,
     pub cancel: Vec<RunKey>,
     pub node: Option<NodeDescription>,
@@ -69,6 +71,8 @@ impl Default for Script {
             refuse_start: false,
             start_unavailable: false,
             renew_unavailable: false,
+            renew_error: None,
+            generation: 1,
             fenced: vec![],
             cancel: vec![],
             node: None,
@@ -120,7 +124,7 @@ impl SchedulerService for FakeScheduler {
             runner_lease_ms: script.lease_ms,
             renew_ms: script.renew_ms,
             kill_grace_ms: script.grace_ms,
-            database_generation: 1,
+            database_generation: script.generation,
             fenced: vec![],
         }))
     }
@@ -129,6 +133,9 @@ impl SchedulerService for FakeScheduler {
         let mut script = self.script();
         if script.renew_unavailable {
             return Err(Status::unavailable("the database is away"));
+        }
+        if let Some(code) = script.renew_error {
+            return Err(Status::new(code, "as the test wants it"));
         }
         let number = request.get_ref().number;
         script.renews.push(request.into_inner());
@@ -249,6 +256,7 @@ impl Process {
             .env("ORCH_SCHEDULER_URL", scheduler.url())
             .env("ORCH_CLAUDE_BIN", &place.agent)
             .env("ORCH_RUNNER_STATE_DIR", place.file("state"))
+            .env("ORCH_RUNNER_SLOTS", "20")
             .env("ORCH_WORKSPACE_DIR", place.file("workspaces"))
             .stdin(Stdio::null())
             .stderr(log)
