@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::admission::{Facts, ProjectLimits, Serial};
 use domain::{RunId, Timestamp};
+use service::telemetry::trace_context;
 use store::ClaimRequest;
 use uuid::Uuid;
 
@@ -65,6 +66,11 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
     for start in &claimed.starts {
         shared.counters.claims.inc(&[]);
         let (job, run) = (&start.job, &start.run);
+        let span = tracing::info_span!("claim", job.id = %job.id, run.id = %run.id);
+        if let Some(parent) = &job.trace_context {
+            trace_context::set_parent(&span, parent);
+        }
+        let _entered = span.entered();
         tracing::info!(job.id = %job.id, run.id = %run.id, runner = %run.node, stage = job.stage, "job claimed");
         served_at.insert(job.project.clone(), now);
         supervise(shared, job, run);

@@ -20,6 +20,7 @@ use crate::links::CALL_DEADLINE;
 use crate::live::Phase;
 use crate::moves::{NotMoved, Report, error_chain, move_job_at_last};
 use crate::shared::{Shared, pause};
+use crate::supervise::traced;
 
 /// How long a node that took an offer has for its Start before it is asked again.
 const START_WAIT: Duration = Duration::from_secs(10);
@@ -36,7 +37,8 @@ pub(crate) async fn offer(shared: &Shared, run: &LiveRun, phase: &mut watch::Rec
         // The sender lives until the run is over.
         let _ = phase.changed().await;
     };
-    let span = tracing::info_span!("launch", runner = %run.node);
+    let span = tracing::info_span!("launch", job.id = %run.job, run.id = %run.run, runner = %run.node);
+    let span = traced(span, run);
     tokio::select! {
         () = changed => {}
         () = launch(shared, run).instrument(span) => {}
@@ -135,10 +137,10 @@ async fn forget(shared: &Shared, run: &LiveRun) {
 pub(crate) async fn withdraw(shared: &Shared, run: &LiveRun, why: &'static str) {
     let event = Event::Withdrawn { run: run.run, why };
     match move_job_at_last(shared, run.job, &event, Report::default()).await {
-        Ok(_) => tracing::info!(runner = %run.node, why, "offer withdrawn"),
+        Ok(_) => tracing::info!(run.id = %run.run, runner = %run.node, why, "offer withdrawn"),
         Err(NotMoved::NotFound(_) | NotMoved::Illegal(_)) => settle(shared, run).await,
         Err(error @ (NotMoved::Contended(_) | NotMoved::Store(_))) => {
-            tracing::warn!(error = error_chain(&error), "could not withdraw the offer");
+            tracing::warn!(run.id = %run.run, error = error_chain(&error), "could not withdraw the offer");
         }
     }
 }
@@ -152,7 +154,9 @@ pub(crate) async fn settle(shared: &Shared, run: &LiveRun) {
             domain::RunState::Ended => shared.runs.end(run.run),
         },
         Ok(None) => shared.runs.end(run.run),
-        Err(error) => tracing::warn!(error = error_chain(&error), "could not read the run"),
+        Err(error) => {
+            tracing::warn!(run.id = %run.run, error = error_chain(&error), "could not read the run");
+        }
     }
 }
 

@@ -6,30 +6,39 @@
 use std::sync::Arc;
 
 use domain::classify::conclude;
-use domain::{Event, JobId, Outcome, Run, RunState};
+use domain::{Event, Outcome, Run, RunState};
 use proto::convert;
 use proto::v1::AckRequest;
 use service::grpc;
 use tracing::Instrument as _;
 
+use crate::lease::LiveRun;
 use crate::links::CALL_DEADLINE;
 use crate::logs::LogWriter;
 use crate::moves::{Report, error_chain, move_job_at_last};
 use crate::shared::{Shared, pause};
+use crate::supervise::traced;
 use crate::watch::{self, Place};
 
 /// How often an Ack is tried; after that the node's next renew brings the run up again.
 const ACKS_MAX: u32 = 5;
 
 /// Commits the end of a run by its outcome and acknowledges it.
-pub(crate) async fn finish(shared: &Shared, job: JobId, place: &Place, mut log: LogWriter, outcome: Outcome) {
-    let span = tracing::info_span!("finalize", runner = %place.node);
+pub(crate) async fn finish(
+    shared: &Shared,
+    run: &LiveRun,
+    place: &Place,
+    mut log: LogWriter,
+    outcome: Outcome,
+) {
+    let span = tracing::info_span!("finalize", job.id = %run.job, run.id = %run.run, runner = %run.node);
+    let span = traced(span, run);
     async {
         sync(&mut log).await;
         let (conclusion, evidence) = conclude(&outcome, shared.now());
         let event = Event::Ended { run: place.run, conclusion };
         let report = Report { outcome: Some(outcome.clone()), evidence: Some(evidence) };
-        let committed = match move_job_at_last(shared, job, &event, report).await {
+        let committed = match move_job_at_last(shared, run.job, &event, report).await {
             Ok(_) => true,
             Err(error) if error.is_late() => keep_late(shared, place, outcome).await,
             Err(_) => false,

@@ -198,7 +198,9 @@ fn read_held(held: &[HeldRun]) -> Result<Held, Status> {
 
 fn read_node(node: Option<NodeDescription>, shared: &Shared) -> Result<Node, Status> {
     let node = node.ok_or_else(|| Status::invalid_argument("node is missing"))?;
-    for (field, value) in [("node_id", &node.node_id), ("advertise_url", &node.advertise_url)] {
+    let given =
+        [("node_id", &node.node_id), ("advertise_url", &node.advertise_url), ("account", &node.account)];
+    for (field, value) in given {
         if value.is_empty() {
             return Err(Status::invalid_argument(format!("{field} is empty")));
         }

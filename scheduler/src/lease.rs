@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::job::LiveRunState;
+use domain::transition::LostHow;
 use domain::{Epoch, Incarnation, JobId, NodeId, RunId};
 
 /// What it takes beyond the grace until a killed agent is certainly gone.
@@ -79,6 +80,8 @@ pub(crate) struct LiveRun {
     pub(crate) incarnation: Incarnation,
     pub(crate) state: LiveRunState,
     pub(crate) cancel_requested: bool,
+    /// The job's `traceparent`.
+    pub(crate) trace_context: Option<String>,
 }
 
 /// What a node is told about the runs it holds.
@@ -101,13 +104,13 @@ struct Lease {
     run: LiveRun,
     heard_boot_ms: i64,
     /// Given up: whoever holds it is fenced from now on, even before the database says so.
-    expiring: bool,
+    given_up: Option<LostHow>,
 }
 
 impl LeaseBook {
     /// Takes a run in, heard of now; keeps what is known of one that is there already.
     pub(crate) fn insert(&mut self, run: LiveRun, boot_ms: i64) {
-        self.leases.entry(run.run).or_insert(Lease { run, heard_boot_ms: boot_ms, expiring: false });
+        self.leases.entry(run.run).or_insert(Lease { run, heard_boot_ms: boot_ms, given_up: None });
     }
 
     pub(crate) fn remove(&mut self, run: RunId) -> bool {
@@ -174,21 +177,22 @@ impl LeaseBook {
         reconciled
     }
 
-    /// Marks and gives every run unheard of for longer than `lease`; those marked before are given again.
-    pub(crate) fn expire(&mut self, lease: Duration, boot_ms: i64) -> Vec<LiveRun> {
+    /// Gives up every run unheard of for longer than `lease`; those given up before are told again, with their reason.
+    pub(crate) fn expire(&mut self, lease: Duration, boot_ms: i64) -> Vec<(LiveRun, LostHow)> {
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-        let over = |one: &Lease| one.expiring || boot_ms.saturating_sub(one.heard_boot_ms) > lease_ms;
+        let over = |one: &Lease| boot_ms.saturating_sub(one.heard_boot_ms) > lease_ms;
         self.leases
             .values_mut()
-            .filter(|one| over(one))
-            .map(|one| {
-                one.expiring = true;
-                one.run.clone()
+            .filter_map(|one| {
+                if one.given_up.is_none() && over(one) {
+                    one.given_up = Some(LostHow::LeaseExpired);
+                }
+                Some((one.run.clone(), one.given_up?))
             })
             .collect()
     }
 
-    /// Marks and gives the runs of a node that certainly died: a newer incarnation, or the same host after another
+    /// Gives up the runs of a node that certainly died: a newer incarnation, or the same host after another
     /// boot, does not hold them any more (PROTOCOL.md, "Identity").
     pub(crate) fn bury(
         &mut self,
@@ -203,7 +207,7 @@ impl LeaseBook {
             .filter(|lease| rebooted || lease.run.incarnation < incarnation)
             .filter(|lease| !held.contains(&(lease.run.run, lease.run.epoch)))
             .map(|lease| {
-                lease.expiring = true;
+                lease.given_up = Some(LostHow::NodeLost);
                 lease.run.clone()
             })
             .collect()
@@ -212,7 +216,7 @@ impl LeaseBook {
 
 impl Lease {
     fn is_of(&self, epoch: Epoch, node: &NodeId) -> bool {
-        !self.expiring && self.run.epoch == epoch && self.run.node == *node
+        self.given_up.is_none() && self.run.epoch == epoch && self.run.node == *node
     }
 
     fn hear(&mut self, incarnation: Incarnation, boot_ms: i64) {
@@ -250,6 +254,7 @@ mod tests {
             incarnation: Incarnation(3),
             state: LiveRunState::Started,
             cancel_requested: false,
+            trace_context: None,
         }
     }
 
@@ -278,12 +283,13 @@ mod tests {
         assert_eq!(book.renew(&run.node, Incarnation(4), &[key(&run)], 400_000), Reconciled::default());
         assert_eq!(book.expire(L_S, 820_000), []);
         let adopted = LiveRun { incarnation: Incarnation(4), ..run.clone() };
-        assert_eq!(book.expire(L_S, 820_001), slice::from_ref(&adopted));
+        let over = (adopted, LostHow::LeaseExpired);
+        assert_eq!(book.expire(L_S, 820_001), slice::from_ref(&over));
         // From here on no message brings it back, and the reaper finds it until the database has it.
         let fenced = book.renew(&run.node, Incarnation(4), &[key(&run)], 820_002);
         assert_eq!(fenced, Reconciled { fenced: vec![key(&run)], cancel: vec![] });
         assert_eq!(book.touch(run.run, run.epoch, &run.node, Incarnation(4), 820_002), None);
-        assert_eq!(book.expire(L_S, 820_003), [adopted]);
+        assert_eq!(book.expire(L_S, 820_003), [over]);
         assert!(book.remove(run.run) && !book.remove(run.run));
     }
 
@@ -321,5 +327,9 @@ mod tests {
         assert_eq!(book().bury(node, Incarnation(4), false, &[key(&held)]), slice::from_ref(&gone));
         assert_eq!(book().bury(node, Incarnation(3), true, &[key(&held)]), slice::from_ref(&gone));
         assert_eq!(book().bury(&NodeId("m".to_owned()), Incarnation(9), true, &[]), []);
+        // What could not be written at once keeps its reason.
+        let mut unwritten = book();
+        unwritten.bury(node, Incarnation(4), false, &[key(&held)]);
+        assert_eq!(unwritten.expire(L_S, 1), [(gone, LostHow::NodeLost)]);
     }
 }

@@ -89,7 +89,8 @@ pub(crate) async fn move_job_at_last(
 fn follow_up(shared: &Shared, transition: &Transition) {
     match &transition.run {
         RunChange::Keep | RunChange::Insert(_) => {}
-        RunChange::Start { run } => shared.runs.start(*run),
+        // Neither frees a place nor adds to the queue.
+        RunChange::Start { run } => return shared.runs.start(*run),
         RunChange::End { run, class, reason } => {
             shared.runs.end(*run);
             count_end(shared, *run, class, reason);

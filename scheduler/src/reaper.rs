@@ -35,8 +35,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 async fn tick(shared: &Arc<Shared>, count: u32) {
     let boot_ms = shared.clock.boot_ms();
-    for run in shared.runs.book(|book| book.expire(shared.terms.scheduler, boot_ms)) {
-        end_lost(shared, &run, LostHow::LeaseExpired).await;
+    for (run, how) in shared.runs.book(|book| book.expire(shared.terms.scheduler, boot_ms)) {
+        end_lost(shared, &run, how).await;
     }
     save_nodes(shared, boot_ms).await;
     if count % COMPARE_EVERY == COMPARE_EVERY - 1

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use domain::job::LiveRunState;
 use domain::{Job, Run, RunState};
+use service::telemetry::trace_context;
 use tokio::sync::watch;
-use tracing::Instrument as _;
+use tracing::Span;
 
 use crate::lease::LiveRun;
 use crate::live::{LookedAfter, Phase};
@@ -17,17 +18,23 @@ pub(crate) fn supervise(shared: &Arc<Shared>, job: &Job, run: &Run) {
     let Some(live) = live_run(job, run) else { return };
     let phase = shared.runs.insert(live.clone(), shared.clock.boot_ms());
     let Some(looked_after) = shared.runs.look_after(live.run) else { return };
-    let span = tracing::info_span!("run", job.id = %live.job, run.id = %live.run);
-    if let Some(parent) = &job.trace_context {
-        service::telemetry::trace_context::set_parent(&span, parent);
-    }
     let (shared, token) = (shared.clone(), shared.tasks.token());
     let tasks = shared.tasks.clone();
     let task = async move {
         // What is cut here is taken up again after the next start.
         let _ = token.run_until_cancelled(follow(&shared, &live, phase, looked_after)).await;
     };
-    tasks.spawn("run", task.instrument(span));
+    tasks.spawn("run", task);
+}
+
+/// Makes a span continue the trace of the webhook or command that made the job.
+///
+/// A run has no span of its own: one that lasts for hours would be lost with a restart, and its children orphaned.
+pub(crate) fn traced(span: Span, run: &LiveRun) -> Span {
+    if let Some(parent) = &run.trace_context {
+        trace_context::set_parent(&span, parent);
+    }
+    span
 }
 
 async fn follow(
@@ -71,5 +78,6 @@ fn live_run(job: &Job, run: &Run) -> Option<LiveRun> {
         incarnation: run.incarnation,
         state,
         cancel_requested,
+        trace_context: job.trace_context.clone(),
     })
 }

@@ -57,7 +57,7 @@ pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch
         watched = outcome(shared, &place) => watched,
     };
     let (log, outcome) = watched;
-    finalize::finish(shared, run.job, &place, log, outcome).await;
+    finalize::finish(shared, run, &place, log, outcome).await;
 }
 
 /// Watches until the outcome comes.
@@ -85,7 +85,7 @@ async fn outcome(shared: &Shared, place: &Place) -> (LogWriter, Outcome) {
             Cut::Call(_) | Cut::Silent(_) | Cut::Ended | Cut::Malformed(_) | Cut::Log(_) => None,
         };
         if tries == 0 {
-            tracing::info!(runner = %place.node, reason = crate::moves::error_chain(&cut), "watch was cut, watching again");
+            tracing::info!(run.id = %place.run, runner = %place.node, reason = crate::moves::error_chain(&cut), "watch was cut, watching again");
         }
         tokio::time::sleep(pause(tries)).await;
         tries += 1;

@@ -1,0 +1,225 @@
+//! What breaks: streams, nodes, the scheduler itself; and that no fault makes two agents or loses an outcome.
+
+use std::time::Duration;
+
+use domain::Budgets;
+use proto::v1::{RunPhase, StartStatus};
+use tonic::Code;
+
+use crate::fake::{Node, bytes, held, id_of};
+use crate::stack::{Stack, eventually};
+
+/// Longer than the scheduler's lease.
+const OVER_A_LEASE: Duration = Duration::from_secs(421);
+
+#[tokio::test]
+async fn a_cut_or_silent_watch_is_resumed_where_the_log_ends() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    let watched = |offset| {
+        let (node, id) = (node.clone(), id_of(&run));
+        async move {
+            eventually("a watch", async || node.state().watches.contains(&(id, offset)).then_some(())).await;
+        }
+    };
+    let logged = async |length: u64| {
+        eventually("the log", async || {
+            let len = std::fs::metadata(stack.log_path(&run)).map_or(0, |log| log.len());
+            (len == length).then_some(())
+        })
+        .await;
+    };
+    watched(0).await;
+    node.prints(&run, bytes(0, "one."));
+    logged(4).await;
+    node.state().cuts += 1;
+    watched(4).await;
+    node.prints(&run, bytes(4, "two."));
+    logged(8).await;
+    node.state().mute = true;
+    watched(8).await;
+    node.state().mute = false;
+    node.ends(&run, domain::Outcome { log_bytes: 8, ..stack.success() });
+    stack.reaches(job, "done").await;
+    assert_eq!(std::fs::read_to_string(stack.log_path(&run)).unwrap(), "one.two.");
+}
+
+#[tokio::test]
+async fn bytes_a_node_leaves_out_twice_become_a_declared_gap() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    node.prints(&run, bytes(0, "head"));
+    node.ends(&run, domain::Outcome { log_bytes: 10, ..stack.success() });
+    stack.reaches(job, "done").await;
+    let gaps = stack.log_path(&run).with_extension("gaps");
+    assert_eq!(std::fs::read_to_string(gaps).unwrap(), "4 10\n");
+}
+
+#[tokio::test]
+async fn a_lost_ack_is_sent_again_when_the_node_still_lists_the_run() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    node.ends(&run, stack.success());
+    node.acked(&run).await;
+    stack.reaches(job, "done").await;
+    node.state().acks.clear();
+    let still_there = [held(&run, RunPhase::Ended)];
+    assert_eq!(node.renew(&stack, 1, &still_there).await.unwrap().fenced, []);
+    node.acked(&run).await;
+    assert_eq!((stack.ends(job).await, node.state().watches.len()), (vec!["success none".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_what_lives_and_requeues_nothing() {
+    let mut stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let (started_job, offered_job) = (stack.enqueue().await, stack.enqueue().await);
+    let started = node.started(&stack, 1).await;
+    let offered = node.launched(2).await;
+    node.prints(&started, bytes(0, "before."));
+    eventually("the log", async || {
+        std::fs::metadata(stack.log_path(&started)).ok().filter(|log| log.len() == 7).map(|_| ())
+    })
+    .await;
+
+    stack.restart().await;
+    // The node is reached where it was, before it says a word.
+    let resumed = (id_of(&started), 7);
+    eventually("a resumed watch", async || node.state().watches.contains(&resumed).then_some(())).await;
+    assert_eq!(node.launched(3).await.run, offered.run);
+    assert_eq!(node.renew(&stack, 1, &[]).await.unwrap_err().code(), Code::FailedPrecondition);
+    let offered = offered.run.unwrap();
+    let all = [held(&started, RunPhase::Started), held(&offered, RunPhase::Offered)];
+    assert_eq!(node.register(&stack, &all).await.unwrap().fenced, []);
+    assert_eq!(node.ask_start(&stack, &offered).await.unwrap().status(), StartStatus::Ok);
+
+    node.prints(&started, bytes(7, "after."));
+    node.ends(&started, domain::Outcome { log_bytes: 13, ..stack.success() });
+    node.ends(&offered, stack.success());
+    for job in [started_job, offered_job] {
+        stack.reaches(job, "done").await;
+        assert_eq!(stack.ends(job).await, ["success none"]);
+    }
+    assert_eq!(std::fs::read_to_string(stack.log_path(&started)).unwrap(), "before.after.");
+    stack.check_invariants().await;
+}
+
+#[tokio::test]
+async fn a_node_gone_past_the_lease_loses_its_runs_and_its_report_comes_too_late() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    stack.clock.advance(Duration::from_secs(419));
+    stack.waits_for_node("n", "unreachable").await;
+    assert_eq!(stack.ends(job).await, ["started None None"]);
+    stack.clock.advance(Duration::from_secs(2));
+    let queued = stack.reaches(job, "queued").await;
+    assert_eq!(queued.budgets, Budgets { infra_attempts: 1, ..Budgets::default() });
+    stack.waits_for_node("n", "lost").await;
+
+    // It comes back: the live run is fenced, and takes the new one.
+    let reply = node.renew(&stack, 1, &[held(&run, RunPhase::Started)]).await.unwrap();
+    assert_eq!(reply.fenced, std::slice::from_ref(&run));
+    let second = node.started(&stack, 2).await;
+    assert_eq!(second.epoch, run.epoch + 1);
+    // Its report is kept and let go, and moves nothing.
+    node.ends(&run, stack.success());
+    let both = [held(&run, RunPhase::Ended), held(&second, RunPhase::Started)];
+    assert_eq!(node.renew(&stack, 2, &both).await.unwrap().fenced, []);
+    node.acked(&run).await;
+    assert_eq!(stack.ends(job).await, ["lost lease_expired", "started None None"]);
+    node.ends(&second, stack.success());
+    stack.reaches(job, "done").await;
+    stack.check_invariants().await;
+}
+
+#[tokio::test]
+async fn renews_keep_a_run_alive_and_stragglers_do_not() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    let holds = [held(&run, RunPhase::Started)];
+    for number in 1..=3 {
+        stack.clock.advance(Duration::from_mins(5));
+        assert_eq!(node.renew(&stack, number, &holds).await.unwrap().fenced, []);
+    }
+    assert_eq!(stack.ends(job).await, ["started None None"]);
+    stack.clock.advance(Duration::from_mins(5));
+    node.renew(&stack, 2, &holds).await.unwrap();
+    stack.clock.advance(Duration::from_secs(121));
+    stack.reaches(job, "queued").await;
+    assert_eq!(stack.ends(job).await, ["lost lease_expired"]);
+}
+
+#[tokio::test]
+async fn nothing_expires_for_a_whole_lease_after_a_start() {
+    let mut stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    stack.stop().await;
+    stack.clock.advance(OVER_A_LEASE);
+    stack.restart().await;
+    stack.clock.advance(Duration::from_secs(419));
+    assert_eq!(node.register(&stack, &[held(&run, RunPhase::Started)]).await.unwrap().fenced, []);
+    node.ends(&run, stack.success());
+    stack.reaches(job, "done").await;
+    assert_eq!(stack.ends(job).await, ["success none"]);
+}
+
+#[tokio::test]
+async fn a_newer_incarnation_or_another_boot_without_the_run_proves_its_death() {
+    let stack = Stack::start().await;
+    let mut node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    // The same incarnation again, without it: no proof.
+    node.register(&stack, &[]).await.unwrap();
+    // A newer one that adopted it: it lives.
+    node.incarnation = 2;
+    node.register(&stack, &[held(&run, RunPhase::Started)]).await.unwrap();
+    assert_eq!(stack.ends(job).await, ["started None None"]);
+    // The next one found nothing of it.
+    node.incarnation = 3;
+    node.register(&stack, &[]).await.unwrap();
+    assert_eq!(stack.ends(job).await[0], "lost node_lost");
+
+    let second = node.started(&stack, 2).await;
+    node.boot_id = "boot-2".to_owned();
+    node.register(&stack, &[]).await.unwrap();
+    assert_eq!(stack.ends(job).await[1], "lost node_lost");
+    let job = stack.job(job).await;
+    assert_eq!(job.budgets, Budgets { infra_attempts: 2, ..Budgets::default() });
+    // The old incarnation, still somewhere, is told so.
+    node.incarnation = 2;
+    let fenced = node.renew(&stack, 9, &[held(&second, RunPhase::Started)]).await.unwrap_err();
+    assert_eq!(fenced.code(), Code::Aborted);
+    stack.check_invariants().await;
+}
+
+#[tokio::test]
+async fn of_two_sessions_the_later_one_speaks_for_the_node() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let mut clone = node.clone();
+    clone.session = "session-2".to_owned();
+    clone.register(&stack, &[]).await.unwrap();
+    assert_eq!(node.renew(&stack, 1, &[]).await.unwrap_err().code(), Code::Aborted);
+    clone.renew(&stack, 1, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_scheduler_on_the_database_is_refused() {
+    let stack = Stack::start().await;
+    let refused = stack.start_second().await.unwrap_err().to_string();
+    assert!(refused.starts_with("another scheduler runs on "), "{refused}");
+    stack.stop().await;
+}

@@ -1,0 +1,9 @@
+//! The scheduler over real sockets, on a real database, with nodes that do what a test tells them.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
+
+mod fake;
+mod faults;
+mod life;
+mod people;
+mod stack;
