@@ -39,6 +39,7 @@ pub struct Cli {
 
 /// The settings that only the runner reads.
 #[derive(Args, Clone, Debug)]
+#[group(skip)] // every service has a group of this name, and `orch dev` has them all
 pub struct Settings {
     /// Where the runner listens for gRPC and health checks
     #[arg(long, env = "ORCH_RUNNER_ADDR", value_name = "ADDR", default_value = "127.0.0.1:7071")]

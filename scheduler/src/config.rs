@@ -48,6 +48,7 @@ pub struct Cli {
 
 /// The settings only the scheduler reads.
 #[derive(Args, Clone, Debug)]
+#[group(skip)] // every service has a group of this name, and `orch dev` has them all
 pub struct Settings {
     /// How often the queue is looked at when nothing announced work
     #[arg(long, env = "ORCH_QUEUE_POLL_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = duration)]
