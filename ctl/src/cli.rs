@@ -8,7 +8,7 @@ use service::settings::DatabaseSettings;
 use crate::admin::{SchedulerAccess, accounts, jobs, logs, queue, runners};
 use crate::exit::{EXIT_CODES, Failure};
 use crate::print::Output;
-use crate::{classify, config_check, doctor, migrate};
+use crate::{classify, config_check, dev, doctor, migrate};
 
 /// Orch runs coding agents unattended: this is its admin command
 #[derive(Clone, Debug, Parser)]
@@ -22,6 +22,25 @@ pub struct Cli {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run everything in one process: ingest, scheduler, runner and console on SQLite, in one folder
+    Dev(Box<dev::Dev>),
+    /// Print the settings reference, docs/CONFIGURATION.md
+    #[command(hide = true)]
+    Reference,
+    /// Play the agent of `orch dev --demo`
+    #[command(hide = true, disable_help_flag = true)]
+    DemoAgent {
+        /// What claude would be given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    #[command(flatten)]
+    Admin(Box<Admin>),
+}
+
+/// The commands that ask, look or judge, and then end.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Admin {
     /// Make a job
     Enqueue {
         #[command(flatten)]
@@ -122,30 +141,30 @@ pub(crate) enum Command {
     },
 }
 
-/// Does what a command asks; `dev` and what runs beside agents have their own way in.
-pub(crate) async fn act(command: Command, output: Output) -> Result<(), Failure> {
+/// Does what a command asks.
+pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
     let now = Timestamp::from_ms(Clock::system().now_ms());
     match command {
-        Command::Enqueue { ask, access } => jobs::enqueue(&access, ask, output).await,
-        Command::Queue { access } => queue::show(&access, output, now).await,
-        Command::Jobs { list, access } => jobs::list(&access, list, output, now).await,
-        Command::Job { id, access } => jobs::show(&access, id, output, now).await,
-        Command::Why { id, access } => jobs::why(&access, id, output, now).await,
-        Command::Logs { logs, access } => logs::show(&access, logs, output).await,
-        Command::Cancel { id, access } => jobs::cancel(&access, id, output).await,
-        Command::Retry { id, access } => jobs::retry(&access, id, output).await,
-        Command::Pause { access } => queue::pause(&access, output).await,
-        Command::Resume { access } => queue::resume(&access, output).await,
-        Command::Runners { access } => runners::list(&access, output, now).await,
-        Command::Drain { drain, access } => runners::drain(&access, drain, output).await,
-        Command::Account { verb: None, access } => accounts::list(&access, output, now).await,
-        Command::Account { verb: Some(accounts::Verb::Resume { account }), access } => {
+        Admin::Enqueue { ask, access } => jobs::enqueue(&access, ask, output).await,
+        Admin::Queue { access } => queue::show(&access, output, now).await,
+        Admin::Jobs { list, access } => jobs::list(&access, list, output, now).await,
+        Admin::Job { id, access } => jobs::show(&access, id, output, now).await,
+        Admin::Why { id, access } => jobs::why(&access, id, output, now).await,
+        Admin::Logs { logs, access } => logs::show(&access, logs, output).await,
+        Admin::Cancel { id, access } => jobs::cancel(&access, id, output).await,
+        Admin::Retry { id, access } => jobs::retry(&access, id, output).await,
+        Admin::Pause { access } => queue::pause(&access, output).await,
+        Admin::Resume { access } => queue::resume(&access, output).await,
+        Admin::Runners { access } => runners::list(&access, output, now).await,
+        Admin::Drain { drain, access } => runners::drain(&access, drain, output).await,
+        Admin::Account { verb: None, access } => accounts::list(&access, output, now).await,
+        Admin::Account { verb: Some(accounts::Verb::Resume { account }), access } => {
             accounts::resume(&access, account, output).await
         }
-        Command::Classify(ask) => classify::run(&ask, output, now),
-        Command::Doctor(ask) => doctor::run(&ask, output).await,
-        Command::Migrate { database } => migrate::run(&database, output).await,
-        Command::Config { verb } => config_check::run(verb, output),
+        Admin::Classify(ask) => classify::run(&ask, output, now),
+        Admin::Doctor(ask) => doctor::run(&ask, output).await,
+        Admin::Migrate { database } => migrate::run(&database, output).await,
+        Admin::Config { verb } => config_check::run(verb, output),
     }
 }
 

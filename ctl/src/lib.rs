@@ -7,29 +7,43 @@ mod admin;
 mod classify;
 mod cli;
 mod config_check;
+mod demo_agent;
+mod dev;
 mod doctor;
 mod exit;
 mod migrate;
 mod print;
+mod reference;
 
 use std::process::ExitCode;
 
 pub use cli::Cli;
 
+use cli::Command;
 use exit::{Failure, conclude};
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    match service::settings::parse::<Cli>() {
-        Ok(cli) => conclude(run(cli)),
-        Err(code) => code,
+    // `orch dev` is the keeper of its agents' runs, too: called as one, it is nothing else.
+    if let Some(code) = runner::shim::main_if_asked() {
+        return code;
+    }
+    let Cli { command, output } = match service::settings::parse_adjusted(dev::with_implied_defaults) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match command {
+        Command::Dev(dev) => dev::main(*dev),
+        Command::DemoAgent { args } => demo_agent::main(&args),
+        Command::Reference => conclude(print::write(reference::page().as_bytes())),
+        Command::Admin(command) => conclude(run(*command, output)),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(command: cli::Admin, output: print::Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::No(format!("could not start the runtime: {error}")))?;
-    runtime.block_on(cli::act(cli.command, cli.output))
+    runtime.block_on(cli::act(command, output))
 }

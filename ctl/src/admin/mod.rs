@@ -12,6 +12,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use clap::Args;
+use proto::v1;
 use proto::v1::admin_service_client::AdminServiceClient;
 use service::grpc::{MESSAGE_BYTES_MAX, SendTrace};
 use service::settings::{SchedulerAddrSettings, SchedulerEndpointSettings, TlsSettings};
@@ -75,6 +76,12 @@ impl Admin {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(self.refused(&status)),
         }
+    }
+
+    /// How many jobs run.
+    pub(crate) async fn running(&self) -> Result<u64, Failure> {
+        let queue = self.ask(self.client().get_queue(v1::GetQueueRequest {})).await?;
+        Ok(queue.counts.unwrap_or_default().running)
     }
 
     /// What a refusal means.
