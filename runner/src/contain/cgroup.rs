@@ -119,14 +119,18 @@ impl Cgroup {
     pub(crate) fn kill_and_remove(&self) -> bool {
         let (clock, limit_ms) = (Clock::system(), i64::try_from(GONE_WITHIN.as_millis()).unwrap_or(i64::MAX));
         let started_ms = clock.boot_ms();
-        while self.is_populated() {
-            self.kill();
+        loop {
+            if self.is_populated() {
+                self.kill();
+            } else if self.remove(0).is_ok() {
+                // The kernel may take a moment more to let go of what has just died.
+                return true;
+            }
             if clock.boot_ms() - started_ms > limit_ms {
                 return false;
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        self.remove(0).is_ok()
     }
 
     /// Removes it with the cgroups that the agent made below it.
