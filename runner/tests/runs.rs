@@ -146,7 +146,7 @@ async fn a_watch_resumes_anywhere_and_beyond_the_quota_the_middle_is_a_declared_
     launch(&mut runner.client, runner.incarnation, &run, spec("")).await;
     let all = watch(&mut runner.client, &run, 0).await;
 
-    let text: String = (0..100_000).map(|number| format!("{number:09}\n")).collect();
+    let text = (0..100_000).map(|number| format!("{number:09}\n")).collect::<Vec<_>>().concat();
     let text = text.as_bytes();
     assert_eq!(all.outcome.log_bytes, text.len() as u64);
     let [(from, to)] = all.gaps[..] else { panic!("one gap, not {:?}", all.gaps) };
