@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use domain::pipeline::{ConfigError, Pipeline};
+use domain::pipeline::Pipeline;
 use service::health::{self, Metrics, Readiness};
 use service::metrics::LATENCY_SECONDS;
 use service::server::Limits;
@@ -70,9 +70,7 @@ pub struct Parts {
 /// The file cannot be read, or is refused with its line and the reason.
 pub fn load_pipeline(path: &Path) -> Result<Watched<Pipeline>, service::Refused> {
     Watched::load(path, Pipeline::default(), |path, text| {
-        domain::pipeline::parse(text).map_err(|ConfigError { line, column, reason }| {
-            format!("{}:{line}:{column}: {reason}", path.display())
-        })
+        domain::pipeline::parse(text).map_err(|error| format!("{}: {error}", path.display()))
     })
 }
 

@@ -113,14 +113,17 @@ async fn a_drained_runner_ends_what_it_has_and_takes_nothing_new() -> anyhow::Re
         let other = run(&stack, "then=success", "done").await?;
         assert_ne!(other["runs"][0]["runner"], node.as_str(), "a drained runner took a job");
     }
-    let listed = stack.orch(&["runners"]).await?;
-    let states: BTreeSet<_> = listed["runners"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|runner| (runner["id"] == node.as_str(), runner["state"].as_str().unwrap_or_default()))
-        .collect();
-    assert_eq!(states, [(true, "draining"), (false, "ready")].into());
+    let drained = until("the drained state", WITHIN, || async {
+        let listed = stack.orch(&["runners"]).await?;
+        let states: BTreeSet<_> = listed["runners"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|runner| (runner["id"] == node.as_str(), runner["state"].as_str().unwrap_or_default()))
+            .collect();
+        Ok((states == [(true, "draining"), (false, "ready")].into()).then_some(()))
+    });
+    drained.await?;
     std::fs::write(&door, b"")?;
     assert_eq!(spent(&stack.until_status(long, "done", WITHIN).await?), [0, 0, 0, 1]);
     stack.finish().await

@@ -14,11 +14,19 @@ use crate::shop::{WITHIN, enqueue, shop, spent, start, webhook};
 async fn without_claude_jobs_wait_and_say_why_and_start_once_it_is_there() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let later = folder.path().join("claude-to-come");
-    let stack = shop().env("ORCH_CLAUDE_BIN", &later.to_string_lossy()).start().await?;
+    let mut stack = shop().env("ORCH_CLAUDE_BIN", &later.to_string_lossy()).lay_out()?;
+    for service in [Service::Scheduler, Service::Ingest, Service::Console] {
+        stack.process(service).start().await?;
+    }
+    stack.process(Service::Runner(0)).spawn()?;
+    let runner = stack.addr(Service::Runner(0));
+    answers(runner, "/healthz", 200).await?;
+    answers(runner, "/readyz", 503).await?;
     let id = start(&stack, "gitea.push", 1, "please").await?;
     let waiting = until("the reason", WITHIN, || async {
         let queue = get(stack.addr(Service::Console), "/queue").await?.json()?;
-        Ok(queue["recent"][0]["waiting"]["reason"].as_str().map(|reason| (reason.to_owned(), queue.clone())))
+        let reason = queue["recent"][0]["waiting"]["reason"].as_str().unwrap_or_default().to_owned();
+        Ok(reason.contains("claude").then_some((reason, queue)))
     });
     let (reason, queue) = waiting.await?;
     assert_eq!(queue["recent"][0]["status"], "queued");
@@ -34,6 +42,7 @@ async fn without_claude_jobs_wait_and_say_why_and_start_once_it_is_there() -> an
     assert_eq!(spent(&job), [0, 0, 0, 0], "{job:#}");
 
     std::os::unix::fs::symlink(program("fake-claude")?, &later)?;
+    answers(runner, "/readyz", 200).await?;
     let job = stack.until_status(id, "done", WITHIN).await?;
     assert_eq!(spent(&job), [0, 0, 0, 1], "{job:#}");
     stack.finish().await

@@ -73,7 +73,7 @@ fn told(job: &Value) -> (u64, u64, Vec<(&str, &str)>) {
 async fn success_with_its_output_cost_turns_and_session() -> anyhow::Result<()> {
     let real = Real::start("ok:All+is+well.", Credential::Key).await?;
     let job = real.run("done").await?;
-    assert_eq!(told(&job), (0, 0, vec![("success", "success")]), "{job:#}");
+    assert_eq!(told(&job), (0, 0, vec![("success", "none")]), "{job:#}");
     let run = &job["runs"][0];
     assert!(run["cost_usd"].as_f64().is_some_and(|cost| cost > 0.0), "{run:#}");
     assert!(run["session_id"].as_str().is_some_and(|id| Uuid::parse_str(id).is_ok()), "{run:#}");
@@ -89,7 +89,7 @@ async fn success_with_its_output_cost_turns_and_session() -> anyhow::Result<()> 
 async fn tool_use_takes_another_turn() -> anyhow::Result<()> {
     let real = Real::start("tool:echo+hi", Credential::Key).await?;
     let job = real.run("done").await?;
-    assert_eq!(told(&job), (0, 0, vec![("success", "success")]), "{job:#}");
+    assert_eq!(told(&job), (0, 0, vec![("success", "none")]), "{job:#}");
     assert_eq!(job["runs"][0]["turns"], 2, "{job:#}");
     let logs = real.stack.orch_output(&["logs", &job["job"]["id"].to_string()]).await?;
     assert!(String::from_utf8_lossy(&logs.stdout).contains("\"tool_result\""));
@@ -101,7 +101,7 @@ async fn a_rate_limit_is_waited_out() -> anyhow::Result<()> {
     // The CLI itself tries twice before it gives up.
     let real = Real::start("429:1,429:1,ok", Credential::Key).await?;
     let job = real.run("done").await?;
-    assert_eq!(told(&job), (0, 1, vec![("transient", "rate_limit"), ("success", "success")]), "{job:#}");
+    assert_eq!(told(&job), (0, 1, vec![("transient", "rate_limit"), ("success", "none")]), "{job:#}");
     real.finish().await
 }
 
@@ -119,7 +119,7 @@ async fn an_overloaded_api_is_waited_out() -> anyhow::Result<()> {
 async fn a_usage_limit_holds_until_its_reset() -> anyhow::Result<()> {
     let real = Real::start("429_unified:12,ok", Credential::Bearer).await?;
     let job = real.run("done").await?;
-    assert_eq!(told(&job), (0, 1, vec![("transient", "usage_limit"), ("success", "success")]), "{job:#}");
+    assert_eq!(told(&job), (0, 1, vec![("transient", "usage_limit"), ("success", "none")]), "{job:#}");
     let requests = real.stub.requests();
     assert_eq!(
         requests.iter().filter(|request| request.behaviour.starts_with("429")).count(),
