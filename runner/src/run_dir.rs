@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use domain::outcome::Outcome;
 use domain::{Epoch, JobId, RunId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::files;
 
@@ -31,7 +32,7 @@ pub(crate) struct Assignment {
     pub(crate) run: RunId,
     pub(crate) epoch: Epoch,
     pub(crate) job: JobId,
-    /// Known to the runner and this run's shim alone; half of the marker in the agent's environment.
+    /// Known to the runner and this run's shim alone.
     pub(crate) nonce: String,
     pub(crate) project: String,
     pub(crate) work_item: String,
@@ -45,9 +46,12 @@ pub(crate) struct Assignment {
 }
 
 impl Assignment {
-    /// The value of `ORCH_RUN_MARKER`, by which this run's processes are told from all others.
+    /// The value of `ORCH_RUN_MARKER`, by which this run's processes are told from all others. The agent sees it,
+    /// so it holds a hash of the nonce and not the nonce.
     pub(crate) fn marker(&self) -> String {
-        format!("{}:{}", self.run, self.nonce)
+        const HASH_DIGITS: usize = 32;
+        let hash = hex::encode(Sha256::digest(self.nonce.as_bytes()));
+        format!("{}:{}", self.run, &hash[..HASH_DIGITS])
     }
 }
 

@@ -1,5 +1,6 @@
 //! Puts the runner together: identity, what the last incarnation left, the listener, the loops.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tonic::service::Routes;
 use crate::config::{Cli, Containment, Options};
 use crate::contain::cgroup;
 use crate::identity::Identity;
-use crate::node::{self, Node};
+use crate::node::{self, Held, Node};
 use crate::registration;
 use crate::rpc::Rpc;
 use crate::shim::{Ask, Link};
@@ -51,26 +52,41 @@ impl Handle {
     /// Returns how many are still alive.
     pub async fn end_agents(&self, wait: Duration) -> usize {
         self.inner.drain();
-        let mut living = Vec::new();
-        for held in self.inner.held() {
-            if !matches!(held.dir.intent(), Ok(Some(_))) {
-                continue;
-            }
-            if let Ok(mut link) = Link::open(&held.dir, &held.assignment).await
-                && link.ask(Ask::Drain).await.is_ok()
-            {
-                living.push(held);
-            }
-        }
+        // A shim that is only just starting cannot be told yet.
         let ended = async {
-            while !living.is_empty() {
-                living.retain(|held| matches!(held.dir.try_lock(), Ok(None)));
+            let mut told = BTreeSet::new();
+            loop {
+                let living = self.living();
+                if living.is_empty() {
+                    return;
+                }
+                for held in living {
+                    if !told.contains(&held.assignment.run) && tell_to_end(&held).await.is_ok() {
+                        told.insert(held.assignment.run);
+                    }
+                }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
+        // Who is left is counted below.
         let _ = tokio::time::timeout(wait, ended).await;
-        living.len()
+        self.living().len()
     }
+
+    /// The runs whose shim lives, or is about to.
+    fn living(&self) -> Vec<Arc<Held>> {
+        let mut held = self.inner.held();
+        held.retain(|held| {
+            matches!(held.dir.intent(), Ok(Some(_))) && matches!(held.dir.try_lock(), Ok(None))
+        });
+        held
+    }
+}
+
+async fn tell_to_end(held: &Held) -> std::io::Result<()> {
+    let mut link = Link::open(&held.dir, &held.assignment).await?;
+    link.ask(Ask::Drain).await?;
+    Ok(())
 }
 
 /// Runs the process `orch-runner` until it is told to stop.
