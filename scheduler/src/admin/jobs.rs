@@ -50,8 +50,10 @@ pub(super) async fn list(shared: &Shared, request: ListJobsRequest) -> Result<Li
 
 pub(super) async fn detail(shared: &Shared, request: GetJobRequest) -> Result<JobDetail, Status> {
     let id = JobId(request.id);
+    // The job first: one that is over then comes with the ends of its runs, which are written with it.
+    let job = shown(shared, id).await?;
     let runs = shared.store.runs_of(id).await.map_err(|error| unavailable(&error))?;
-    Ok(JobDetail { job: Some(shown(shared, id).await?), runs: runs.iter().map(convert::run).collect() })
+    Ok(JobDetail { job: Some(job), runs: runs.iter().map(convert::run).collect() })
 }
 
 pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<EnqueueReply, Status> {

@@ -52,6 +52,8 @@ pub fn install(service: &'static str, settings: &TelemetrySettings) -> Result<Gu
     let text = (settings.log_format == LogFormat::Text).then(|| {
         fmt::layer()
             .with_writer(std::io::stderr)
+            // Logs are read from files as often as from terminals.
+            .with_ansi(false)
             .fmt_fields(DefaultFields::new())
             .event_format(WithTrace::text())
             .with_filter(filter.clone())
