@@ -73,15 +73,24 @@ impl Dev {
         assert!(asked.success());
         // Its end closes the pipe.
         while self.lines.recv_timeout(SOON).is_ok() {}
-        let mut waited = Duration::ZERO;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                return status.code();
+        let mut code = None;
+        wait_until("its end", || match self.child.try_wait().expect("it can be waited for") {
+            Some(status) => {
+                code = status.code();
+                true
             }
-            assert!(waited < SOON, "it did not end");
-            std::thread::sleep(LOOK_EVERY);
-            waited += LOOK_EVERY;
-        }
+            None => false,
+        });
+        code
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let mut waited = Duration::ZERO;
+    while !holds() {
+        assert!(waited < SOON, "{what} did not come");
+        std::thread::sleep(LOOK_EVERY);
+        waited += LOOK_EVERY;
     }
 }
 
@@ -132,7 +141,11 @@ fn it_starts_says_where_things_are_and_ends_cleanly() {
         "{\n  \"id\": 1,\n  \"created\": true\n}\n",
         "{enqueued:?}"
     );
-    first_webhook(folder.path(), &data.join("first-webhook.sh"));
+    let ingest = webhooks
+        .split_whitespace()
+        .find_map(|word| word.strip_suffix("/webhooks/gitea"))
+        .expect("an address");
+    first_webhooks(folder.path(), &data.join("first-webhook.sh"), ingest);
 
     let unknown = run(folder.path(), &["job", "99", &url]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
@@ -144,18 +157,26 @@ fn it_starts_says_where_things_are_and_ends_cleanly() {
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
 }
 
-fn first_webhook(folder: &Path, script: &Path) {
-    let present = |tool: &str| Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
-    if !present("curl") || !present("openssl") {
+/// The script that `dev` wrote, and the lines of the README as they stand there, but for the port.
+fn first_webhooks(folder: &Path, script: &Path, ingest: &str) {
+    let present = |tool: &str, ask: &str| Command::new(tool).arg(ask).stdout(Stdio::null()).status().is_ok();
+    if !present("curl", "--version") || !present("openssl", "version") {
         eprintln!("skipped: the first webhook needs curl and openssl");
         return;
     }
-    let answer = || {
-        let output = Command::new("sh").arg(script).current_dir(folder).output().expect("sh starts");
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("a README");
+    let blocks = readme.split("```sh\n").filter_map(|rest| rest.split("```").next());
+    let lines = blocks.filter(|block| block.contains("openssl dgst")).collect::<String>();
+    let lines = lines.replace("http://127.0.0.1:8080", ingest);
+    let answer = |args: &[&str]| {
+        let output = Command::new("sh").args(args).current_dir(folder).output().expect("sh starts");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
-    assert_eq!(answer(), r#"{"decision":"enqueued","job_ids":[2]}"#);
-    assert_eq!(answer(), r#"{"decision":"duplicate","job_ids":[2]}"#);
+    let script = script.to_str().expect("a path in UTF-8");
+    assert_eq!(answer(&[script]), r#"{"decision":"enqueued","job_ids":[2]}"#);
+    assert_eq!(answer(&[script]), r#"{"decision":"duplicate","job_ids":[2]}"#);
+    assert_eq!(answer(&["-c", &lines]), r#"{"decision":"enqueued","job_ids":[3]}"#);
+    assert_eq!(answer(&["-c", &lines]), r#"{"decision":"duplicate","job_ids":[3]}"#);
 }
 
 #[test]
@@ -185,6 +206,22 @@ fn stopping_ends_agents_and_records_that() {
     assert_eq!(processes_in(folder.path()), 0);
     let doctor = run(folder.path(), &["doctor", "--database-url", "sqlite://d/orch.db"]);
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
+}
+
+#[test]
+fn kept_agents_live_on_and_the_next_start_ends_them_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(folder.path(), &["--demo", "--data-dir", "d", "--keep-agents"]);
+    dev.wait_for("runs");
+    // The process itself is in the folder, too.
+    wait_until("an agent", || processes_in(folder.path()) > 1);
+    assert_eq!(dev.stop(), Some(0));
+    assert!(processes_in(folder.path()) > 0);
+
+    let mut dev = Dev::start(folder.path(), &["--demo", "--data-dir", "d"]);
+    dev.wait_for("is queued");
+    assert_eq!(dev.stop(), Some(0));
+    assert_eq!(processes_in(folder.path()), 0);
 }
 
 #[test]
