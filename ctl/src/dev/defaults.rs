@@ -43,9 +43,17 @@ impl Implied {
         Self { folder: folder.into(), demo, config_here }
     }
 
-    /// Changes the defaults of `orch dev`.
+    /// Changes the defaults of `orch dev`, and of the commands that look at the configuration it wrote.
     pub(crate) fn apply(&self, orch: Command) -> Command {
-        orch.mut_subcommand("dev", |dev| dev.mut_args(|arg| self.adjust(arg)))
+        let orch = orch.mut_subcommand("dev", |dev| dev.mut_args(|arg| self.adjust(arg)));
+        let written = Path::new(DATA_DIR).join("orch.toml");
+        if self.config_here || !written.is_file() {
+            return orch;
+        }
+        let look =
+            |command: Command| command.mut_arg("config", |arg| arg.default_value(written.into_os_string()));
+        orch.mut_subcommand("doctor", look.clone())
+            .mut_subcommand("config", |config| config.mut_subcommand("check", look))
     }
 
     fn adjust(&self, arg: Arg) -> Arg {
