@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::pipeline::Stage;
 use domain::{Event, Job};
 use proto::convert;
-use proto::v1::{AckRequest, LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
+use proto::v1::{LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
 use service::grpc;
 use service::telemetry::trace_context;
 use tokio::sync::watch;
@@ -50,20 +50,23 @@ async fn launch(shared: &Shared, run: &LiveRun) {
         Ok(request) => request,
         Err(error) => {
             tracing::warn!(error, "could not write the prompt");
-            return withdraw(shared, run, "prompt").await;
+            withdraw(shared, run, "prompt").await;
+            return;
         }
     };
     let mut tries = 0;
     loop {
         match answer(ask(shared, run, request.clone()).await) {
             Answer::Held => tokio::time::sleep(START_WAIT).await,
+            // What it reports of the run is fetched and let go when its next renew lists it.
             Answer::Over => {
                 withdraw(shared, run, "unconfirmed").await;
-                return forget(shared, run).await;
+                return;
             }
             Answer::Refused(why) => {
                 shared.nodes.rest(&run.node, shared.clock.boot_ms());
-                return withdraw(shared, run, why).await;
+                withdraw(shared, run, why).await;
+                return;
             }
             Answer::Unknown(status) => {
                 if tries == 0 {
@@ -123,14 +126,6 @@ async fn ask(shared: &Shared, run: &LiveRun, request: LaunchRequest) -> Result<L
     let url = shared.nodes.url(&run.node).ok_or_else(|| Status::unavailable("the node is not known"))?;
     let mut runner = shared.links.to(&url)?;
     grpc::call(CALL_DEADLINE, runner.launch(request)).await.map(tonic::Response::into_inner)
-}
-
-async fn forget(shared: &Shared, run: &LiveRun) {
-    let Some(url) = shared.nodes.url(&run.node) else { return };
-    let Ok(mut runner) = shared.links.to(&url) else { return };
-    let request = AckRequest { run: Some(convert::run_key(run.run, run.epoch)) };
-    // The next renew lists it again when this is lost.
-    let _ = grpc::call(CALL_DEADLINE, runner.ack(request)).await;
 }
 
 /// Takes an offer back; a Start that was faster stands.

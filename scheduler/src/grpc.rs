@@ -127,7 +127,11 @@ impl Service {
         let event = Event::Confirmed { run: live.run };
         match move_job(&self.0, live.job, &event, Report::default()).await {
             Ok(moved) => Ok(match moved.after.state {
-                JobState::Running { .. } => StartStatus::Ok,
+                JobState::Running { .. } => {
+                    // A repeat finds the start committed, perhaps by a call that was dropped before it got here.
+                    self.0.runs.start(live.run);
+                    StartStatus::Ok
+                }
                 JobState::Queued { .. }
                 | JobState::Done { .. }
                 | JobState::Failed { .. }

@@ -50,7 +50,7 @@ impl LiveRuns {
         let mut inner = self.lock();
         inner.book.set_started(run);
         if let Some(phase) = inner.phases.get(&run) {
-            phase.send_replace(Phase::Started);
+            phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Started) != Phase::Started);
         }
     }
 

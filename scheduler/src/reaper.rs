@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Event;
 use domain::job::LiveRunState;
 use domain::transition::{Conclusion, LostHow};
+use domain::{Event, JobState};
 use tokio::time::MissedTickBehavior;
 
 use crate::dispatch;
@@ -78,7 +78,7 @@ async fn save_nodes(shared: &Shared, boot_ms: i64) {
     }
 }
 
-/// Takes in live runs that a lost answer kept from memory, and lets go of those that ended elsewhere.
+/// Brings memory in line with the database: a call that is dropped after its commit leaves the two apart.
 async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
     let known = shared.runs.book(|book| book.ids());
     let live = shared.store.live_runs().await?;
@@ -86,14 +86,23 @@ async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
     for gone in known.difference(&ids) {
         shared.runs.end(*gone);
     }
-    for run in live.iter().filter(|run| !known.contains(&run.id)) {
+    for run in live {
         // Both are read again: the list may be older than a run's end.
         let (Some(run), Some(job)) = (shared.store.run(run.id).await?, shared.store.job(run.job).await?)
         else {
             continue;
         };
-        if job.state.run() == Some(run.id) {
+        let JobState::Running { run: current, run_state, cancel_requested_at } = job.state else { continue };
+        if current != run.id {
+            continue;
+        }
+        if !known.contains(&run.id) {
             supervise(shared, &job, &run);
+        } else if run_state == LiveRunState::Started {
+            shared.runs.start(run.id);
+        }
+        if cancel_requested_at.is_some() {
+            shared.runs.book(|book| book.request_cancel(run.id));
         }
     }
     Ok(())

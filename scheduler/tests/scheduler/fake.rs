@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) acks: Vec<RunId>,
     pub(crate) cancels: Vec<RunId>,
     pub(crate) drained: bool,
+    /// The next Launch is answered as one of a run that is over.
+    pub(crate) gave_up: bool,
     /// Watches send nothing at all.
     pub(crate) mute: bool,
     /// Counts up to cut every open watch.
@@ -227,7 +229,8 @@ impl RunnerService for Node {
         let mut state = self.state();
         state.launches.push(request.into_inner());
         let status = state.answers.pop_front().unwrap_or(Ok(LaunchStatus::Accepted))?;
-        Ok(Response::new(LaunchReply { status: status.into(), phase: RunPhase::Offered.into() }))
+        let phase = if std::mem::take(&mut state.gave_up) { RunPhase::Ended } else { RunPhase::Offered };
+        Ok(Response::new(LaunchReply { status: status.into(), phase: phase.into() }))
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -1,8 +1,10 @@
 //! What breaks: streams, nodes, the scheduler itself; and that no fault makes two agents or loses an outcome.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::Budgets;
+use domain::transition::Conclusion;
+use domain::{Budgets, Event};
 use proto::v1::{RunPhase, StartStatus};
 use tonic::Code;
 
@@ -214,6 +216,34 @@ async fn of_two_sessions_the_later_one_speaks_for_the_node() {
     clone.register(&stack, &[]).await.unwrap();
     assert_eq!(node.renew(&stack, 1, &[]).await.unwrap_err().code(), Code::Aborted);
     clone.renew(&stack, 1, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_committed_without_a_word_to_memory_is_found() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.launched(1).await.run.unwrap();
+    stack.commit(job, &Event::Confirmed { run: id_of(&run) }).await;
+    let watched = (id_of(&run), 0);
+    eventually("a watch", async || node.state().watches.contains(&watched).then_some(())).await;
+    stack.commit(job, &Event::CancelRequested).await;
+    let holds = [held(&run, RunPhase::Started)];
+    let number = AtomicU64::new(0);
+    eventually("the cancel", async || {
+        let number = 1 + number.fetch_add(1, Ordering::Relaxed);
+        let reply = node.renew(&stack, number, &holds).await.unwrap();
+        (!reply.cancel.is_empty()).then_some(())
+    })
+    .await;
+    let lost = Event::Ended { run: id_of(&run), conclusion: Conclusion::Drained };
+    stack.commit(job, &lost).await;
+    eventually("the fence", async || {
+        let number = 1 + number.fetch_add(1, Ordering::Relaxed);
+        let reply = node.renew(&stack, number, &holds).await.unwrap();
+        (!reply.fenced.is_empty()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use domain::log::LogPiece;
 use domain::outcome::EndedBy;
 use domain::{Budgets, JobState, Status as JobStatus, Timestamp};
-use proto::v1::{LaunchStatus, StartStatus};
+use proto::v1::{LaunchStatus, RunPhase, StartStatus};
 use tonic::Status;
 
-use crate::fake::{Node, bytes};
+use crate::fake::{Node, bytes, held};
 use crate::stack::Stack;
 
 #[tokio::test]
@@ -93,6 +93,24 @@ async fn a_launch_that_may_not_have_arrived_is_sent_again_as_it_was() {
     node.ends(&run, stack.success());
     stack.reaches(job, "done").await;
     assert_eq!(stack.ends(job).await, ["success none"]);
+}
+
+#[tokio::test]
+async fn an_offer_its_node_gave_up_is_withdrawn_and_its_report_let_go() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    node.state().gave_up = true;
+    node.state().answers.push_back(Ok(LaunchStatus::Known));
+    let job = stack.enqueue().await;
+    let given_up = node.launched(1).await.run.unwrap();
+    let run = node.started(&stack, 2).await;
+    node.ends(&given_up, stack.ended_by(EndedBy::Cancelled));
+    let both = [held(&given_up, RunPhase::Ended), held(&run, RunPhase::Started)];
+    assert_eq!(node.renew(&stack, 1, &both).await.unwrap().fenced, []);
+    node.acked(&given_up).await;
+    assert_eq!(stack.ends(job).await, ["withdrawn unconfirmed", "started None None"]);
+    node.ends(&run, stack.success());
+    stack.reaches(job, "done").await;
 }
 
 #[tokio::test]

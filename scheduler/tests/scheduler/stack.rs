@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::outcome::{AgentReport, EndedBy, Exit, ResultEvent};
-use domain::{Job, JobId, Outcome, Policy, Run, Timestamp};
+use domain::{Chance, Event, Job, JobId, Outcome, Policy, Run, Timestamp, next};
 use proto::convert::QueueSettings;
 use proto::v1::admin_service_client::AdminServiceClient;
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
@@ -16,7 +16,7 @@ use proto::v1::{
 use scheduler::{Handle, LeaseTerms, Options};
 use service::settings::{DatabaseUrl, TlsSettings};
 use service::{Clock, Tasks};
-use store::{Access, Store};
+use store::{Access, Applied, Change, Store};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -133,6 +133,15 @@ impl Stack {
 
     pub(crate) async fn runs(&self, job: JobId) -> Vec<Run> {
         self.store.runs_of(job).await.unwrap()
+    }
+
+    /// Moves a job behind the scheduler's back.
+    pub(crate) async fn commit(&self, job: JobId, event: &Event) {
+        let now = Timestamp::from_ms(self.clock.now_ms());
+        let transition =
+            next(&self.job(job).await, event, now, &Policy::default(), Chance::new(0.0)).unwrap();
+        let change = Change { transition, now, outcome: None, evidence: None };
+        assert_eq!(self.store.apply(change).await.unwrap(), Applied::Done);
     }
 
     /// Class and reason of each run of a job, the oldest first; of a live one its state.
