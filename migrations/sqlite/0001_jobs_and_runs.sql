@@ -33,6 +33,8 @@ CREATE TABLE jobs (
     stage               TEXT    NOT NULL,
     role                TEXT    NOT NULL,
     priority            INTEGER NOT NULL,
+    -- 1 where its payload brings the prompt, so that its stage's template is not needed.
+    own_prompt          INTEGER NOT NULL CHECK (own_prompt IN (0, 1)),
     status              TEXT    NOT NULL CHECK (status IN ('queued', 'running', 'done', 'failed', 'cancelled')),
     -- 1 once available_at has passed: what the claim reads. Set at the write, else by the claim's promotion.
     due                 INTEGER NOT NULL CHECK (due IN (0, 1)),
@@ -69,7 +71,7 @@ CREATE TABLE jobs (
 
 CREATE UNIQUE INDEX jobs_semantic_key ON jobs (semantic_key) WHERE semantic_key IS NOT NULL;
 -- What the claim reads, in the order it wants it; delayed, running and finished rows are not in it.
-CREATE INDEX jobs_due ON jobs (project, priority DESC, available_at, id, stage, work_item)
+CREATE INDEX jobs_due ON jobs (project, priority DESC, available_at, id, stage, work_item, own_prompt)
     WHERE status = 'queued' AND due = 1;
 -- What the promotion reads.
 CREATE INDEX jobs_delayed ON jobs (available_at, id) WHERE status = 'queued' AND due = 0;

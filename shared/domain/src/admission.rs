@@ -27,6 +27,8 @@ pub struct Candidate {
     pub work_item: String,
     /// Its stage.
     pub stage: String,
+    /// Whether its payload brings the prompt, so that it does not need its stage's template.
+    pub own_prompt: bool,
     /// Higher goes first.
     pub priority: i32,
     /// Since when it is due.
@@ -127,6 +129,16 @@ pub struct AccountHold {
 }
 
 impl Facts {
+    /// What keeps the jobs of a stage from starting; a broken template does not where the job brings its prompt.
+    pub fn check_stage(&self, stage: &str, own_prompt: bool) -> Result<(), WaitReason> {
+        match self.stages.get(stage) {
+            None => Err(WaitReason::UnknownStage { stage: stage.to_owned() }),
+            Some(None) => Ok(()),
+            Some(Some(WaitReason::Prompt { .. })) if own_prompt => Ok(()),
+            Some(Some(reason)) => Err(reason.clone()),
+        }
+    }
+
     /// Blocks every open node whose account is held at `now`.
     pub fn block_held_accounts(&mut self, holds: &[AccountHold], now: Timestamp) {
         let in_force = |hold: &&AccountHold| hold.until.is_none_or(|until| until > now);

@@ -69,11 +69,7 @@ impl<'a> Room<'a> {
         let Some(limits) = facts.projects.get(&candidate.project) else {
             return Err(WaitReason::UnknownProject.open_ended());
         };
-        match facts.stages.get(&candidate.stage) {
-            Some(None) => {}
-            Some(Some(reason)) => return Err(reason.clone().open_ended()),
-            None => return Err(WaitReason::UnknownStage { stage: candidate.stage.clone() }.open_ended()),
-        }
+        facts.check_stage(&candidate.stage, candidate.own_prompt).map_err(WaitReason::open_ended)?;
         if let Some(max) = limits.concurrency_max
             && self.live_of(&candidate.project) >= max
         {

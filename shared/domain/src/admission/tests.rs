@@ -12,6 +12,7 @@ fn job(id: i64, project: &str, work_item: &str) -> Candidate {
         project: project.to_owned(),
         work_item: work_item.to_owned(),
         stage: "review".to_owned(),
+        own_prompt: false,
         priority: 0,
         available_at: Timestamp::from_ms(id),
     }
@@ -158,6 +159,17 @@ the runners are draining
 no runner can start an agent: claude: not found
 account default is held (auth): mend it, then `orch account resume default`
 "#);
+}
+
+#[test]
+fn a_job_that_brings_its_prompt_needs_no_template_but_a_stage() {
+    let own = Candidate { own_prompt: true, ..job(1, "p", "x") };
+    let mut facts = open_facts(&["p"], Serial::None);
+    let broken = WaitReason::Prompt { error: "no such file".to_owned() };
+    facts.stages.insert("review".to_owned(), Some(broken));
+    assert_eq!(started(&admit(vec![own.clone()], &facts)), [1]);
+    facts.stages.clear();
+    assert_eq!(started(&admit(vec![own], &facts)), [0_i64; 0]);
 }
 
 #[test]

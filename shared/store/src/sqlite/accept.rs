@@ -221,6 +221,7 @@ impl<'a> Intake<'a> {
             &job.semantic_key,
             &job.trace_context,
             now,
+            job.payload.prompt.is_some(),
         ))?;
         let payload =
             serde_json::to_string(&job.payload).map_err(|error| Error::Corrupt(error.to_string()))?;

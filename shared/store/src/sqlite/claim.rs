@@ -50,6 +50,7 @@ pub(super) async fn claim(conn: &mut SqliteConnection, request: &ClaimRequest) -
 /// A due job and the last decision on it.
 struct Due {
     job: Job,
+    own_prompt: bool,
     available_at: Timestamp,
     decision: Option<Waiting>,
 }
@@ -60,7 +61,8 @@ impl Due {
         let JobState::Queued { available_at } = job.state else {
             return Err(Fault::refused("a due job is not queued"));
         };
-        Ok(Self { job, available_at, decision: rows::decision(row)? })
+        let own_prompt = row.try_get("own_prompt")?;
+        Ok(Self { job, own_prompt, available_at, decision: rows::decision(row)? })
     }
 
     fn candidate(&self) -> Candidate {
@@ -69,6 +71,7 @@ impl Due {
             project: self.job.project.clone(),
             work_item: self.job.work_item.clone(),
             stage: self.job.stage.clone(),
+            own_prompt: self.own_prompt,
             priority: self.job.priority,
             available_at: self.available_at,
         }
@@ -150,8 +153,7 @@ async fn read_beyond(
         Serial::None | Serial::WorkItem => want.min(of_project),
         Serial::Project => want.min(of_project).min(usize::from(live.is_empty())),
     };
-    let stages: BTreeSet<&str> =
-        facts.stages.iter().filter(|(_, blocked)| blocked.is_none()).map(|(name, _)| name.as_str()).collect();
+    let open = OpenStages::of(facts);
     // Work items of which no further job can start: those with a live run, and those already found.
     let mut taken: BTreeSet<String> = BTreeSet::new();
     if limits.serial == Serial::WorkItem {
@@ -159,7 +161,7 @@ async fn read_beyond(
     }
     let mut found = 0;
     for head in due.values().filter(|head| head.job.project == project) {
-        found += usize::from(can_start(&head.job, limits.serial, &stages, &mut taken));
+        found += usize::from(can_start(head, limits.serial, &open, &mut taken));
     }
     for _ in 0..READS_BEYOND_MAX {
         if found >= want {
@@ -167,9 +169,10 @@ async fn read_beyond(
         }
         let beyond = sqlx::query(include_str!("sql/claim_beyond.sql"))
             .bind(project)
-            .bind(text_of(&stages)?)
+            .bind(text_of(&open.to_all)?)
             .bind(text_of(&taken)?)
             .bind(i64::try_from(want).unwrap_or(i64::MAX))
+            .bind(text_of(&open.to_own_prompts)?)
             .fetch_all(&mut *conn)
             .await?;
         let mut fresh = 0;
@@ -177,7 +180,7 @@ async fn read_beyond(
             let next = Due::read(row)?;
             if let Entry::Vacant(place) = due.entry(next.job.id) {
                 fresh += 1;
-                found += usize::from(can_start(&next.job, limits.serial, &stages, &mut taken));
+                found += usize::from(can_start(&next, limits.serial, &open, &mut taken));
                 place.insert(next);
             }
         }
@@ -188,12 +191,30 @@ async fn read_beyond(
     Ok(())
 }
 
+/// The stages that nothing keeps from starting.
+struct OpenStages<'a> {
+    to_all: BTreeSet<&'a str>,
+    /// Held up by their template alone.
+    to_own_prompts: BTreeSet<&'a str>,
+}
+
+impl<'a> OpenStages<'a> {
+    fn of(facts: &'a Facts) -> Self {
+        let open = |own_prompt: bool| {
+            let names = facts.stages.keys().map(String::as_str);
+            names.filter(|name| facts.check_stage(name, own_prompt).is_ok()).collect()
+        };
+        Self { to_all: open(false), to_own_prompts: open(true) }
+    }
+}
+
 /// Whether nothing known of the job's project keeps it from starting; takes its work item if so.
-fn can_start(job: &Job, serial: Serial, stages: &BTreeSet<&str>, taken: &mut BTreeSet<String>) -> bool {
-    stages.contains(job.stage.as_str())
+fn can_start(due: &Due, serial: Serial, open: &OpenStages<'_>, taken: &mut BTreeSet<String>) -> bool {
+    let stages = if due.own_prompt { &open.to_own_prompts } else { &open.to_all };
+    stages.contains(due.job.stage.as_str())
         && match serial {
             Serial::None | Serial::Project => true,
-            Serial::WorkItem => taken.insert(job.work_item.clone()),
+            Serial::WorkItem => taken.insert(due.job.work_item.clone()),
         }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::admission::{Facts, Serial, WaitReason};
-use domain::delivery::NewJob;
+use domain::delivery::{NewJob, Payload};
 use domain::transition::Event;
 use domain::{Class, JobId, RunId};
 use store::{Applied, JobFilter, Store};
@@ -113,11 +113,13 @@ pub(crate) async fn a_blocked_work_item_starves_nobody(store: Arc<dyn Store>) {
     assert_eq!(claimed(&store, serial(fleet(20), Serial::Project), 10).await, []);
 }
 
-/// Jobs of a stage that cannot start do not starve those behind them.
+/// Jobs of a stage that cannot start do not starve those behind them; one that brings its prompt needs no template.
 pub(crate) async fn a_blocked_stage_starves_nobody(store: Arc<dyn Store>) {
     let gone = enqueue(&store, (0..100).map(|_| NewJob { stage: "gone".into(), ..job("A") })).await;
     let broken = enqueue(&store, (0..100).map(|_| NewJob { stage: "broken".into(), ..job("A") })).await;
-    let behind = enqueue(&store, (0..3).map(|n| job(&format!("B-{n}")))).await;
+    let mut behind = enqueue(&store, (0..3).map(|n| job(&format!("B-{n}")))).await;
+    let payload = Payload { prompt: Some("Say hello.".into()), ..Payload::default() };
+    behind.extend(enqueue(&store, [NewJob { stage: "broken".into(), payload, ..job("C") }]).await);
     let mut facts = serial(fleet(20), Serial::WorkItem);
     facts.stages.insert("broken".into(), Some(WaitReason::Prompt { error: "no such file".into() }));
     assert_eq!(claimed(&store, facts, 10).await, behind);

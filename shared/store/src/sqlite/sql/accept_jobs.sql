@@ -1,6 +1,7 @@
--- ?1: [[id, project, work_item, stage, role, priority, due, available_at, semantic_key, trace_context, now], …]
+-- ?1: [[id, project, work_item, stage, role, priority, due, available_at, semantic_key, trace_context, now, own_prompt], …]
 INSERT INTO jobs (id, project, work_item, stage, role, priority, status, due, available_at, semantic_key,
-                  trace_context, created_at, updated_at)
+                  trace_context, created_at, updated_at, own_prompt)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 'queued', value ->> 6, value ->> 7,
-       value ->> 8, value ->> 9, value ->> 10, value ->> 10
+       value ->> 8, value ->> 9, value ->> 10, value ->> 10,
+       value ->> 11
 FROM json_each(?1)

@@ -1,9 +1,11 @@
--- Further due jobs of project ?1, of the stages ?2 and of none of the work items ?3: what stands behind a head that waits.
+-- Further due jobs of project ?1, of the stages ?2 (or ?5 where they bring their prompt) and of none of the work
+-- items ?3: what stands behind a head that waits.
 SELECT j.*, d.reason AS decision, d.until_at AS decision_until
 FROM jobs AS j INDEXED BY jobs_due
 LEFT JOIN decisions AS d ON d.job_id = j.id
 WHERE j.status = 'queued' AND j.due = 1 AND j.project = ?1
-  AND j.stage IN (SELECT value FROM json_each(?2))
+  AND (j.stage IN (SELECT value FROM json_each(?2))
+       OR (j.own_prompt = 1 AND j.stage IN (SELECT value FROM json_each(?5))))
   AND j.work_item NOT IN (SELECT value FROM json_each(?3))
 ORDER BY j.priority DESC, j.available_at, j.id
 LIMIT ?4
