@@ -1,6 +1,5 @@
 //! Two processes on one file: nobody starves, nothing fails, nothing is lost.
 
-use std::io::{BufRead as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -12,6 +11,8 @@ use super::{fresh, url};
 
 const ROUNDS: usize = 60;
 const TOGETHER: usize = 16;
+/// Holds the database's url in the process that this test starts of itself.
+const OTHER_PROCESS: &str = "ORCH_TEST_OTHER_PROCESS";
 
 /// Ingest's part: groups of jobs in a tight loop.
 async fn write_rounds(store: &Arc<dyn Store>) {
@@ -21,20 +22,6 @@ async fn write_rounds(store: &Arc<dyn Store>) {
             kept.unwrap();
         }
     }
-}
-
-/// Run by the test below in a process of its own; reads the database's url from its input.
-#[test]
-#[ignore = "the other process of the test below"]
-fn the_other_process() {
-    let mut url = String::new();
-    std::io::stdin().lock().read_line(&mut url).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let store = store::open(url.trim(), Access::Write).await.unwrap();
-        write_rounds(&store).await;
-        store.close().await;
-    });
 }
 
 /// A process that does not outlive the test, however that ends.
@@ -50,15 +37,20 @@ impl Drop for Other {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_make_progress_without_an_error() {
+    if let Some(url) = std::env::var_os(OTHER_PROCESS) {
+        let store = store::open(url.to_str().unwrap(), Access::Write).await.unwrap();
+        write_rounds(&store).await;
+        return store.close().await;
+    }
     let (folder, store) = fresh().await;
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["two_processes::the_other_process", "--exact", "--ignored", "--nocapture"])
-        .stdin(Stdio::piped())
+        .args(["two_processes::both_make_progress_without_an_error", "--exact"])
+        .env(OTHER_PROCESS, url(&folder))
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let mut other = Other(child);
-    writeln!(other.0.stdin.take().unwrap(), "{}", url(&folder)).unwrap();
 
     // The scheduler's part, as tight: claim and finish until everything the other wrote is done.
     let (mut done, mut while_both) = (0, 0);
