@@ -1,6 +1,7 @@
 //! The built programs as processes, against each other and against faults.
 
 mod deliveries;
+mod dev;
 mod endings;
 mod fake_claude;
 mod happy_path;
