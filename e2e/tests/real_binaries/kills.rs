@@ -1,5 +1,6 @@
 //! SIGKILL of any part while agents run: every agent goes on, is never started twice, and its job ends once.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -105,6 +106,50 @@ async fn all_services_killed_while_twenty_agents_run() -> anyhow::Result<()> {
     let parts =
         [Service::Scheduler, Service::Runner(0), Service::Runner(1), Service::Ingest, Service::Console];
     Fleet::start().await?.survives_the_loss_of(&parts).await
+}
+
+/// Kills fall wherever the work happens to be: between claim and launch, launch and start, end and record.
+#[tokio::test]
+async fn work_flows_on_through_a_storm_of_kills() -> anyhow::Result<()> {
+    const JOBS: usize = 60;
+    const VICTIMS: [Service; 4] =
+        [Service::Scheduler, Service::Runner(0), Service::Scheduler, Service::Runner(1)];
+    let mut stack = shop()
+        .runners(RUNNERS.len())
+        .env("ORCH_RUNNER_SLOTS", "3")
+        .env("ORCH_MAX_CONCURRENCY", "6")
+        .start()
+        .await?;
+    stack.orch(&["pause"]).await?;
+    let ledger = Ledger::of(&stack);
+    let mut jobs = Vec::new();
+    for _ in 0..JOBS {
+        jobs.push(enqueue(&stack, &format!("{} say=1 sleep=0.05", ledger.step())).await?);
+    }
+    stack.orch(&["resume"]).await?;
+    for (round, victim) in VICTIMS.into_iter().cycle().take(16).enumerate() {
+        let goal = (round + 1) * 3;
+        until("progress", WITHIN, || async { Ok((ledger.starts().len() >= goal).then_some(())) }).await?;
+        stack.process(victim).kill().await?;
+        stack.process(victim).spawn()?;
+    }
+    for service in [Service::Scheduler, Service::Runner(0), Service::Runner(1)] {
+        stack.process(service).ready().await?;
+    }
+    let mut lost = 0;
+    for id in jobs {
+        let job = stack.until_status(id, "done", WITHIN).await?;
+        let [attempts, transient, infra, runs] = spent(&job);
+        assert_eq!((attempts, transient), (0, 0), "a kill of ours is nobody's failure: {job:#}");
+        assert!(runs > infra, "{job:#}");
+        assert_eq!(verdicts(&job).iter().filter(|(class, _)| *class == "success").count(), 1, "{job:#}");
+        lost += infra;
+    }
+    let starts = ledger.starts();
+    let runs: BTreeSet<&str> = starts.iter().map(|spawn| spawn.run.as_str()).collect();
+    assert_eq!(runs.len(), starts.len(), "a run was spawned twice");
+    eprintln!("{} spawns for {JOBS} jobs, {lost} runs lost to the kills", starts.len());
+    stack.finish().await
 }
 
 #[tokio::test]
