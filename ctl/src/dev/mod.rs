@@ -92,11 +92,21 @@ async fn serve(mut dev: Dev, tasks: Tasks) -> anyhow::Result<()> {
     let services = Tasks::new();
     let agent = welcome::Agent::look(&dev.runner.claude_bin).await;
     let stack = Stack::start(dev, &services).await.inspect_err(|_| services.stop())?;
-    let webhook = folder::first_webhook(&folder, &format!("http://{}", stack.ingest), &secret_file)?;
+    let webhook = defaults::is_own_config(&config, &folder)
+        .then(|| folder::first_webhook(&folder, &format!("http://{}", stack.ingest), &secret_file))
+        .transpose()?;
 
     let orch = welcome::command(&orch, &std::env::current_dir().unwrap_or_default());
-    let words =
-        welcome::Welcome { stack: &stack, demo, orch: &orch, config, folder: &folder, webhook, agent };
+    let words = welcome::Welcome {
+        stack: &stack,
+        demo,
+        orch: &orch,
+        example: example(&config),
+        config,
+        folder: &folder,
+        webhook,
+        agent,
+    };
     // A closed stdout is the reader's wish; the services go on.
     let _ = write(words.text().as_bytes());
     if demo {
@@ -119,6 +129,13 @@ async fn serve(mut dev: Dev, tasks: Tasks) -> anyhow::Result<()> {
     }
     anyhow::ensure!(ended, "not every service ended in time");
     Ok(())
+}
+
+/// The first project of the configuration, and a stage that it can run.
+fn example(config: &Path) -> Option<(String, String)> {
+    let pipeline = domain::pipeline::parse(&std::fs::read_to_string(config).ok()?).ok()?;
+    let stage = pipeline.stage("review").or_else(|| pipeline.stages.first())?;
+    Some((pipeline.projects.first()?.name.clone(), stage.name.clone()))
 }
 
 /// Fills the data folder, and takes secrets from it that no setting gives. Returns the file of Gitea's.

@@ -51,16 +51,18 @@ pub(super) struct Welcome<'a> {
     /// How this program is called.
     pub(super) orch: &'a str,
     pub(super) config: PathBuf,
+    /// A project and a stage of it, for the first command to try; `None` where there is no project.
+    pub(super) example: Option<(String, String)>,
     pub(super) folder: &'a Path,
-    /// The script that posts a first webhook.
-    pub(super) webhook: PathBuf,
+    /// The script that posts a first webhook, for the configuration that `dev` wrote.
+    pub(super) webhook: Option<PathBuf>,
     pub(super) agent: Agent,
 }
 
 impl Welcome<'_> {
     /// The words.
     pub(super) fn text(&self) -> String {
-        let Self { stack, demo, orch, config, folder, webhook, agent } = self;
+        let Self { stack, demo, orch, config, example, folder, webhook, agent } = self;
         let mut lines = vec![
             format!("webhooks   http://{0}/webhooks/gitea  http://{0}/webhooks/plane", stack.ingest),
             format!("console    http://{}/queue", stack.console),
@@ -78,10 +80,15 @@ impl Welcome<'_> {
                 "DEMO       a demo agent stands in for claude: no model, no network, no cost".to_owned(),
             );
         } else {
-            lines.push(format!(
-                "try        {orch} enqueue{at} --project demo --stage review --prompt 'Say hello.'"
-            ));
-            lines.push(format!("           sh {}    (curl, signed with openssl)", webhook.display()));
+            lines.push(match example {
+                Some((project, stage)) => format!(
+                    "try        {orch} enqueue{at} --project {project} --stage {stage} --prompt 'Say hello.'"
+                ),
+                None => format!("try        add a [[project]] to {}: it has none", config.display()),
+            });
+            if let Some(webhook) = webhook {
+                lines.push(format!("           sh {}    (curl, signed with openssl)", webhook.display()));
+            }
             lines.push(format!("           {orch} queue{at}"));
         }
         if let Agent::Missing { program, error } = agent {
