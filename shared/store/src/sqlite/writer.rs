@@ -24,8 +24,9 @@ use crate::{Applied, Change, ClaimRequest, Claimed, Enqueued, Error};
 const QUEUE_MAX: usize = 4_096;
 /// Operations committed together.
 const BATCH_MAX: usize = 256;
-/// How long an operation may wait before it is begun.
-pub(super) const BEGIN_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an operation may wait before it is begun: with a turn's wait still below the 5 s after which Gitea hangs
+/// up, so that ingest's 503 is heard.
+pub(super) const BEGIN_DEADLINE: Duration = Duration::from_secs(3);
 
 /// What can be asked of the writer.
 #[derive(Debug)]
