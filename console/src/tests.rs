@@ -98,7 +98,8 @@ async fn it_lives_without_a_database_and_recovers_when_one_appears() {
         "paused": false, "max_concurrency": 4, "oldest_ready_seconds": null, "recent": [],
         "resilience": {"breaker": [], "preflight": [], "quota": []},
         "reaper": {
-            "last_tick_at": null, "reaped_total": 0, "impossible_queued_total": 0, "sanitize_enabled": true
+            "last_tick_at": null, "reaped_total": 0, "impossible_queued_total": 0, "sanitize_enabled": true,
+            "impossible_running_total": 0, "impossible_finished_total": 0, "orphaned_runs_total": 0
         },
         "runners": [],
     });

@@ -2,7 +2,7 @@
 
 use domain::job::{Job, JobState};
 use domain::log::LogPiece;
-use domain::overview::Overview;
+use domain::overview::{Overview, ReaperRecord};
 use domain::runner::{Node, Preflight};
 use domain::{Epoch, Outcome, Run, RunId, Timestamp};
 
@@ -159,8 +159,20 @@ pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1
             preflight: overview.nodes.iter().map(|(node, _)| preflight(node)).collect(),
             quota: Vec::new(),
         }),
-        reaper: Some(v1::Reaper { sanitize_enabled: settings.sanitize_enabled, ..v1::Reaper::default() }),
+        reaper: Some(reaper(&overview.reaper, settings.sanitize_enabled)),
         runners: overview.nodes.iter().map(|(node, busy)| runner(node, *busy)).collect(),
+    }
+}
+
+fn reaper(record: &ReaperRecord, sanitize_enabled: bool) -> v1::Reaper {
+    v1::Reaper {
+        last_tick_at: record.last_tick_at.map(|at| at.to_string()),
+        reaped_total: record.reaped_total,
+        impossible_queued_total: record.impossible_queued_total,
+        sanitize_enabled,
+        impossible_running_total: record.impossible_running_total,
+        impossible_finished_total: record.impossible_finished_total,
+        orphaned_runs_total: record.orphaned_runs_total,
     }
 }
 

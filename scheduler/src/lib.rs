@@ -25,6 +25,7 @@ mod watch;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use anyhow::Context as _;
 use domain::pipeline::{self, Pipeline};
@@ -122,6 +123,7 @@ async fn open(
         runs: live::LiveRuns::default(),
         links: links::Links::new(options.tls),
         logs,
+        reaped: AtomicU32::new(0),
         wake: Notify::new(),
         readiness,
         counters: Counters::new(metrics),

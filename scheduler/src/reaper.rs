@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domain::job::LiveRunState;
@@ -20,29 +21,61 @@ use crate::supervise::supervise;
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// How many ticks pass between two comparisons of memory and database.
 const COMPARE_EVERY: u32 = 10;
+/// How often a tick that did nothing is noted.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until the tasks are stopped.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let token = shared.tasks.token();
     let mut ticks = tokio::time::interval(TICK_MAX.min(shared.poll_interval));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut count: u32 = 0;
+    let mut reaper = Reaper::default();
     while token.run_until_cancelled(ticks.tick()).await.is_some() {
-        let _ = token.run_until_cancelled(tick(&shared, count)).await;
-        count = count.wrapping_add(1);
+        let _ = token.run_until_cancelled(reaper.tick(&shared)).await;
     }
 }
 
-async fn tick(shared: &Arc<Shared>, count: u32) {
-    let boot_ms = shared.clock.boot_ms();
+/// What one tick tells the next.
+#[derive(Debug, Default)]
+struct Reaper {
+    count: u32,
+    noted_boot_ms: Option<i64>,
+}
+
+impl Reaper {
+    async fn tick(&mut self, shared: &Arc<Shared>) {
+        let boot_ms = shared.clock.boot_ms();
+        expire(shared, boot_ms).await;
+        save_nodes(shared, boot_ms).await;
+        if self.count % COMPARE_EVERY == COMPARE_EVERY - 1
+            && let Err(error) = compare(shared).await
+        {
+            tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
+        }
+        self.note(shared, boot_ms).await;
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// Says in the database that it looked: at once when it did something, else every few seconds.
+    async fn note(&mut self, shared: &Shared, boot_ms: i64) {
+        let reaped = shared.reaped.load(Ordering::Relaxed);
+        let since_ms = self.noted_boot_ms.map_or(i64::MAX, |noted| boot_ms.saturating_sub(noted));
+        if reaped == 0 && u128::try_from(since_ms).unwrap_or(0) < NOTE_EVERY.as_millis() {
+            return;
+        }
+        match shared.store.note_tick(shared.now(), reaped).await {
+            Ok(()) => {
+                shared.reaped.fetch_sub(reaped, Ordering::Relaxed);
+                self.noted_boot_ms = Some(boot_ms);
+            }
+            Err(error) => tracing::warn!(error = error_chain(&error), "could not note a tick yet"),
+        }
+    }
+}
+
+async fn expire(shared: &Shared, boot_ms: i64) {
     for (run, how) in shared.runs.book(|book| book.expire(shared.terms.scheduler, boot_ms)) {
         end_lost(shared, &run, how).await;
-    }
-    save_nodes(shared, boot_ms).await;
-    if count % COMPARE_EVERY == COMPARE_EVERY - 1
-        && let Err(error) = compare(shared).await
-    {
-        tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
     }
 }
 
@@ -57,6 +90,7 @@ pub(crate) async fn end_lost(shared: &Shared, run: &LiveRun, how: LostHow) {
     };
     match move_job(shared, run.job, &event, Report::default()).await {
         Ok(_) => {
+            shared.reaped.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job.id = %run.job, run.id = %run.run, runner = %run.node, how = how.as_str(), "run given up");
         }
         Err(error) if error.is_late() => dispatch::settle(shared, run).await,

@@ -1,6 +1,7 @@
 //! What all tasks of one scheduler share. Decides nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use domain::pipeline::Pipeline;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) runs: LiveRuns,
     pub(crate) links: Links,
     pub(crate) logs: Logs,
+    /// Runs given up for lost that the database has not been told of yet.
+    pub(crate) reaped: AtomicU32,
     /// Wakes the claim loop; many wakes before it looks are one.
     pub(crate) wake: Notify,
     pub(crate) readiness: Readiness,

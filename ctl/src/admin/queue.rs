@@ -57,8 +57,22 @@ fn text(queue: &v1::QueueReply, paint: Paint, now: Timestamp) -> String {
             ));
         }
     }
+    lines.extend(queue.reaper.as_ref().and_then(repaired));
     lines.push(String::new());
     format!("{}\n{}", lines.join("\n"), job_table(&queue.recent, paint, now))
+}
+
+/// Rows that broke an invariant: they should not be, so people are told of them.
+fn repaired(reaper: &v1::Reaper) -> Option<String> {
+    let kinds = [
+        (reaper.impossible_queued_total, "queued jobs that owned something"),
+        (reaper.impossible_running_total, "running jobs without a live run"),
+        (reaper.impossible_finished_total, "finished jobs that owned something"),
+        (reaper.orphaned_runs_total, "live runs without a job"),
+    ];
+    let found: Vec<String> =
+        kinds.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect();
+    (!found.is_empty()).then(|| format!("impossible rows were repaired: {}", found.join(", ")))
 }
 
 #[cfg(test)]
@@ -81,13 +95,19 @@ mod tests {
                 ..v1::Resilience::default()
             }),
             runners: vec![v1::Runner::default()],
+            reaper: Some(v1::Reaper {
+                impossible_queued_total: 2,
+                orphaned_runs_total: 1,
+                ..v1::Reaper::default()
+            }),
             ..v1::QueueReply::default()
         };
         assert_eq!(
             text(&queue, Paint::default(), Timestamp::from_ms(0)),
             "1 queued, 0 running (of at most 4), 2 done, 0 failed, 0 cancelled\n\
              PAUSED: nothing more starts until `orch resume`\nthe oldest due job waits for 1m 1s\n\
-             runner n1 cannot start agents: claude: not found\n\nno jobs\n"
+             runner n1 cannot start agents: claude: not found\n\
+             impossible rows were repaired: 2 queued jobs that owned something, 1 live runs without a job\n\nno jobs\n"
         );
     }
 }

@@ -125,6 +125,11 @@ async fn a_node_gone_past_the_lease_loses_its_runs_and_its_report_comes_too_late
     let queued = stack.reaches(job, "queued").await;
     assert_eq!(queued.budgets, Budgets { infra_attempts: 1, ..Budgets::default() });
     stack.waits_for_node("n", "lost").await;
+    eventually("the reaper's count", async || {
+        let reaper = stack.store.overview(queued.updated_at).await.unwrap().reaper;
+        (reaper.reaped_total == 1 && reaper.last_tick_at >= Some(queued.updated_at)).then_some(())
+    })
+    .await;
 
     // It comes back: the live run is fenced, and takes the new one.
     let reply = node.renew(&stack, 1, &[held(&run, RunPhase::Started)]).await.unwrap();

@@ -43,6 +43,25 @@ pub struct Overview {
     pub accounts: Vec<AccountRecord>,
     /// Runners, by id, with their live runs.
     pub nodes: Vec<(Node, u32)>,
+    /// What the reaper did.
+    pub reaper: ReaperRecord,
+}
+
+/// What the reaper did since the database was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReaperRecord {
+    /// When it last looked, to a few seconds; `None`: never yet.
+    pub last_tick_at: Option<Timestamp>,
+    /// Runs it gave up for lost: a lease that expired, or a node that died.
+    pub reaped_total: u64,
+    /// Queued jobs that owned something, repaired.
+    pub impossible_queued_total: u64,
+    /// Running jobs without a live run of their own, repaired.
+    pub impossible_running_total: u64,
+    /// Finished jobs that owned something or did not say how they ended, repaired.
+    pub impossible_finished_total: u64,
+    /// Live runs that no running job pointed at, ended.
+    pub orphaned_runs_total: u64,
 }
 
 impl Overview {

@@ -58,6 +58,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Inserts or replaces a runner's row.
     async fn save_node(&self, node: Node) -> Result<(), Error>;
 
+    /// Keeps that the reaper looked at `now`, and adds the runs it gave up since it last said so.
+    async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error>;
+
     /// Pauses or resumes all starts.
     async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error>;
 

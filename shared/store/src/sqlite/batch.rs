@@ -67,7 +67,9 @@ impl<'a> Sorted<'a> {
                 Request::Apply(change) => sorted.changes.push((index, change)),
                 Request::LateOutcome(..) => sorted.late.push(request),
                 Request::SaveNode(node) => sorted.nodes.push(node),
-                Request::SetPaused(..) | Request::ResumeAccount(..) => sorted.single.push((index, request)),
+                Request::SetPaused(..) | Request::ResumeAccount(..) | Request::NoteTick(..) => {
+                    sorted.single.push((index, request));
+                }
             }
         }
         sorted
@@ -120,7 +122,7 @@ async fn save_late_outcomes(conn: &mut SqliteConnection, requests: &[&Request]) 
     Ok(())
 }
 
-/// Operations that come one by one, by a person's hand.
+/// Operations that come one by one: by a person's hand, or now and then.
 async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option<Answer>, Fault> {
     match request {
         Request::SetPaused(paused, now) => {
@@ -132,6 +134,11 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
             let query = sqlx::query(include_str!("sql/account_resume.sql"));
             let resumed = query.bind(&account.0).bind(now.as_ms()).execute(conn).await?.rows_affected();
             Ok(Some(Answer::Resumed(resumed > 0)))
+        }
+        Request::NoteTick(now, reaped) => {
+            let query = sqlx::query(include_str!("sql/reaper_tick.sql"));
+            query.bind(now.as_ms()).bind(*reaped).execute(conn).await?;
+            Ok(Some(Answer::Done))
         }
         Request::Accept(_)
         | Request::Enqueue(..)

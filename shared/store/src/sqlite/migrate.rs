@@ -5,7 +5,10 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::{Error, Schema};
 
 /// Every migration, the first one first; its number is its place, from 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql"),
+    include_str!("../../../../migrations/sqlite/0002_reaper.sql"),
+];
 
 /// The schema of this program.
 pub(super) fn needed() -> i64 {

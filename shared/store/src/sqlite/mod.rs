@@ -104,6 +104,10 @@ impl Store for SqliteStore {
         self.ask(Request::SaveNode(node)).await.map(|_| ())
     }
 
+    async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error> {
+        self.ask(Request::NoteTick(now, reaped)).await.map(|_| ())
+    }
+
     async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error> {
         self.ask(Request::SetPaused(paused, now)).await.map(|_| ())
     }

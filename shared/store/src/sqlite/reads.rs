@@ -100,7 +100,8 @@ async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overvie
     let filter = JobFilter { status: None, before: None, limit: Overview::RECENT_MAX };
     let recent = jobs(conn, filter).await?;
     let accounts = sqlx::query(include_str!("sql/accounts.sql")).fetch_all(&mut *conn).await?;
-    let nodes = sqlx::query(include_str!("sql/nodes_busy.sql")).fetch_all(conn).await?;
+    let nodes = sqlx::query(include_str!("sql/nodes_busy.sql")).fetch_all(&mut *conn).await?;
+    let reaper = sqlx::query(include_str!("sql/reaper_read.sql")).fetch_one(conn).await?;
     Ok(Overview {
         counts,
         paused,
@@ -111,6 +112,7 @@ async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overvie
             .iter()
             .map(|row| Ok((rows::node(row)?, rows::get(row, "busy")?)))
             .collect::<Result<_, Error>>()?,
+        reaper: rows::reaper(&reaper)?,
     })
 }
 

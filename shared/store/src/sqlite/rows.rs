@@ -2,7 +2,7 @@
 
 use domain::admission::{WaitReason, Waiting};
 use domain::job::LiveRunState;
-use domain::overview::{AccountRecord, WaitingJob};
+use domain::overview::{AccountRecord, ReaperRecord, WaitingJob};
 use domain::run::RunUsage;
 use domain::runner::{Node, NodeState, Preflight};
 use domain::{
@@ -226,5 +226,16 @@ pub(super) fn account(row: &SqliteRow) -> Result<AccountRecord, Error> {
         account: Account(get(row, "account")?),
         held_reason: get(row, "held_reason")?,
         held_until: at_maybe(row, "held_until")?,
+    })
+}
+
+pub(super) fn reaper(row: &SqliteRow) -> Result<ReaperRecord, Error> {
+    Ok(ReaperRecord {
+        last_tick_at: at_maybe(row, "last_tick_at")?,
+        reaped_total: small(row, "reaped_total")?,
+        impossible_queued_total: small(row, "impossible_queued_total")?,
+        impossible_running_total: small(row, "impossible_running_total")?,
+        impossible_finished_total: small(row, "impossible_finished_total")?,
+        orphaned_runs_total: small(row, "orphaned_runs_total")?,
     })
 }

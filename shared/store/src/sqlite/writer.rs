@@ -38,6 +38,7 @@ pub(super) enum Request {
     Apply(Change),
     LateOutcome(RunId, Outcome, Timestamp),
     SaveNode(Node),
+    NoteTick(Timestamp, u32),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::admission::WaitReason;
-use domain::overview::{AccountRecord, CountByStatus};
+use domain::overview::{AccountRecord, CountByStatus, ReaperRecord};
 use domain::runner::{Node, NodeState, Preflight};
 use domain::transition::Event;
 use domain::{Account, Class, Incarnation, JobId, NodeId, PermanentReason, Status};
@@ -102,6 +102,16 @@ pub(crate) async fn jobs_are_read_in_pages(store: Arc<dyn Store>) {
     assert_eq!(page(Some(Status::Running), None, 9).await, [2, 1]);
     assert_eq!(page(Some(Status::Queued), Some(JobId(5)), 9).await, [4, 3]);
     assert_eq!(page(Some(Status::Failed), None, 9).await, [0_i64; 0]);
+}
+
+/// Ticks are counted up, and a clock that steps back does not make the last one older.
+pub(crate) async fn the_reaper_is_noted(store: Arc<dyn Store>) {
+    assert_eq!(store.overview(T0).await.unwrap().reaper, ReaperRecord::default());
+    for (ms, reaped) in [(10, 2), (900, 0), (400, 3)] {
+        store.note_tick(later(ms), reaped).await.unwrap();
+    }
+    let noted = ReaperRecord { last_tick_at: Some(later(900)), reaped_total: 5, ..ReaperRecord::default() };
+    assert_eq!(store.overview(T0).await.unwrap().reaper, noted);
 }
 
 /// What is not there is `None`, and a fresh store fits.

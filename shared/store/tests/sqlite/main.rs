@@ -74,6 +74,7 @@ rules! {
     reading:
         nodes_are_kept,
         the_overview_is_whole,
+        the_reaper_is_noted,
         jobs_are_read_in_pages,
         nothing_is_invented;
     moving:

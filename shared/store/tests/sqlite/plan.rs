@@ -11,8 +11,9 @@ const MAY_SCAN: [&str; 2] = ["counts.sql", "violations.sql"];
 /// An index that holds live runs alone.
 const LIVE: &str = "USING INDEX runs_live";
 /// Tables with a handful of rows, results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 12] = [
+const SMALL: [&str; 13] = [
     "meta",
+    "reaper",
     "m",
     "accounts",
     "runners",
