@@ -165,7 +165,10 @@ fn a_wrong_configuration_is_refused_with_its_place() {
     let refused = ingest::load_pipeline(&path).unwrap_err().to_string();
     assert_eq!(
         refused,
-        format!("{}:2:1: unknown key `nmae` in [[project]]: did you mean `name`?", path.display())
+        format!(
+            "{}: line 2, column 1: unknown key `nmae` in [[project]]: did you mean `name`?",
+            path.display()
+        )
     );
     assert!(ingest::load_pipeline(&folder.path().join("absent.toml")).is_ok());
     assert!(ingest::load_pipeline(folder.path()).is_err(), "a folder is no file");
