@@ -142,6 +142,7 @@ async fn shim_and_runner_killed_together_is_a_lost_shim_and_leaves_nobody() {
     let run = key(1);
     launch(&mut runner.client, runner.incarnation, &run, spec("")).await;
     let pids = family(&place).await;
+    spooled(&mut runner.client, &run, b"here\n".len()).await;
     let shim = shim_pid(&run).await;
     runner.kill();
     kill(shim);

@@ -347,6 +347,22 @@ pub async fn watch(client: &mut RunnerServiceClient<Channel>, run: &RunKey, offs
     tokio::time::timeout(SOON * 2, watched).await.expect("an outcome in time")
 }
 
+/// Watches until the shim has spooled `bytes_min` bytes: what it has not drained yet dies with it.
+pub async fn spooled(client: &mut RunnerServiceClient<Channel>, run: &RunKey, bytes_min: usize) {
+    let spooled = async {
+        let request = WatchRequest { run: Some(run.clone()), offset: 0 };
+        let mut stream = client.watch(request).await.unwrap().into_inner();
+        let mut bytes = 0;
+        while bytes < bytes_min {
+            let message = stream.message().await.unwrap().expect("output before the end");
+            if let Some(Frame::Chunk(chunk)) = message.frame {
+                bytes += chunk.data.len();
+            }
+        }
+    };
+    tokio::time::timeout(SOON, spooled).await.expect("output in time");
+}
+
 /// Acknowledges a run and sees it gone.
 pub async fn ack(client: &mut RunnerServiceClient<Channel>, run: &RunKey, place: &Place) {
     for _ in 0..2 {
