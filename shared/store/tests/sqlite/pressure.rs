@@ -24,7 +24,7 @@ async fn a_locked_database_is_unavailable_and_recovers() {
         assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     }
     let waited = started.elapsed();
-    assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(5), "{waited:?}");
+    assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(20), "{waited:?}");
     // Readers were never in its way.
     assert_eq!(store.jobs(JobFilter { status: None, before: None, limit: 9 }).await.unwrap(), vec![]);
 
