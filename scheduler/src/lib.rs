@@ -18,6 +18,7 @@ mod moves;
 mod nodes;
 mod prompt;
 mod reaper;
+mod sanitize;
 mod shared;
 mod supervise;
 mod watch;
@@ -80,6 +81,7 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
 
     let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
     let shared = Arc::new(open(options, &metrics, readiness.clone(), &tasks).await?);
+    sanitize::sweep(&shared).await;
     take_up(&shared).await.context("could not read the runs that live")?;
     shared.pipeline.spawn(&tasks);
 
@@ -146,8 +148,13 @@ fn refuse(error: store::Error) -> anyhow::Error {
 async fn take_up(shared: &Arc<Shared>) -> Result<(), store::Error> {
     let live = shared.store.live_runs().await?;
     for run in &live {
-        if let Some(job) = shared.store.job(run.job).await? {
-            supervise::supervise(shared, &job, run);
+        match shared.store.job(run.job).await {
+            Ok(Some(job)) => supervise::supervise(shared, &job, run),
+            Ok(None) => {}
+            Err(error @ store::Error::Corrupt(_)) => {
+                tracing::error!(job.id = %run.job, run.id = %run.id, %error, "a live run is left alone: its job cannot be read");
+            }
+            Err(error) => return Err(error),
         }
     }
     if !live.is_empty() {

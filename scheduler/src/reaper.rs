@@ -11,11 +11,11 @@ use domain::transition::{Conclusion, LostHow};
 use domain::{Event, JobState};
 use tokio::time::MissedTickBehavior;
 
-use crate::dispatch;
 use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::shared::Shared;
 use crate::supervise::supervise;
+use crate::{dispatch, sanitize};
 
 /// How often leases and nodes are looked at, at most.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ struct Reaper {
 impl Reaper {
     async fn tick(&mut self, shared: &Arc<Shared>) {
         let boot_ms = shared.clock.boot_ms();
+        sanitize::sweep(shared).await;
         expire(shared, boot_ms).await;
         save_nodes(shared, boot_ms).await;
         if self.count % COMPARE_EVERY == COMPARE_EVERY - 1
@@ -122,10 +123,13 @@ async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
     }
     for run in live {
         // Both are read again: the list may be older than a run's end.
-        let (Some(run), Some(job)) = (shared.store.run(run.id).await?, shared.store.job(run.job).await?)
-        else {
-            continue;
+        let job = match shared.store.job(run.job).await {
+            Ok(job) => job,
+            // Its row contradicts itself: the sanitizer's, not ours.
+            Err(store::Error::Corrupt(_)) => continue,
+            Err(error) => return Err(error),
         };
+        let (Some(run), Some(job)) = (shared.store.run(run.id).await?, job) else { continue };
         let JobState::Running { run: current, run_state, cancel_requested_at } = job.state else { continue };
         if current != run.id {
             continue;

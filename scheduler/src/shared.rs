@@ -81,6 +81,7 @@ pub(crate) struct Counters {
     pub(crate) ended: Counter,
     pub(crate) withdrawn: Counter,
     pub(crate) late: Counter,
+    pub(crate) repaired: Counter,
 }
 
 impl Counters {
@@ -92,6 +93,11 @@ impl Counters {
                 "orch_offers_withdrawn_total",
                 "Offers that were not taken.",
                 &["why"],
+            ),
+            repaired: metrics.counter(
+                "orch_rows_repaired_total",
+                "Rows that broke an invariant and were repaired.",
+                &["kind"],
             ),
             late: metrics.counter(
                 "orch_late_outcomes_total",

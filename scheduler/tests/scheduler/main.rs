@@ -7,4 +7,5 @@ mod faults;
 mod life;
 mod people;
 mod process;
+mod repairs;
 mod stack;

@@ -196,6 +196,11 @@ impl Stack {
         (head.to_owned(), body.to_owned())
     }
 
+    /// Writes past every constraint.
+    pub(crate) async fn force(&self, sql: &str) {
+        store::force::execute(self.options.database_url.expose(), sql).await.unwrap();
+    }
+
     /// What doctor would find.
     pub(crate) async fn check_invariants(&self) {
         assert_eq!(self.store.violations().await.unwrap(), []);

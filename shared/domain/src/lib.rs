@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod run;
 pub mod runner;
+pub mod sanitize;
 pub mod time;
 pub mod transition;
 

@@ -157,10 +157,8 @@ fn mend(
     // Who asked for its end is not disappointed: a cancelled job never runs again by itself.
     let cancelled = row.cancel_requested_at.map(|_| JobState::Cancelled { finished_at: now });
     // Its agent cannot be asked, and is certainly gone only after a whole lease.
-    let gone_at = match runs.iter().any(|run| run.state != SuspectRunState::Offered) {
-        true => now.plus(rules.lease),
-        false => Timestamp::from_ms(0),
-    };
+    let agent_alive = runs.iter().any(|run| run.state != SuspectRunState::Offered);
+    let gone_at = if agent_alive { now.plus(rules.lease) } else { Timestamp::default() };
     match row.status {
         Status::Queued => {
             let clean = row.run.is_none()

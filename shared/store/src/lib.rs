@@ -4,6 +4,8 @@
 //! `domain`, which [`Store::apply`] writes in one transaction or not at all.
 
 mod error;
+#[cfg(feature = "force")]
+pub mod force;
 mod open;
 mod records;
 mod sqlite;
@@ -14,6 +16,7 @@ use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{Overview, WaitingJob};
 use domain::runner::Node;
+use domain::sanitize::{Repair, Rules};
 use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
@@ -25,7 +28,7 @@ pub use records::{
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
 /// Verbs that later capabilities add a place for: `record_advance` and `work_item` (pipeline), `push_outbox` and
-/// `take_outbox` (reporting and alerts), `breaker` and `quota` (accounts), `sanitize` (reaper), `term`
+/// `take_outbox` (reporting and alerts), `breaker` and `quota` (accounts), `term`
 /// (several schedulers), `prune` (retention), `backup` and `set_generation` (moving).
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
@@ -60,6 +63,10 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Keeps that the reaper looked at `now`, and adds the runs it gave up since it last said so.
     async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error>;
+
+    /// Finds rows that break I1 to I3, repairs them as `domain::sanitize` says, and counts them, in one transaction;
+    /// says what was repaired. Takes no lock and reads no row that is delayed or finished when there is nothing.
+    async fn sanitize(&self, rules: Rules) -> Result<Vec<Repair>, Error>;
 
     /// Pauses or resumes all starts.
     async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error>;

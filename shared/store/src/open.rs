@@ -31,7 +31,7 @@ pub async fn open(url: &str, access: Access) -> Result<Arc<dyn Store>, Error> {
     Ok(Arc::new(sqlite::SqliteStore::open(&path, access).await?))
 }
 
-fn sqlite_path(url: &str) -> Result<PathBuf, Error> {
+pub(crate) fn sqlite_path(url: &str) -> Result<PathBuf, Error> {
     let path = url
         .strip_prefix("sqlite:")
         .map(|rest| rest.strip_prefix("//").unwrap_or(rest))

@@ -8,12 +8,7 @@ const NOW: Timestamp = Timestamp::from_ms(1_000_000);
 const LATER: Timestamp = Timestamp::from_ms(1_420_000);
 
 fn rules() -> Rules {
-    Rules {
-        now: NOW,
-        lease: Duration::from_mins(7),
-        policy: Policy::default(),
-        chance: Chance::new(0.0),
-    }
+    Rules { now: NOW, lease: Duration::from_mins(7), policy: Policy::default(), chance: Chance::new(0.0) }
 }
 
 fn row(status: Status) -> SuspectRow {
@@ -40,9 +35,9 @@ fn suspect(row: SuspectRow, runs: Vec<SuspectRun>) -> Suspect {
     Suspect { job: JobId(1), row: Some(row), runs }
 }
 
-fn after(state: JobState, infra_attempts: u32) -> Option<(i64, After)> {
+fn after(state: JobState, infra_attempts: u32) -> (i64, After) {
     let budgets = Budgets { infra_attempts, ..row(Status::Queued).budgets };
-    Some((7, After { state, budgets, epoch: Epoch(3) }))
+    (7, After { state, budgets, epoch: Epoch(3) })
 }
 
 #[test]
@@ -61,7 +56,7 @@ fn a_queued_job_keeps_its_budget_and_loses_its_owner() {
     let owner = SuspectRow { run: Some("dead".to_owned()), ..row(Status::Queued) };
     let expected = Repair {
         job: JobId(1),
-        row: after(JobState::Queued { available_at: Timestamp::from_ms(5) }, 0),
+        row: Some(after(JobState::Queued { available_at: Timestamp::from_ms(5) }, 0)),
         ends: vec![],
         kinds: vec![Kind::ImpossibleQueued],
     };
@@ -69,7 +64,7 @@ fn a_queued_job_keeps_its_budget_and_loses_its_owner() {
     // A started run may still have its agent: the next one waits until that is certainly over.
     let alive = suspect(owner, vec![run("dead", SuspectRunState::Started)]);
     let expected = Repair {
-        row: after(JobState::Queued { available_at: LATER }, 0),
+        row: Some(after(JobState::Queued { available_at: LATER }, 0)),
         ends: vec!["dead".to_owned()],
         kinds: vec![Kind::ImpossibleQueued, Kind::OrphanedRun],
         ..expected
@@ -85,23 +80,20 @@ fn a_running_job_without_a_run_was_lost_and_spends_an_infra_attempt() {
         repaired(pointing.clone(), vec![]),
         Repair {
             job: JobId(1),
-            row: after(JobState::Queued { available_at: NOW }, 1),
+            row: Some(after(JobState::Queued { available_at: NOW }, 1)),
             ends: vec![],
             kinds: vec![Kind::ImpossibleRunning],
         }
     );
     let astray = repaired(pointing.clone(), vec![run("own", SuspectRunState::Started)]);
-    assert_eq!(astray.row, after(JobState::Queued { available_at: LATER }, 1));
+    assert_eq!(astray.row, Some(after(JobState::Queued { available_at: LATER }, 1)));
     assert_eq!(astray.ends, ["own"]);
     let unwanted = SuspectRow { cancel_requested_at: Some(NOW), ..pointing.clone() };
-    assert_eq!(repaired(unwanted, vec![]).row, after(JobState::Cancelled { finished_at: NOW }, 0));
+    assert_eq!(repaired(unwanted, vec![]).row, Some(after(JobState::Cancelled { finished_at: NOW }, 0)));
     let mut often = pointing;
     often.budgets.infra_attempts = 9;
     let reason = "quarantined: lost 10 times, last: node_lost, without a run".to_owned();
-    assert_eq!(
-        repaired(often, vec![]).row,
-        after(JobState::Failed { finished_at: NOW, reason }, 10)
-    );
+    assert_eq!(repaired(often, vec![]).row, Some(after(JobState::Failed { finished_at: NOW, reason }, 10)));
 }
 
 #[test]
@@ -119,7 +111,7 @@ fn of_two_live_runs_the_one_that_is_not_pointed_at_ends() {
 fn a_finished_job_stays_so() {
     let owner = SuspectRow { run: Some("a".to_owned()), finished_at: None, ..row(Status::Done) };
     let repaired = repair(&suspect(owner, vec![]), &rules()).unwrap();
-    assert_eq!(repaired.row, after(JobState::Done { finished_at: NOW }, 0));
+    assert_eq!(repaired.row, Some(after(JobState::Done { finished_at: NOW }, 0)));
     assert_eq!(repaired.kinds, [Kind::ImpossibleFinished]);
 }
 
@@ -130,7 +122,9 @@ fn repaired(suspect: &Suspect, repair: &Repair) -> Suspect {
     if let (Some(row), Some((_, wanted))) = (&mut after.row, &repair.row) {
         let (finished_at, failure_reason) = match &wanted.state {
             JobState::Failed { finished_at, reason } => (Some(*finished_at), Some(reason.clone())),
-            JobState::Done { finished_at } | JobState::Cancelled { finished_at } => (Some(*finished_at), None),
+            JobState::Done { finished_at } | JobState::Cancelled { finished_at } => {
+                (Some(*finished_at), None)
+            }
             JobState::Queued { .. } | JobState::Running { .. } => (None, None),
         };
         *row = SuspectRow {

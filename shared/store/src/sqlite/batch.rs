@@ -7,7 +7,7 @@ use super::accept::{self, Item, ItemAnswer};
 use super::fault::Fault;
 use super::rows::JsonRows;
 use super::writer::{Answer, Request};
-use super::{apply, claim};
+use super::{apply, claim, sanitize};
 use crate::Change;
 
 /// Runs all of `requests`, which are concurrent: any order among them is right. Claims come last, since what the
@@ -67,7 +67,10 @@ impl<'a> Sorted<'a> {
                 Request::Apply(change) => sorted.changes.push((index, change)),
                 Request::LateOutcome(..) => sorted.late.push(request),
                 Request::SaveNode(node) => sorted.nodes.push(node),
-                Request::SetPaused(..) | Request::ResumeAccount(..) | Request::NoteTick(..) => {
+                Request::SetPaused(..)
+                | Request::ResumeAccount(..)
+                | Request::NoteTick(..)
+                | Request::Sanitize(_) => {
                     sorted.single.push((index, request));
                 }
             }
@@ -140,6 +143,7 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
             query.bind(now.as_ms()).bind(*reaped).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
+        Request::Sanitize(rules) => Ok(Some(Answer::Repaired(sanitize::sanitize(conn, rules).await?))),
         Request::Accept(_)
         | Request::Enqueue(..)
         | Request::Claim(_)

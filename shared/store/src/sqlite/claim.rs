@@ -13,7 +13,7 @@ use domain::admission::{
 use domain::job::LiveRunState;
 use domain::run::RunUsage;
 use domain::transition::{Event, Offer};
-use domain::{Account, Chance, Job, JobId, JobState, NodeId, Run, RunState, Timestamp};
+use domain::{Account, Chance, Epoch, Job, JobId, JobState, NodeId, Run, RunState, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -57,12 +57,19 @@ struct Due {
 
 impl Due {
     fn read(row: &SqliteRow) -> Result<Self, Fault> {
-        let job = rows::queued_job(row)?;
+        let mut job = rows::queued_job(row)?;
+        // An import may have set it back; the next one must be new all the same (I4).
+        job.epoch = Epoch(row.try_get("epoch_seen")?);
         let JobState::Queued { available_at } = job.state else {
             return Err(Fault::refused("a due job is not queued"));
         };
         let own_prompt = row.try_get("own_prompt")?;
         Ok(Self { job, own_prompt, available_at, decision: rows::decision(row)? })
+    }
+
+    /// Reads a job; one that cannot be read is passed by, so that the others start.
+    fn readable(row: &SqliteRow) -> Option<Self> {
+        Self::read(row).map_err(|fault| rows::warn_unreadable(row, &fault)).ok()
     }
 
     fn candidate(&self) -> Candidate {
@@ -123,8 +130,9 @@ async fn read_due(
     let mut due = BTreeMap::new();
     let mut read_of: BTreeMap<String, usize> = BTreeMap::new();
     for row in &heads {
-        let head = Due::read(row)?;
-        *read_of.entry(head.job.project.clone()).or_default() += 1;
+        let project: &str = row.try_get("project")?;
+        *read_of.entry(project.to_owned()).or_default() += 1;
+        let Some(head) = Due::readable(row) else { continue };
         due.insert(head.job.id, head);
     }
     for (project, read) in read_of {
@@ -177,7 +185,7 @@ async fn read_beyond(
             .await?;
         let mut fresh = 0;
         for row in &beyond {
-            let next = Due::read(row)?;
+            let Some(next) = Due::readable(row) else { continue };
             if let Entry::Vacant(place) = due.entry(next.job.id) {
                 fresh += 1;
                 found += usize::from(can_start(&next, limits.serial, &open, &mut taken));

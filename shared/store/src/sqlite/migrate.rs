@@ -8,6 +8,7 @@ use crate::{Error, Schema};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql"),
     include_str!("../../../../migrations/sqlite/0002_reaper.sql"),
+    include_str!("../../../../migrations/sqlite/0003_impossible_rows.sql"),
 ];
 
 /// The schema of this program.

@@ -15,6 +15,7 @@ mod open;
 mod pragmas;
 mod reads;
 mod rows;
+mod sanitize;
 mod turnstile;
 mod writer;
 
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{Overview, WaitingJob};
 use domain::runner::Node;
+use domain::sanitize::{Repair, Rules};
 use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
@@ -106,6 +108,13 @@ impl Store for SqliteStore {
 
     async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error> {
         self.ask(Request::NoteTick(now, reaped)).await.map(|_| ())
+    }
+
+    async fn sanitize(&self, rules: Rules) -> Result<Vec<Repair>, Error> {
+        if !self.has_suspects().await? {
+            return Ok(Vec::new());
+        }
+        answer!(self.ask(Request::Sanitize(rules)).await?, Repaired)
     }
 
     async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error> {

@@ -142,5 +142,7 @@ async fn jobs(conn: &mut SqliteConnection, filter: JobFilter) -> Result<Vec<Wait
     if let Some(status) = filter.status {
         query = query.bind(status.as_str());
     }
-    query.fetch_all(conn).await?.iter().map(rows::waiting_job).collect()
+    let rows = query.fetch_all(conn).await?;
+    let readable = |row| rows::waiting_job(row).map_err(|error| rows::warn_unreadable(row, &error)).ok();
+    Ok(rows.iter().filter_map(readable).collect())
 }

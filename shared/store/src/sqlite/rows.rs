@@ -94,6 +94,12 @@ fn run_id(text: &str) -> Result<RunId, Error> {
         .map_err(|error| Error::Corrupt(format!("run id {text:?}: {error}")))
 }
 
+/// Says that a row made by force is left out.
+pub(super) fn warn_unreadable(row: &SqliteRow, problem: &impl std::fmt::Display) {
+    let id = row.try_get::<i64, _>("id").unwrap_or_default();
+    tracing::warn!(job.id = id, %problem, "a job's row contradicts itself and is left out: see `orch doctor`");
+}
+
 /// Reads a job; the row has a `run_state` column beside those of `jobs`.
 pub(super) fn job(row: &SqliteRow) -> Result<Job, Error> {
     let state = match word(row, "status", Status::parse)? {

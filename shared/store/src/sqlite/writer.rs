@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domain::delivery::{Accepted, NewDelivery, NewJob};
 use domain::runner::Node;
+use domain::sanitize::{Repair, Rules};
 use domain::{Account, Outcome, RunId, Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -39,6 +40,7 @@ pub(super) enum Request {
     LateOutcome(RunId, Outcome, Timestamp),
     SaveNode(Node),
     NoteTick(Timestamp, u32),
+    Sanitize(Rules),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
 }
@@ -52,6 +54,7 @@ pub(super) enum Answer {
     Applied(Applied),
     Done,
     Resumed(bool),
+    Repaired(Vec<Repair>),
 }
 
 /// A request on its way.

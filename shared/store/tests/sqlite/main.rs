@@ -11,6 +11,7 @@ mod plan;
 mod pressure;
 mod random;
 mod raw;
+mod sanitize;
 mod two_processes;
 
 use std::sync::Arc;
