@@ -83,7 +83,7 @@ pub(crate) fn main(dev: Dev) -> ExitCode {
 
 async fn serve(mut dev: Dev, tasks: Tasks) -> anyhow::Result<()> {
     let orch = std::env::current_exe().context("could not tell the path of this program")?;
-    let secret_file = prepare(&mut dev, &orch)?;
+    let secrets = prepare(&mut dev, &orch)?;
     let (demo, keep_agents, folder) = (dev.demo, dev.keep_agents, dev.data_dir.clone());
     let (config, tls, grace) =
         (dev.pipeline.config.clone(), dev.tls.clone(), dev.scheduler.kill_grace_seconds);
@@ -92,9 +92,13 @@ async fn serve(mut dev: Dev, tasks: Tasks) -> anyhow::Result<()> {
     let services = Tasks::new();
     let agent = welcome::Agent::look(&dev.runner.claude_bin).await;
     let stack = Stack::start(dev, &services).await.inspect_err(|_| services.stop())?;
-    let webhook = defaults::is_own_config(&config, &folder)
-        .then(|| folder::first_webhook(&folder, &format!("http://{}", stack.ingest), &secret_file))
-        .transpose()?;
+    let ours = defaults::is_own_config(&config, &folder);
+    let webhook = match &secrets.gitea {
+        Some(secret) if ours => {
+            Some(folder::first_webhook(&folder, &format!("http://{}", stack.ingest), secret)?)
+        }
+        _ => None,
+    };
 
     let orch = welcome::command(&orch, &std::env::current_dir().unwrap_or_default());
     let words = welcome::Welcome {
@@ -103,7 +107,7 @@ async fn serve(mut dev: Dev, tasks: Tasks) -> anyhow::Result<()> {
         orch: &orch,
         example: example(&config),
         config,
-        folder: &folder,
+        secrets: secrets.shown(),
         webhook,
         agent,
     };
@@ -138,8 +142,24 @@ fn example(config: &Path) -> Option<(String, String)> {
     Some((pipeline.projects.first()?.name.clone(), stage.name.clone()))
 }
 
-/// Fills the data folder, and takes secrets from it that no setting gives. Returns the file of Gitea's.
-fn prepare(dev: &mut Dev, orch: &Path) -> anyhow::Result<PathBuf> {
+/// The files of the webhook secrets that `dev` keeps; `None` where a setting gave the secret.
+struct SecretFiles {
+    gitea: Option<PathBuf>,
+    plane: Option<PathBuf>,
+}
+
+impl SecretFiles {
+    fn shown(&self) -> [String; 2] {
+        let shown = |file: &Option<PathBuf>, setting: &str| match file {
+            Some(file) => file.display().to_string(),
+            None => format!("as {setting} says"),
+        };
+        [shown(&self.gitea, "ORCH_GITEA_WEBHOOK_SECRET"), shown(&self.plane, "ORCH_PLANE_WEBHOOK_SECRET")]
+    }
+}
+
+/// Fills the data folder, and takes secrets from it that no setting gives.
+fn prepare(dev: &mut Dev, orch: &Path) -> anyhow::Result<SecretFiles> {
     let folder = &dev.data_dir;
     folder::make(folder)?;
     if defaults::is_own_config(&dev.pipeline.config, folder) {
@@ -148,13 +168,14 @@ fn prepare(dev: &mut Dev, orch: &Path) -> anyhow::Result<PathBuf> {
     if dev.demo {
         folder::demo_agent(folder, orch)?;
     }
-    let gitea = folder.join("gitea-webhook-secret");
+    let mut files = SecretFiles { gitea: None, plane: None };
     if dev.ingest.gitea_webhook_secret.get().is_none() {
-        dev.ingest.gitea_webhook_secret = SecretSetting::of(Some(folder::secret(&gitea)?));
+        let file = files.gitea.insert(folder.join("gitea-webhook-secret"));
+        dev.ingest.gitea_webhook_secret = SecretSetting::of(Some(folder::secret(file)?));
     }
     if dev.ingest.plane_webhook_secret.get().is_none() {
-        let plane = folder::secret(&folder.join("plane-webhook-secret"))?;
-        dev.ingest.plane_webhook_secret = SecretSetting::of(Some(plane));
+        let file = files.plane.insert(folder.join("plane-webhook-secret"));
+        dev.ingest.plane_webhook_secret = SecretSetting::of(Some(folder::secret(file)?));
     }
-    Ok(gitea)
+    Ok(files)
 }

@@ -53,7 +53,8 @@ pub(super) struct Welcome<'a> {
     pub(super) config: PathBuf,
     /// A project and a stage of it, for the first command to try; `None` where there is no project.
     pub(super) example: Option<(String, String)>,
-    pub(super) folder: &'a Path,
+    /// Where each webhook's secret is: a file, or the setting that gave it.
+    pub(super) secrets: [String; 2],
     /// The script that posts a first webhook, for the configuration that `dev` wrote.
     pub(super) webhook: Option<PathBuf>,
     pub(super) agent: Agent,
@@ -62,13 +63,13 @@ pub(super) struct Welcome<'a> {
 impl Welcome<'_> {
     /// The words.
     pub(super) fn text(&self) -> String {
-        let Self { stack, demo, orch, config, example, folder, webhook, agent } = self;
+        let Self { stack, demo, orch, config, example, secrets, webhook, agent } = self;
         let mut lines = vec![
             format!("webhooks   http://{0}/webhooks/gitea  http://{0}/webhooks/plane", stack.ingest),
             format!("console    http://{}/queue", stack.console),
             format!("scheduler  {} (gRPC)   runner  {} (gRPC)", stack.scheduler, stack.runner),
             format!("config     {}", config.display()),
-            format!("secrets    {0}/gitea-webhook-secret  {0}/plane-webhook-secret", folder.display()),
+            format!("secrets    {}", secrets.join("  ")),
         ];
         let at = if stack.scheduler.to_string() == SCHEDULER_DEFAULT {
             String::new()
