@@ -10,6 +10,8 @@ use domain::job::LiveRunState;
 use domain::transition::LostHow;
 use domain::{Epoch, Incarnation, JobId, NodeId, RunId};
 
+use crate::stall::smells_of_our_own_stall;
+
 /// What it takes beyond the grace until a killed agent is certainly gone.
 const REAP: Duration = Duration::from_secs(1);
 /// How far two clocks may drift apart, in percent.
@@ -103,6 +105,8 @@ pub(crate) struct LeaseBook {
 struct Lease {
     run: LiveRun,
     heard_boot_ms: i64,
+    /// Was to be given up once, and was spared for one more lease; until it is heard of again.
+    spared: bool,
     /// Given up: whoever holds it is fenced from now on, even before the database says so.
     given_up: Option<LostHow>,
 }
@@ -110,7 +114,12 @@ struct Lease {
 impl LeaseBook {
     /// Takes a run in, heard of now; keeps what is known of one that is there already.
     pub(crate) fn insert(&mut self, run: LiveRun, boot_ms: i64) {
-        self.leases.entry(run.run).or_insert(Lease { run, heard_boot_ms: boot_ms, given_up: None });
+        self.leases.entry(run.run).or_insert(Lease {
+            run,
+            heard_boot_ms: boot_ms,
+            spared: false,
+            given_up: None,
+        });
     }
 
     pub(crate) fn remove(&mut self, run: RunId) -> bool {
@@ -177,6 +186,26 @@ impl LeaseBook {
         reconciled
     }
 
+    /// Spares the runs whose lease runs out now for one more, where so many do that it smells of our own stall;
+    /// says how many. A run is spared once until it is heard of again.
+    pub(crate) fn spare(&mut self, lease: Duration, boot_ms: i64) -> usize {
+        let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+        let over = |one: &Lease| {
+            let unheard_ms = boot_ms.saturating_sub(one.heard_boot_ms);
+            one.given_up.is_none() && !one.spared && unheard_ms > lease_ms
+        };
+        let expiring = self.leases.values().filter(|one| over(one)).map(|one| &one.run.node);
+        if !smells_of_our_own_stall(expiring) {
+            return 0;
+        }
+        let mut spared = 0;
+        for one in self.leases.values_mut().filter(|one| over(one)) {
+            (one.spared, one.heard_boot_ms) = (true, boot_ms);
+            spared += 1;
+        }
+        spared
+    }
+
     /// Gives up every run unheard of for longer than `lease`; those given up before are told again, with their reason.
     pub(crate) fn expire(&mut self, lease: Duration, boot_ms: i64) -> Vec<(LiveRun, LostHow)> {
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
@@ -221,6 +250,7 @@ impl Lease {
 
     fn hear(&mut self, incarnation: Incarnation, boot_ms: i64) {
         self.heard_boot_ms = self.heard_boot_ms.max(boot_ms);
+        self.spared = false;
         self.run.incarnation = self.run.incarnation.max(incarnation);
     }
 }
@@ -311,6 +341,23 @@ mod tests {
         for at in [1, 2] {
             assert_eq!(book.renew(&run.node, Incarnation(3), &[key(&run)], at).cancel, [key(&run)]);
         }
+    }
+
+    #[test]
+    fn a_mass_expiry_is_put_off_by_one_lease_and_no_more() {
+        let mut book = LeaseBook::default();
+        for id in 1..=12 {
+            let node = NodeId(format!("n{}", id % 3));
+            book.insert(LiveRun { node, ..live(id) }, 0);
+        }
+        assert_eq!(book.spare(L_S, 420_000), 0);
+        // A jump of the clock: all at once.
+        assert_eq!((book.spare(L_S, 900_000), book.expire(L_S, 900_000)), (12, vec![]));
+        let heard = live(3);
+        let renewed = book.renew(&NodeId("n0".to_owned()), Incarnation(3), &[key(&heard)], 1_000_000);
+        assert_eq!(renewed, Reconciled::default());
+        assert_eq!((book.spare(L_S, 1_320_000), book.expire(L_S, 1_320_000)), (0, vec![]));
+        assert_eq!((book.spare(L_S, 1_320_001), book.expire(L_S, 1_320_001).len()), (0, 11));
     }
 
     #[test]

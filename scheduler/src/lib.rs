@@ -20,6 +20,7 @@ mod prompt;
 mod reaper;
 mod sanitize;
 mod shared;
+mod stall;
 mod supervise;
 mod watch;
 

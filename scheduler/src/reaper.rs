@@ -75,6 +75,16 @@ impl Reaper {
 }
 
 async fn expire(shared: &Shared, boot_ms: i64) {
+    let spared = shared.runs.book(|book| book.spare(shared.terms.scheduler, boot_ms));
+    if spared > 0 {
+        shared.counters.stalls.inc(&[]);
+        tracing::error!(
+            runs = spared,
+            lease_s = shared.terms.scheduler.as_secs(),
+            "leases of many nodes ran out at once, which smells of a stall of this host or its network: \
+             they are spared for one more lease and then given up"
+        );
+    }
     for (run, how) in shared.runs.book(|book| book.expire(shared.terms.scheduler, boot_ms)) {
         end_lost(shared, &run, how).await;
     }

@@ -82,6 +82,7 @@ pub(crate) struct Counters {
     pub(crate) withdrawn: Counter,
     pub(crate) late: Counter,
     pub(crate) repaired: Counter,
+    pub(crate) stalls: Counter,
 }
 
 impl Counters {
@@ -98,6 +99,11 @@ impl Counters {
                 "orch_rows_repaired_total",
                 "Rows that broke an invariant and were repaired.",
                 &["kind"],
+            ),
+            stalls: metrics.counter(
+                "orch_mass_expiries_total",
+                "Ticks in which so many leases ran out at once that they were spared for one more; alarm on it.",
+                &[],
             ),
             late: metrics.counter(
                 "orch_late_outcomes_total",
