@@ -58,9 +58,11 @@ async fn job(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Jso
     let found = store.jobs(newest).await.map_err(|error| failed(&error))?;
     let entry = found.into_iter().find(|entry| entry.job.id == JobId(number)).ok_or_else(unknown)?;
     let runs = store.runs_of(entry.job.id).await.map_err(|error| failed(&error))?;
+    let late = store.late_outcomes_of(entry.job.id).await.map_err(|error| failed(&error))?;
     Ok(Json(v1::JobDetail {
         job: Some(convert::job(&entry.job, entry.waiting.as_ref())),
         runs: runs.iter().map(convert::run).collect(),
+        late_outcomes: late.iter().map(convert::late_outcome).collect(),
     }))
 }
 

@@ -1,9 +1,12 @@
 //! Domain to wire and back. What cannot be read back is an error that names the field.
 
+use domain::classify::conclude;
 use domain::job::{Job, JobState};
 use domain::log::LogPiece;
-use domain::overview::{Overview, ReaperRecord};
+use domain::outcome::Exit;
+use domain::overview::{LateOutcome, Overview, ReaperRecord};
 use domain::runner::{Node, Preflight};
+use domain::transition::Conclusion;
 use domain::{Epoch, Outcome, Run, RunId, Timestamp};
 
 use crate::v1;
@@ -222,6 +225,25 @@ pub fn run(run: &Run) -> v1::Run {
         output_tokens: run.usage.output_tokens,
         log_bytes: run.log_bytes,
         account: run.account.to_string(),
+    }
+}
+
+/// Shows a report that came too late, with what would have been concluded of it.
+pub fn late_outcome(late: &LateOutcome) -> v1::LateOutcome {
+    let (conclusion, evidence) = conclude(&late.outcome, late.received_at);
+    let class = match &conclusion {
+        Conclusion::Judged { class } => class.as_str(),
+        Conclusion::Lost { .. } => "lost",
+        Conclusion::Drained => "drained",
+        Conclusion::Cancelled => "cancelled",
+    };
+    v1::LateOutcome {
+        run_id: late.run.to_string(),
+        received_at: late.received_at.to_string(),
+        class: class.to_owned(),
+        evidence,
+        exit_code: late.outcome.exit.map(Exit::as_number),
+        cost_usd: late.outcome.report.usage.cost_usd,
     }
 }
 

@@ -212,7 +212,13 @@ fn detail_text(detail: &v1::JobDetail, paint: Paint, now: Timestamp) -> String {
         ]
     });
     let head = ["RUN", "RESULT", "REASON", "WHEN", "EXIT", "COST", "TURNS", "RUNNER", "SESSION"];
-    format!("{}\n{}", facts(rows), table(&head, runs.collect(), "it has not run yet"))
+    let late = detail.late_outcomes.iter().map(|late| {
+        let (run, class) = (&late.run_id, &late.class);
+        let at = when(&late.received_at, now);
+        plain(&format!("run {run} reported {class} after it was given up, {at}: kept, not applied")) + "\n"
+    });
+    let late: String = late.collect();
+    format!("{}\n{}{late}", facts(rows), table(&head, runs.collect(), "it has not run yet"))
 }
 
 /// Why a job is where it is, and what to do.

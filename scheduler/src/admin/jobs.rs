@@ -53,7 +53,12 @@ pub(super) async fn detail(shared: &Shared, request: GetJobRequest) -> Result<Jo
     // The job first: one that is over then comes with the ends of its runs, which are written with it.
     let job = shown(shared, id).await?;
     let runs = shared.store.runs_of(id).await.map_err(|error| unavailable(&error))?;
-    Ok(JobDetail { job: Some(job), runs: runs.iter().map(convert::run).collect() })
+    let late = shared.store.late_outcomes_of(id).await.map_err(|error| unavailable(&error))?;
+    Ok(JobDetail {
+        job: Some(job),
+        runs: runs.iter().map(convert::run).collect(),
+        late_outcomes: late.iter().map(convert::late_outcome).collect(),
+    })
 }
 
 pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<EnqueueReply, Status> {

@@ -142,6 +142,10 @@ async fn a_node_gone_past_the_lease_loses_its_runs_and_its_report_comes_too_late
     assert_eq!(node.renew(&stack, 2, &both).await.unwrap().fenced, []);
     node.acked(&run).await;
     assert_eq!(stack.ends(job).await, ["lost lease_expired", "started None None"]);
+    let late = stack.detail(job).await.late_outcomes;
+    let shown: Vec<_> = late.iter().map(|late| (late.run_id.as_str(), late.class.as_str())).collect();
+    assert_eq!(shown, [(run.run_id.as_str(), "success")]);
+    assert_eq!((late[0].exit_code, late[0].cost_usd), (Some(0), Some(0.25)));
     node.ends(&second, stack.success());
     stack.reaches(job, "done").await;
     stack.check_invariants().await;

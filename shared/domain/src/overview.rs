@@ -2,7 +2,7 @@
 
 use crate::admission::Waiting;
 use crate::runner::Node;
-use crate::{Account, Job, Timestamp};
+use crate::{Account, Job, Outcome, RunId, Timestamp};
 
 /// A job with the last reason why it was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,17 @@ pub struct Overview {
     pub nodes: Vec<(Node, u32)>,
     /// What the reaper did.
     pub reaper: ReaperRecord,
+}
+
+/// The report of a run that no longer owned its job: kept for audit, never applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LateOutcome {
+    /// The run.
+    pub run: RunId,
+    /// What it reported.
+    pub outcome: Outcome,
+    /// When.
+    pub received_at: Timestamp,
 }
 
 /// What the reaper did since the database was made.

@@ -14,7 +14,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
-use domain::overview::{Overview, WaitingJob};
+use domain::overview::{LateOutcome, Overview, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
@@ -87,6 +87,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Reads a job's runs, the oldest first.
     async fn runs_of(&self, job: JobId) -> Result<Vec<Run>, Error>;
+
+    /// Reads the reports of a job's runs that came after the run was given up, the oldest run's first.
+    async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error>;
 
     /// Reads every run that has not ended.
     async fn live_runs(&self) -> Result<Vec<Run>, Error>;

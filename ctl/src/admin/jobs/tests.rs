@@ -50,7 +50,7 @@ fn a_job_shows_what_its_runs_cost() {
         turns: Some(2),
         ..v1::Run::default()
     };
-    let detail = v1::JobDetail { job: Some(job("done")), runs: vec![run] };
+    let detail = v1::JobDetail { job: Some(job("done")), runs: vec![run], late_outcomes: Vec::new() };
     assert_eq!(
         detail_text(&detail, Paint::default(), NOW),
         "job        7\nstatus     done\nproject    shop\nwork item  SHOP-12\nstage      review (reviewer)\n\
@@ -62,7 +62,7 @@ fn a_job_shows_what_its_runs_cost() {
 
 #[test]
 fn why_says_what_a_job_waits_for_and_what_to_do() {
-    let said = |job: v1::Job| explanation(&v1::JobDetail { job: Some(job), runs: Vec::new() }, NOW);
+    let said = |job: v1::Job| explanation(&v1::JobDetail { job: Some(job), ..v1::JobDetail::default() }, NOW);
     let held = v1::Job { waiting: Some(waiting("account default is held: auth", None)), ..job("queued") };
     assert_eq!(said(held), "job 7 waits: account default is held: auth\n");
     let failed = v1::Job { failure: Some("context_length".to_owned()), ..job("failed") };

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
-use domain::overview::{Overview, WaitingJob};
+use domain::overview::{LateOutcome, Overview, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
@@ -139,6 +139,10 @@ impl Store for SqliteStore {
 
     async fn runs_of(&self, job: JobId) -> Result<Vec<Run>, Error> {
         self.read_runs_of(job).await
+    }
+
+    async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {
+        self.read_late_outcomes_of(job).await
     }
 
     async fn live_runs(&self) -> Result<Vec<Run>, Error> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use domain::delivery::Payload;
-use domain::overview::{CountByStatus, Overview, WaitingJob};
+use domain::overview::{CountByStatus, LateOutcome, Overview, WaitingJob};
 use domain::runner::Node;
 use domain::{Job, JobId, Run, RunId, Status, Timestamp};
 use sqlx::sqlite::{Sqlite, SqlitePool};
@@ -52,6 +52,11 @@ impl SqliteStore {
     pub(super) async fn read_runs_of(&self, job: JobId) -> Result<Vec<Run>, Error> {
         let query = sqlx::query(include_str!("sql/runs_of.sql")).bind(job.0);
         query.fetch_all(self.readers().await?).await?.iter().map(rows::run).collect()
+    }
+
+    pub(super) async fn read_late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {
+        let query = sqlx::query(include_str!("sql/late_outcomes_of.sql")).bind(job.0);
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::late_outcome).collect()
     }
 
     pub(super) async fn read_live_runs(&self) -> Result<Vec<Run>, Error> {

@@ -2,7 +2,7 @@
 
 use domain::admission::{WaitReason, Waiting};
 use domain::job::LiveRunState;
-use domain::overview::{AccountRecord, ReaperRecord, WaitingJob};
+use domain::overview::{AccountRecord, LateOutcome, ReaperRecord, WaitingJob};
 use domain::run::RunUsage;
 use domain::runner::{Node, NodeState, Preflight};
 use domain::{
@@ -204,6 +204,14 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
         exit_code: small_maybe(row, "exit_code")?,
         tail: get(row, "tail")?,
         log_bytes: small(row, "log_bytes")?,
+    })
+}
+
+pub(super) fn late_outcome(row: &SqliteRow) -> Result<LateOutcome, Error> {
+    Ok(LateOutcome {
+        run: run_id(get(row, "run_id")?)?,
+        outcome: json("outcome", get(row, "outcome")?)?,
+        received_at: at(row, "received_at")?,
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::admission::WaitReason;
 use domain::job::LiveRunState;
+use domain::overview::LateOutcome;
 use domain::transition::{Conclusion, Event, LostHow};
 use domain::{Class, Job, JobState, PermanentReason, Run, RunState, Status};
 use store::{Applied, Change, Store};
@@ -169,6 +170,8 @@ pub(crate) async fn a_late_outcome_changes_nothing(store: Arc<dyn Store>) {
         store.record_late_outcome(start.run.id, outcome(), later(5)).await.unwrap();
     }
     store.record_late_outcome(fresh_run(), outcome(), later(6)).await.unwrap();
+    let kept = LateOutcome { run: start.run.id, outcome: outcome(), received_at: later(5) };
+    assert_eq!(store.late_outcomes_of(start.job.id).await.unwrap(), [kept]);
     let after = (read(&store, start.job.id).await, store.runs_of(start.job.id).await.unwrap());
     assert_eq!(before, after);
 }
