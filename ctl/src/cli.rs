@@ -105,8 +105,10 @@ pub(crate) enum Admin {
         #[command(flatten)]
         access: SchedulerAccess,
     },
-    /// List runners, and whether they can start agents
+    /// List runners, and whether they can start agents; or say that one is gone
     Runners {
+        #[command(subcommand)]
+        verb: Option<runners::Verb>,
         #[command(flatten)]
         access: SchedulerAccess,
     },
@@ -155,7 +157,10 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         Admin::Retry { id, access } => jobs::retry(&access, id, output).await,
         Admin::Pause { access } => queue::pause(&access, output).await,
         Admin::Resume { access } => queue::resume(&access, output).await,
-        Admin::Runners { access } => runners::list(&access, output, now).await,
+        Admin::Runners { verb: None, access } => runners::list(&access, output, now).await,
+        Admin::Runners { verb: Some(runners::Verb::Lost { node }), access } => {
+            runners::lose(&access, node, output).await
+        }
         Admin::Drain { drain, access } => runners::drain(&access, drain, output).await,
         Admin::Account { verb: None, access } => accounts::list(&access, output, now).await,
         Admin::Account { verb: Some(accounts::Verb::Resume { account }), access } => {
@@ -195,6 +200,7 @@ mod tests {
             "orch pause",
             "orch resume",
             "orch runners",
+            "orch runners lost node-1 --json",
             "orch drain node-1 --wait",
             "orch account",
             "orch account resume default",

@@ -243,6 +243,19 @@ impl LeaseBook {
     }
 }
 
+impl LeaseBook {
+    /// Gives up every run of a node that a person says is gone.
+    pub(crate) fn lose(&mut self, node: &NodeId) -> Vec<LiveRun> {
+        let of_node = self.leases.values_mut().filter(|lease| lease.run.node == *node);
+        of_node
+            .map(|lease| {
+                lease.given_up = Some(LostHow::NodeLost);
+                lease.run.clone()
+            })
+            .collect()
+    }
+}
+
 impl Lease {
     fn is_of(&self, epoch: Epoch, node: &NodeId) -> bool {
         self.given_up.is_none() && self.run.epoch == epoch && self.run.node == *node

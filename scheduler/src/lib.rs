@@ -111,10 +111,11 @@ async fn open(
         .with_context(|| format!("could not make the log folder {}", options.log_dir.display()))?;
     let store = store::open(options.database_url.expose(), Access::Write).await.map_err(refuse)?;
     let nodes = store.nodes().await.context("could not read the runners")?;
+    let lost = store.declared_lost().await.context("could not read the runners declared lost")?;
     let boot_ms = options.clock.boot_ms();
     Ok(Shared {
         store,
-        nodes: nodes::Nodes::new(options.terms, nodes, boot_ms),
+        nodes: nodes::Nodes::new(options.terms, nodes, &lost, boot_ms),
         clock: options.clock,
         policy: options.policy,
         terms: options.terms,

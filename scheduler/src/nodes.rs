@@ -63,13 +63,22 @@ struct Known {
     resting_until_ms: Option<i64>,
     /// Set by a person; holds for the incarnation.
     drain_asked: bool,
+    /// Set by a person: this incarnation is gone and is not heard again.
+    declared_lost: bool,
     draining: bool,
     saved: Option<(Node, i64)>,
 }
 
 impl Nodes {
     /// Starts from the rows; nothing of them counts as silent before a whole lease has passed.
-    pub(crate) fn new(terms: LeaseTerms, rows: Vec<Node>, boot_ms: i64) -> Self {
+    ///
+    /// `lost` are those a person declared lost, up to which incarnation.
+    pub(crate) fn new(
+        terms: LeaseTerms,
+        rows: Vec<Node>,
+        lost: &[(NodeId, Incarnation)],
+        boot_ms: i64,
+    ) -> Self {
         let known = rows.into_iter().map(|row| {
             let known = Known {
                 session: None,
@@ -77,6 +86,7 @@ impl Nodes {
                 number: 0,
                 resting_until_ms: None,
                 drain_asked: false,
+                declared_lost: lost.iter().any(|(id, last)| *id == row.id && row.incarnation <= *last),
                 draining: row.state == NodeState::Draining,
                 saved: Some((row.clone(), boot_ms)),
                 row,
@@ -90,7 +100,8 @@ impl Nodes {
     pub(crate) fn register(&self, row: Node, session: String, at: Moment) -> Result<Before, NotHeard> {
         let mut nodes = self.lock();
         let old = nodes.get(&row.id);
-        if old.is_some_and(|old| old.row.incarnation > row.incarnation) {
+        let gone = |old: &Known| old.declared_lost && old.row.incarnation == row.incarnation;
+        if old.is_some_and(|old| old.row.incarnation > row.incarnation || gone(old)) {
             return Err(NotHeard::Fenced { node: row.id });
         }
         let before = Before {
@@ -104,6 +115,7 @@ impl Nodes {
             number: 0,
             resting_until_ms: None,
             drain_asked,
+            declared_lost: false,
             draining: row.state == NodeState::Draining,
             saved: old.and_then(|old| old.saved.clone()),
             row,
@@ -157,6 +169,20 @@ impl Nodes {
             known.drain_asked = true;
             true
         })
+    }
+
+    /// Takes a person's word that a node is gone; gives the incarnation that is not heard again, `None` for an
+    /// unknown node.
+    pub(crate) fn lose(&self, node: &NodeId) -> Option<Incarnation> {
+        let mut nodes = self.lock();
+        let known = nodes.get_mut(node)?;
+        known.declared_lost = true;
+        Some(known.row.incarnation)
+    }
+
+    /// The nodes a person declared lost that no newer incarnation has spoken for since.
+    pub(crate) fn declared_lost(&self) -> Vec<NodeId> {
+        self.lock().values().filter(|known| known.declared_lost).map(|known| known.row.id.clone()).collect()
     }
 
     /// Where a node is reached.
@@ -216,7 +242,8 @@ impl Nodes {
     ) -> Result<&'a mut Known, NotHeard> {
         let not_registered = || NotHeard::NotRegistered { node: node.clone() };
         let known = nodes.get_mut(node).ok_or_else(not_registered)?;
-        if incarnation < known.row.incarnation {
+        let gone = known.declared_lost && incarnation == known.row.incarnation;
+        if incarnation < known.row.incarnation || gone {
             return Err(NotHeard::Fenced { node: node.clone() });
         }
         match &known.session {
@@ -247,7 +274,7 @@ impl Known {
 
     fn state(&self, terms: &LeaseTerms, boot_ms: i64) -> NodeState {
         let silent_ms = boot_ms.saturating_sub(self.heard_boot_ms);
-        if silent_ms > millis(terms.scheduler) {
+        if self.declared_lost || silent_ms > millis(terms.scheduler) {
             NodeState::Lost
         } else if silent_ms > millis(terms.unreachable) {
             // A node that was given up before a restart stays so until it speaks.
@@ -266,7 +293,7 @@ impl Known {
     }
 
     fn blocked(&self, terms: &LeaseTerms, at: Moment) -> Option<(WaitReason, Option<Timestamp>)> {
-        if self.session.is_none() {
+        if self.session.is_none() || self.declared_lost {
             return Some((WaitReason::Unreachable, None));
         }
         match self.state(terms, at.boot_ms) {

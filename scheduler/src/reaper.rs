@@ -75,11 +75,15 @@ impl Reaper {
 }
 
 async fn expire(shared: &Shared, boot_ms: i64) {
-    let spared = shared.runs.book(|book| book.spare(shared.terms.scheduler, boot_ms));
-    if spared > 0 {
+    // What was being offered while the word came in, or could not be written then.
+    for node in shared.nodes.declared_lost() {
+        shared.runs.book(|book| book.lose(&node));
+    }
+    let put_off = shared.runs.book(|book| book.spare(shared.terms.scheduler, boot_ms));
+    if put_off > 0 {
         shared.counters.stalls.inc(&[]);
         tracing::error!(
-            runs = spared,
+            runs = put_off,
             lease_s = shared.terms.scheduler.as_secs(),
             "leases of many nodes ran out at once, which smells of a stall of this host or its network: \
              they are spared for one more lease and then given up"

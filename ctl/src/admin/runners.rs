@@ -1,8 +1,8 @@
-//! `orch runners`, `orch drain`.
+//! `orch runners`, `orch runners lost`, `orch drain`.
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use domain::Timestamp;
 use proto::v1;
 
@@ -22,6 +22,36 @@ pub(crate) struct Drain {
     /// Wait until its last agent has ended
     #[arg(long)]
     wait: bool,
+}
+
+/// What else `orch runners` does.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Say that a runner's host is gone for good: its jobs start elsewhere at once
+    ///
+    /// Say it only of a host that is certainly off or destroyed. Without it, its jobs start elsewhere once their lease
+    /// is over (seven minutes, unless set otherwise). If the host lives and is only cut off, its agents go on for up to
+    /// five minutes beside the ones that take their place: two agents on one job. The runner takes work
+    /// again after a restart.
+    Lost {
+        /// Runner, as `orch runners` names it
+        node: String,
+    },
+}
+
+/// `orch runners lost NODE`.
+pub(crate) async fn lose(access: &SchedulerAccess, node: String, output: Output) -> Result<(), Failure> {
+    let admin = access.open()?;
+    let request = v1::LoseRunnerRequest { node: node.clone() };
+    let reply = admin.ask(admin.client().lose_runner(request)).await?;
+    output.show(&reply, |_| {
+        format!(
+            "{node} is given up, with {} of its runs: their jobs start elsewhere now\n\
+             if its host is only cut off, stop its runner: its agents go on until their lease is over, beside the new \
+             ones; it takes work again after a restart\n",
+            reply.run_ids.len()
+        )
+    })
 }
 
 /// `orch runners`.

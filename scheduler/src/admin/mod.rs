@@ -11,8 +11,9 @@ use proto::v1::admin_service_server::AdminService;
 use proto::v1::{
     CancelJobRequest, DrainRunnerReply, DrainRunnerRequest, EnqueueReply, EnqueueRequest, GetJobRequest,
     GetQueueRequest, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest, ListJobsReply,
-    ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame, PauseReply, PauseRequest, QueueReply,
-    ResumeAccountReply, ResumeAccountRequest, ResumeReply, ResumeRequest, RetryJobRequest, StreamLogsRequest,
+    ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame, LoseRunnerReply, LoseRunnerRequest,
+    PauseReply, PauseRequest, QueueReply, ResumeAccountReply, ResumeAccountRequest, ResumeReply,
+    ResumeRequest, RetryJobRequest, StreamLogsRequest,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -77,6 +78,13 @@ impl AdminService for Service {
         request: Request<DrainRunnerRequest>,
     ) -> Result<Response<DrainRunnerReply>, Status> {
         runners::drain(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn lose_runner(
+        &self,
+        request: Request<LoseRunnerRequest>,
+    ) -> Result<Response<LoseRunnerReply>, Status> {
+        runners::lose(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_accounts(

@@ -1,16 +1,18 @@
 //! Runners and the accounts their agents use: shown, drained, resumed.
 
+use domain::transition::LostHow;
 use domain::{Account, NodeId};
 use proto::convert;
 use proto::v1::{
     self, DrainRequest, DrainRunnerReply, DrainRunnerRequest, ListAccountsReply, ListRunnersReply,
-    ResumeAccountReply, ResumeAccountRequest,
+    LoseRunnerReply, LoseRunnerRequest, ResumeAccountReply, ResumeAccountRequest,
 };
 use service::grpc;
 use tonic::Status;
 
 use crate::grpc::unavailable;
 use crate::links::CALL_DEADLINE;
+use crate::reaper::end_lost;
 use crate::shared::Shared;
 
 pub(super) async fn list(shared: &Shared) -> Result<ListRunnersReply, Status> {
@@ -36,6 +38,30 @@ pub(super) async fn drain(shared: &Shared, request: DrainRunnerRequest) -> Resul
     })?;
     tracing::info!(runner = %node, "an operator drained a runner");
     Ok(DrainRunnerReply { live: reply.into_inner().live })
+}
+
+/// Takes a person's word that a node is gone: what it ran starts elsewhere without waiting for the lease.
+pub(super) async fn lose(shared: &Shared, request: LoseRunnerRequest) -> Result<LoseRunnerReply, Status> {
+    let node = NodeId(request.node);
+    let Some(incarnation) = shared.nodes.lose(&node) else {
+        return Err(Status::not_found(format!("there is no runner {node}: `orch runners` lists them")));
+    };
+    // Durable before any run ends: a restart must not hear a node whose work runs elsewhere.
+    shared
+        .store
+        .declare_lost(node.clone(), incarnation, shared.now())
+        .await
+        .map_err(|error| unavailable(&error))?;
+    let runs = shared.runs.book(|book| book.lose(&node));
+    tracing::warn!(runner = %node, %incarnation, runs = runs.len(), "an operator declared a runner lost");
+    for run in &runs {
+        end_lost(shared, run, LostHow::NodeLost).await;
+    }
+    if let Some(row) = shared.nodes.row(&node, shared.moment()) {
+        shared.store.save_node(row.clone()).await.map_err(|error| unavailable(&error))?;
+        shared.nodes.saved(row, shared.clock.boot_ms());
+    }
+    Ok(LoseRunnerReply { run_ids: runs.iter().map(|run| run.run.to_string()).collect() })
 }
 
 pub(super) async fn accounts(shared: &Shared) -> Result<ListAccountsReply, Status> {

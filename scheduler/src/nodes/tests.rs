@@ -48,7 +48,7 @@ fn state(nodes: &Nodes, boot_ms: i64) -> NodeState {
 
 #[test]
 fn silence_blocks_a_node_and_a_whole_lease_of_it_loses_it() {
-    let nodes = Nodes::new(terms(), Vec::new(), 0);
+    let nodes = Nodes::new(terms(), Vec::new(), &[], 0);
     nodes.register(row(1), "s".to_owned(), at(0)).unwrap();
     assert_eq!((blocked(&nodes, 20_000), state(&nodes, 20_000)), (None, NodeState::Ready));
     assert_eq!(
@@ -63,7 +63,7 @@ fn silence_blocks_a_node_and_a_whole_lease_of_it_loses_it() {
 
 #[test]
 fn after_a_start_a_node_takes_no_work_until_it_registers() {
-    let nodes = Nodes::new(terms(), vec![row(3)], 0);
+    let nodes = Nodes::new(terms(), vec![row(3)], &[], 0);
     assert_eq!((blocked(&nodes, 1), state(&nodes, 1)), (Some(WaitReason::Unreachable), NodeState::Ready));
     let node = NodeId("n".to_owned());
     let unregistered = NotHeard::NotRegistered { node: node.clone() };
@@ -75,7 +75,7 @@ fn after_a_start_a_node_takes_no_work_until_it_registers() {
 
 #[test]
 fn the_later_session_wins_and_an_older_incarnation_never_does() {
-    let nodes = Nodes::new(terms(), Vec::new(), 0);
+    let nodes = Nodes::new(terms(), Vec::new(), &[], 0);
     let node = NodeId("n".to_owned());
     let fenced = || NotHeard::Fenced { node: node.clone() };
     nodes.register(row(2), "one".to_owned(), at(0)).unwrap();
@@ -91,7 +91,7 @@ fn the_later_session_wins_and_an_older_incarnation_never_does() {
 
 #[test]
 fn a_repeated_renew_is_no_news() {
-    let nodes = Nodes::new(terms(), Vec::new(), 0);
+    let nodes = Nodes::new(terms(), Vec::new(), &[], 0);
     let node = NodeId("n".to_owned());
     nodes.register(row(1), "s".to_owned(), at(0)).unwrap();
     let renew = |number, boot_ms| nodes.renew(&node, Incarnation(1), "s", renewed(number), at(boot_ms));
@@ -103,7 +103,7 @@ fn a_repeated_renew_is_no_news() {
 
 #[test]
 fn what_keeps_a_node_from_work_is_named() {
-    let nodes = Nodes::new(terms(), Vec::new(), 0);
+    let nodes = Nodes::new(terms(), Vec::new(), &[], 0);
     let node = NodeId("n".to_owned());
     nodes.register(row(1), "s".to_owned(), at(0)).unwrap();
     nodes.rest(&node, 1_000);
@@ -125,7 +125,7 @@ fn what_keeps_a_node_from_work_is_named() {
 
 #[test]
 fn a_row_is_written_when_it_changes_and_now_and_then() {
-    let nodes = Nodes::new(terms(), Vec::new(), 0);
+    let nodes = Nodes::new(terms(), Vec::new(), &[], 0);
     let node = NodeId("n".to_owned());
     nodes.register(row(1), "s".to_owned(), at(0)).unwrap();
     let write = |boot_ms| {

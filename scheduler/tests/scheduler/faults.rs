@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::transition::Conclusion;
 use domain::{Budgets, Event};
-use proto::v1::{RunPhase, StartStatus};
+use proto::v1::{LoseRunnerRequest, RunPhase, StartStatus};
 use tonic::Code;
 
 use crate::fake::{Node, bytes, held, id_of};
@@ -213,6 +213,40 @@ async fn a_newer_incarnation_or_another_boot_without_the_run_proves_its_death() 
     node.incarnation = 2;
     let fenced = node.renew(&stack, 9, &[held(&second, RunPhase::Started)]).await.unwrap_err();
     assert_eq!(fenced.code(), Code::Aborted);
+    stack.check_invariants().await;
+}
+
+#[tokio::test]
+async fn a_node_declared_lost_is_heard_again_only_as_a_newer_incarnation() {
+    let mut stack = Stack::start().await;
+    let mut node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    let lose = |node: &str| LoseRunnerRequest { node: node.to_owned() };
+    let unknown = stack.admin().lose_runner(lose("m")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let reply = stack.admin().lose_runner(lose("n")).await.unwrap().into_inner();
+    assert_eq!(reply.run_ids, std::slice::from_ref(&run.run_id));
+    assert_eq!(stack.ends(job).await, ["lost node_lost"]);
+    assert_eq!(stack.job(job).await.budgets, Budgets { infra_attempts: 1, ..Budgets::default() });
+    stack.waits_for_node("n", "lost").await;
+
+    // It is only cut off: nothing it says counts, also after a restart.
+    for restarted in [false, true] {
+        if restarted {
+            stack.restart().await;
+        }
+        let holds = [held(&run, RunPhase::Started)];
+        assert_eq!(node.renew(&stack, 9, &holds).await.unwrap_err().code(), Code::Aborted);
+        assert_eq!(node.ask_start(&stack, &run).await.unwrap_err().code(), Code::Aborted);
+        assert_eq!(node.register(&stack, &holds).await.unwrap_err().code(), Code::Aborted);
+    }
+    node.incarnation = 2;
+    assert_eq!(node.register(&stack, &[]).await.unwrap().fenced, []);
+    let again = node.started(&stack, 2).await;
+    assert_eq!(again.epoch, run.epoch + 1);
+    node.ends(&again, stack.success());
+    stack.reaches(job, "done").await;
     stack.check_invariants().await;
 }
 

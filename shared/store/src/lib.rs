@@ -17,7 +17,7 @@ use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{LateOutcome, Overview, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
-use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
+use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
 pub use open::{Access, open};
@@ -61,6 +61,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Inserts or replaces a runner's row.
     async fn save_node(&self, node: Node) -> Result<(), Error>;
 
+    /// Keeps an operator's word that a runner is gone, up to and with this incarnation.
+    async fn declare_lost(&self, node: NodeId, incarnation: Incarnation, now: Timestamp)
+    -> Result<(), Error>;
+
     /// Keeps that the reaper looked at `now`, and adds the runs it gave up since it last said so.
     async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error>;
 
@@ -102,6 +106,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Reads every runner's row, by id.
     async fn nodes(&self) -> Result<Vec<Node>, Error>;
+
+    /// Reads which runners an operator declared lost, and up to which incarnation.
+    async fn declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error>;
 
     /// Reads what `GET /queue` shows.
     async fn overview(&self, now: Timestamp) -> Result<Overview, Error>;

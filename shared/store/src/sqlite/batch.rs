@@ -69,6 +69,7 @@ impl<'a> Sorted<'a> {
                 Request::SaveNode(node) => sorted.nodes.push(node),
                 Request::SetPaused(..)
                 | Request::ResumeAccount(..)
+                | Request::DeclareLost(..)
                 | Request::NoteTick(..)
                 | Request::Sanitize(_) => {
                     sorted.single.push((index, request));
@@ -137,6 +138,11 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
             let query = sqlx::query(include_str!("sql/account_resume.sql"));
             let resumed = query.bind(&account.0).bind(now.as_ms()).execute(conn).await?.rows_affected();
             Ok(Some(Answer::Resumed(resumed > 0)))
+        }
+        Request::DeclareLost(node, incarnation, now) => {
+            let query = sqlx::query(include_str!("sql/lost_runner_save.sql"));
+            query.bind(&node.0).bind(incarnation.0).bind(now.as_ms()).execute(conn).await?;
+            Ok(Some(Answer::Done))
         }
         Request::NoteTick(now, reaped) => {
             let query = sqlx::query(include_str!("sql/reaper_tick.sql"));

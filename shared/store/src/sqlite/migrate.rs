@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql"),
     include_str!("../../../../migrations/sqlite/0002_reaper.sql"),
     include_str!("../../../../migrations/sqlite/0003_impossible_rows.sql"),
+    include_str!("../../../../migrations/sqlite/0004_lost_runners.sql"),
 ];
 
 /// The schema of this program.

@@ -30,7 +30,7 @@ use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{LateOutcome, Overview, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
-use domain::{Account, Job, JobId, Outcome, Run, RunId, Timestamp};
+use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -106,6 +106,15 @@ impl Store for SqliteStore {
         self.ask(Request::SaveNode(node)).await.map(|_| ())
     }
 
+    async fn declare_lost(
+        &self,
+        node: NodeId,
+        incarnation: Incarnation,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.ask(Request::DeclareLost(node, incarnation, now)).await.map(|_| ())
+    }
+
     async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error> {
         self.ask(Request::NoteTick(now, reaped)).await.map(|_| ())
     }
@@ -159,6 +168,10 @@ impl Store for SqliteStore {
 
     async fn nodes(&self) -> Result<Vec<Node>, Error> {
         self.read_nodes().await
+    }
+
+    async fn declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error> {
+        self.read_declared_lost().await
     }
 
     async fn overview(&self, now: Timestamp) -> Result<Overview, Error> {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use domain::delivery::Payload;
 use domain::overview::{CountByStatus, LateOutcome, Overview, WaitingJob};
 use domain::runner::Node;
-use domain::{Job, JobId, Run, RunId, Status, Timestamp};
+use domain::{Incarnation, Job, JobId, NodeId, Run, RunId, Status, Timestamp};
 use sqlx::sqlite::{Sqlite, SqlitePool};
 use sqlx::{Row as _, SqliteConnection, Transaction};
 
@@ -77,6 +77,13 @@ impl SqliteStore {
     pub(super) async fn read_nodes(&self) -> Result<Vec<Node>, Error> {
         let query = sqlx::query(include_str!("sql/nodes.sql"));
         query.fetch_all(self.readers().await?).await?.iter().map(rows::node).collect()
+    }
+
+    pub(super) async fn read_declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error> {
+        let query = sqlx::query(include_str!("sql/lost_runners.sql"));
+        let rows = query.fetch_all(self.readers().await?).await?;
+        let read = |row| Ok((NodeId(rows::get(row, "id")?), Incarnation(rows::get(row, "incarnation")?)));
+        rows.iter().map(read).collect()
     }
 
     pub(super) async fn read_overview(&self, now: Timestamp) -> Result<Overview, Error> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use domain::delivery::{Accepted, NewDelivery, NewJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
-use domain::{Account, Outcome, RunId, Timestamp};
+use domain::{Account, Incarnation, NodeId, Outcome, RunId, Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -39,6 +39,7 @@ pub(super) enum Request {
     Apply(Change),
     LateOutcome(RunId, Outcome, Timestamp),
     SaveNode(Node),
+    DeclareLost(NodeId, Incarnation, Timestamp),
     NoteTick(Timestamp, u32),
     Sanitize(Rules),
     SetPaused(bool, Timestamp),

@@ -104,6 +104,15 @@ pub(crate) async fn jobs_are_read_in_pages(store: Arc<dyn Store>) {
     assert_eq!(page(Some(Status::Failed), None, 9).await, [0_i64; 0]);
 }
 
+/// An operator's word holds for the newest incarnation it was said of.
+pub(crate) async fn a_lost_runner_is_kept(store: Arc<dyn Store>) {
+    for (id, incarnation) in [("node-b", 3), ("node-a", 1), ("node-b", 2)] {
+        store.declare_lost(NodeId(id.into()), Incarnation(incarnation), T0).await.unwrap();
+    }
+    let lost = [("node-a", 1), ("node-b", 3)].map(|(id, n)| (NodeId(id.into()), Incarnation(n)));
+    assert_eq!(store.declared_lost().await.unwrap(), lost);
+}
+
 /// Ticks are counted up, and a clock that steps back does not make the last one older.
 pub(crate) async fn the_reaper_is_noted(store: Arc<dyn Store>) {
     assert_eq!(store.overview(T0).await.unwrap().reaper, ReaperRecord::default());

@@ -17,7 +17,8 @@ const LIVE: [&str; 5] = [
     "USING INDEX runs_half_ended",
 ];
 /// Tables with a handful of rows, results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 13] = [
+const SMALL: [&str; 14] = [
+    "lost_runners",
     "meta",
     "reaper",
     "m",
