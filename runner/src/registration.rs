@@ -36,9 +36,11 @@ pub(crate) async fn stay_registered(node: Arc<Node>, readiness: Readiness) {
     // The first message should say whether agents can be spawned.
     let looked = node.preflight.subscribe().wait_for(Option::is_some).await.is_ok();
     debug_assert!(looked, "the node holds the sender");
+    // Rises for the whole session: begun anew with a Register, it could fall behind a straggler from before it.
+    let mut number = 0;
     loop {
         let terms = register(&node, &readiness).await;
-        match renew(&node, &readiness, terms).await {
+        match renew(&node, &readiness, terms, &mut number).await {
             Ended::Unknown => {}
             Ended::Superseded => {
                 tracing::error!(
@@ -98,13 +100,12 @@ fn fence_older_generation(node: &Node, generation: i64) {
     }
 }
 
-async fn renew(node: &Node, readiness: &Readiness, terms: Terms) -> Ended {
+async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u64) -> Ended {
     let every = Duration::from_millis(terms.renew_ms.unsigned_abs());
-    let mut number = 0;
     loop {
-        number += 1;
+        *number += 1;
         let sent_ms = node.clock.boot_ms();
-        match send_renew(node, number).await {
+        match send_renew(node, *number).await {
             Ok(reply) => {
                 each(node, &reply.fenced, Held::fence);
                 each(node, &reply.cancel, |held| held.wish(Wish::Cancel));

@@ -83,8 +83,9 @@ impl SchedulerService for Service {
         };
         let fresh = shared.nodes.renew(&node, incarnation, &request.session, renewed, moment)?;
         if !fresh {
-            // A repeat or a straggler: what it lists may be out of date, so it extends nothing.
-            return Ok(Response::new(RenewReply { number: request.number, ..RenewReply::default() }));
+            // A repeat or a straggler: what it lists may be out of date, so it extends nothing, and is not answered as
+            // if it did: the node would count a lease that nobody here counts.
+            return Err(Status::unavailable("a later renew was taken: send the next"));
         }
         if !was_open && open() {
             shared.wake();

@@ -164,7 +164,7 @@ async fn renews_keep_a_run_alive_and_stragglers_do_not() {
     }
     assert_eq!(stack.ends(job).await, ["started None None"]);
     stack.clock.advance(Duration::from_mins(5));
-    node.renew(&stack, 2, &holds).await.unwrap();
+    assert_eq!(node.renew(&stack, 2, &holds).await.unwrap_err().code(), Code::Unavailable);
     stack.clock.advance(Duration::from_secs(121));
     stack.reaches(job, "queued").await;
     assert_eq!(stack.ends(job).await, ["lost lease_expired"]);
