@@ -9,3 +9,4 @@ mod people;
 mod process;
 mod repairs;
 mod stack;
+mod two;

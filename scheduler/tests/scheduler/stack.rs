@@ -88,6 +88,17 @@ impl Stack {
         self.channel = channel(self.handle);
     }
 
+    /// A second scheduler on the same database: it knows the file by another name, which the lock does not see through.
+    pub(crate) async fn start_beside(&self) -> Self {
+        let database = self.folder.path().join("orch.db");
+        Self::start_with(|options| {
+            let other = options.config.with_file_name("orch.db");
+            std::os::unix::fs::symlink(&database, other).unwrap();
+            options
+        })
+        .await
+    }
+
     /// Starts another scheduler beside this one.
     pub(crate) async fn start_second(&self) -> anyhow::Result<Handle> {
         scheduler::start(self.options.clone(), Tasks::new()).await
