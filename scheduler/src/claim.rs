@@ -54,6 +54,9 @@ async fn look(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Duration {
 }
 
 async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duration, store::Error> {
+    if !shared.claims_wait.is_over(shared.store.as_ref(), shared.clock.boot_ms()).await? {
+        return Ok(shared.poll_interval);
+    }
     let now = shared.now();
     let starts_max = shared.queue.concurrency_max.min(STARTS_MAX);
     let request = ClaimRequest {

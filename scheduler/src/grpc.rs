@@ -61,8 +61,7 @@ impl SchedulerService for Service {
             runner_lease_ms: ms(shared.terms.runner),
             renew_ms: ms(shared.terms.renew),
             kill_grace_ms: ms(shared.terms.kill_grace),
-            // Restore and move, which would raise it, come with PostgreSQL.
-            database_generation: 1,
+            database_generation: shared.claims_wait.generation,
             fenced,
         }))
     }

@@ -8,6 +8,7 @@ mod claim;
 mod config;
 mod dispatch;
 mod finalize;
+mod generation;
 mod grpc;
 mod lease;
 mod links;
@@ -113,7 +114,9 @@ async fn open(
     let nodes = store.nodes().await.context("could not read the runners")?;
     let lost = store.declared_lost().await.context("could not read the runners declared lost")?;
     let boot_ms = options.clock.boot_ms();
+    let generation = store.generation().await.context("could not read the database's generation")?;
     Ok(Shared {
+        claims_wait: generation::ClaimsWait::new(generation, options.terms.scheduler, boot_ms),
         store,
         nodes: nodes::Nodes::new(options.terms, nodes, &lost, boot_ms),
         clock: options.clock,

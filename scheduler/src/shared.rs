@@ -14,6 +14,7 @@ use service::{Clock, Tasks};
 use store::Store;
 use tokio::sync::Notify;
 
+use crate::generation::ClaimsWait;
 use crate::lease::LeaseTerms;
 use crate::links::Links;
 use crate::live::LiveRuns;
@@ -28,6 +29,7 @@ pub(crate) const DATABASE: &str = "database";
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) claims_wait: ClaimsWait,
     pub(crate) clock: Clock,
     pub(crate) policy: Policy,
     pub(crate) terms: LeaseTerms,

@@ -251,6 +251,35 @@ async fn a_node_declared_lost_is_heard_again_only_as_a_newer_incarnation() {
 }
 
 #[tokio::test]
+async fn after_a_restore_nothing_is_claimed_for_one_lease() {
+    let mut stack = Stack::start().await;
+    let mut node = Node::start(&stack, "n").await;
+    assert_eq!(node.register(&stack, &[]).await.unwrap().database_generation, 1);
+    let before = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    node.ends(&run, stack.success());
+    stack.reaches(before, "done").await;
+    stack.stop().await;
+    stack.force("UPDATE meta SET database_generation = 2").await;
+    stack.restart().await;
+    let job = stack.enqueue().await;
+    // As long as the lease, and a restart begins the wait again.
+    stack.clock.advance(Duration::from_secs(419));
+    stack.restart().await;
+    stack.clock.advance(Duration::from_secs(419));
+    node.incarnation = 2;
+    assert_eq!(node.register(&stack, &[]).await.unwrap().database_generation, 2);
+    assert_eq!(stack.runs(job).await, []);
+    stack.clock.advance(Duration::from_secs(1));
+    node.renew(&stack, 1, &[]).await.unwrap();
+    let run = node.started(&stack, 2).await;
+    node.ends(&run, stack.success());
+    stack.reaches(job, "done").await;
+    assert_eq!(stack.store.generation().await.unwrap().noted, Some(2));
+    stack.check_invariants().await;
+}
+
+#[tokio::test]
 async fn of_two_sessions_the_later_one_speaks_for_the_node() {
     let stack = Stack::start().await;
     let node = Node::start(&stack, "n").await;

@@ -22,7 +22,8 @@ use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Time
 pub use error::Error;
 pub use open::{Access, open};
 pub use records::{
-    Applied, Change, ClaimRequest, Claimed, Enqueued, JobFilter, Schema, Start, StoreStats, Violation,
+    Applied, Change, ClaimRequest, Claimed, Enqueued, Generation, JobFilter, Schema, Start, StoreStats,
+    Violation,
 };
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
@@ -65,6 +66,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn declare_lost(&self, node: NodeId, incarnation: Incarnation, now: Timestamp)
     -> Result<(), Error>;
 
+    /// Keeps that claims are made under this generation.
+    async fn note_generation(&self, generation: i64) -> Result<(), Error>;
+
     /// Keeps that the reaper looked at `now`, and adds the runs it gave up since it last said so.
     async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error>;
 
@@ -106,6 +110,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Reads every runner's row, by id.
     async fn nodes(&self) -> Result<Vec<Node>, Error>;
+
+    /// Reads the database's generation, and the one noted last.
+    async fn generation(&self) -> Result<Generation, Error>;
 
     /// Reads which runners an operator declared lost, and up to which incarnation.
     async fn declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error>;

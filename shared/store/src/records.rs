@@ -96,6 +96,15 @@ pub struct Violation {
     pub detail: String,
 }
 
+/// Which restore or move of the database this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// From 1; raised by a restore and by a move to another store.
+    pub current: i64,
+    /// The one that a scheduler last claimed under; `None`: none ever did.
+    pub noted: Option<i64>,
+}
+
 /// Sizes worth watching.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {

@@ -70,6 +70,7 @@ impl<'a> Sorted<'a> {
                 Request::SetPaused(..)
                 | Request::ResumeAccount(..)
                 | Request::DeclareLost(..)
+                | Request::NoteGeneration(_)
                 | Request::NoteTick(..)
                 | Request::Sanitize(_) => {
                     sorted.single.push((index, request));
@@ -142,6 +143,11 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
         Request::DeclareLost(node, incarnation, now) => {
             let query = sqlx::query(include_str!("sql/lost_runner_save.sql"));
             query.bind(&node.0).bind(incarnation.0).bind(now.as_ms()).execute(conn).await?;
+            Ok(Some(Answer::Done))
+        }
+        Request::NoteGeneration(generation) => {
+            let query = sqlx::query(include_str!("sql/generation_note.sql"));
+            query.bind(*generation).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
         Request::NoteTick(now, reaped) => {

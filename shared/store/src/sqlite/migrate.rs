@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0002_reaper.sql"),
     include_str!("../../../../migrations/sqlite/0003_impossible_rows.sql"),
     include_str!("../../../../migrations/sqlite/0004_lost_runners.sql"),
+    include_str!("../../../../migrations/sqlite/0005_noted_generation.sql"),
 ];
 
 /// The schema of this program.

@@ -37,7 +37,8 @@ use tokio::task::JoinHandle;
 
 use self::writer::{Answer, Door, Request};
 use crate::{
-    Applied, Change, ClaimRequest, Claimed, Enqueued, Error, JobFilter, Schema, Store, StoreStats, Violation,
+    Applied, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, JobFilter, Schema, Store,
+    StoreStats, Violation,
 };
 
 /// A SQLite database, open for reading, or for both.
@@ -115,6 +116,10 @@ impl Store for SqliteStore {
         self.ask(Request::DeclareLost(node, incarnation, now)).await.map(|_| ())
     }
 
+    async fn note_generation(&self, generation: i64) -> Result<(), Error> {
+        self.ask(Request::NoteGeneration(generation)).await.map(|_| ())
+    }
+
     async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error> {
         self.ask(Request::NoteTick(now, reaped)).await.map(|_| ())
     }
@@ -168,6 +173,10 @@ impl Store for SqliteStore {
 
     async fn nodes(&self) -> Result<Vec<Node>, Error> {
         self.read_nodes().await
+    }
+
+    async fn generation(&self) -> Result<Generation, Error> {
+        self.read_generation().await
     }
 
     async fn declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error> {

@@ -11,7 +11,7 @@ use sqlx::{Row as _, SqliteConnection, Transaction};
 
 use super::fault::unavailable;
 use super::{SqliteStore, checkpoint, migrate, rows};
-use crate::{Error, JobFilter, Schema, StoreStats};
+use crate::{Error, Generation, JobFilter, Schema, StoreStats};
 
 impl SqliteStore {
     /// The readers, once the database is there and its schema fits.
@@ -77,6 +77,12 @@ impl SqliteStore {
     pub(super) async fn read_nodes(&self) -> Result<Vec<Node>, Error> {
         let query = sqlx::query(include_str!("sql/nodes.sql"));
         query.fetch_all(self.readers().await?).await?.iter().map(rows::node).collect()
+    }
+
+    pub(super) async fn read_generation(&self) -> Result<Generation, Error> {
+        let row =
+            sqlx::query(include_str!("sql/generation_read.sql")).fetch_one(self.readers().await?).await?;
+        Ok(Generation { current: row.try_get(0)?, noted: row.try_get(1)? })
     }
 
     pub(super) async fn read_declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error> {

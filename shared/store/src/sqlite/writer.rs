@@ -40,6 +40,7 @@ pub(super) enum Request {
     LateOutcome(RunId, Outcome, Timestamp),
     SaveNode(Node),
     DeclareLost(NodeId, Incarnation, Timestamp),
+    NoteGeneration(i64),
     NoteTick(Timestamp, u32),
     Sanitize(Rules),
     SetPaused(bool, Timestamp),

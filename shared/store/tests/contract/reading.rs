@@ -7,7 +7,7 @@ use domain::overview::{AccountRecord, CountByStatus, ReaperRecord};
 use domain::runner::{Node, NodeState, Preflight};
 use domain::transition::Event;
 use domain::{Account, Class, Incarnation, JobId, NodeId, PermanentReason, Status};
-use store::{Applied, JobFilter, Schema, Store};
+use store::{Applied, Generation, JobFilter, Schema, Store};
 
 use super::values::{T0, claim, ended, failure, fleet, fresh_run, happen, job, later};
 
@@ -102,6 +102,14 @@ pub(crate) async fn jobs_are_read_in_pages(store: Arc<dyn Store>) {
     assert_eq!(page(Some(Status::Running), None, 9).await, [2, 1]);
     assert_eq!(page(Some(Status::Queued), Some(JobId(5)), 9).await, [4, 3]);
     assert_eq!(page(Some(Status::Failed), None, 9).await, [0_i64; 0]);
+}
+
+/// The generation is 1 until a restore, and noted once claims are made under it.
+pub(crate) async fn a_generation_is_noted(store: Arc<dyn Store>) {
+    assert_eq!(store.generation().await.unwrap(), Generation { current: 1, noted: None });
+    store.note_generation(1).await.unwrap();
+    store.note_generation(2).await.unwrap();
+    assert_eq!(store.generation().await.unwrap(), Generation { current: 1, noted: Some(1) });
 }
 
 /// An operator's word holds for the newest incarnation it was said of.

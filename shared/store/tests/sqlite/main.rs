@@ -76,6 +76,7 @@ rules! {
         nodes_are_kept,
         the_overview_is_whole,
         the_reaper_is_noted,
+        a_generation_is_noted,
         a_lost_runner_is_kept,
         jobs_are_read_in_pages,
         nothing_is_invented;
