@@ -1,75 +1,12 @@
 //! The protocol holds in every state that can be reached, and every broken variant is found.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+mod explore;
 
-use model::{Action, Fault, Limits, NAMES, Protocol, SIGHTS, State, Variant};
-use service::Clock;
-use stateright::{Checker, HasDiscoveries, Model as _, Path};
-
-const THREADS: usize = 2;
-
-/// Explores, prints how much, and gives what was found.
-fn explore(name: &str, protocol: Protocol, threads: usize) -> impl Checker<Protocol> {
-    let clock = Clock::system();
-    let begun_ms = clock.boot_ms();
-    let checker =
-        protocol.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    say(&format!(
-        "{name}: {} states, {} steps deep, {:.1} s",
-        checker.unique_state_count(),
-        checker.max_depth(),
-        seconds(clock.boot_ms() - begun_ms),
-    ));
-    checker
-}
-
-fn seconds(ms: i64) -> f64 {
-    std::time::Duration::from_millis(u64::try_from(ms).unwrap_or_default()).as_secs_f64()
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-fn violated(checker: &impl Checker<Protocol>) -> Vec<(&'static str, Vec<Action>)> {
-    let found = |name| Some((name, steps(checker.discovery(name)?)));
-    NAMES.into_iter().filter_map(found).collect()
-}
-
-fn steps(path: Path<State, Action>) -> Vec<Action> {
-    path.into_actions()
-}
-
-fn list(steps: &[Action]) -> String {
-    steps.iter().enumerate().fold(String::new(), |mut text, (number, step)| {
-        let _ = write!(text, "\n    {:2}. {step:?}", number + 1);
-        text
-    })
-}
-
-fn hold(name: &str, protocol: &Protocol, unseen: &[&str]) {
-    let checker = explore(name, protocol.clone(), THREADS);
-    let found = violated(&checker).pop();
-    assert!(
-        found.is_none(),
-        "{name}: violated: {}",
-        found.map_or(String::new(), |(property, steps)| property.to_owned() + &list(&steps))
-    );
-    for sight in SIGHTS {
-        assert_eq!(checker.discovery(sight).is_some(), !unseen.contains(&sight), "{name}: {sight}");
-    }
-}
+use explore::{ADOPTED, explore, faithful, hold, list, say, violated};
+use model::{Fault, Limits, Protocol, Variant};
 
 const ONE: &str = "at most one live agent";
 const LEASED: &str = "I6 spawned inside a committed lease";
-/// Not to be seen where no node starts again.
-const ADOPTED: &str = "seen: an agent that outlived its runner, under the next one";
-
-fn faithful(runs: u8, starts: u8, renews: u8, faults: &[Fault]) -> Protocol {
-    let limits = Limits { runs, starts, renews, faults: faults.to_vec() };
-    Protocol { variant: Variant::Faithful, limits, at_work: false, healing: false }
-}
 
 #[test]
 fn the_protocol_holds() {
@@ -92,17 +29,6 @@ fn without_further_faults_every_state_comes_to_rest() {
         let protocol = Protocol { healing: true, ..faithful(2, 2, renews, &[fault]) };
         hold(&format!("rest after a crash: {fault:?}"), &protocol, unseen);
     }
-}
-
-#[test]
-#[ignore = "takes minutes; its figures are in docs/RELIABILITY.md"]
-fn the_protocol_holds_further_out() {
-    use Fault::{Runner, Scheduler};
-    hold("crashes of scheduler and runner", &faithful(2, 2, 1, &[Scheduler, Runner]), &[]);
-    let at_work = Protocol { at_work: true, ..faithful(2, 2, 2, &[Scheduler]) };
-    hold("an agent at work, two renews, a crash of the scheduler", &at_work, &[ADOPTED]);
-    hold("three epochs, a renew", &faithful(3, 3, 1, &[]), &[ADOPTED]);
-    hold("three epochs, a crash of a runner", &faithful(3, 3, 0, &[Runner]), &[]);
 }
 
 /// Where a variant is looked for, and what it violates.
