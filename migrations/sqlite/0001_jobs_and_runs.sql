@@ -6,7 +6,10 @@ CREATE TABLE meta (
     schema              INTEGER NOT NULL CHECK (schema >= 0),
     database_generation INTEGER NOT NULL CHECK (database_generation >= 1),
     paused              INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
-    paused_changed_at   INTEGER
+    paused_changed_at   INTEGER,
+    -- The generation that a scheduler last claimed under. Another one now: the database was restored or moved since,
+    -- and agents of before may live until their lease is over.
+    noted_generation    INTEGER
 ) STRICT;
 
 INSERT INTO meta (id, schema, database_generation) VALUES (1, 0, 1);
@@ -70,11 +73,25 @@ CREATE TABLE jobs (
 ) STRICT;
 
 CREATE UNIQUE INDEX jobs_semantic_key ON jobs (semantic_key) WHERE semantic_key IS NOT NULL;
--- What the claim reads, in the order it wants it; delayed, running and finished rows are not in it.
+-- What the claim reads, in the order it wants it; delayed, running and finished rows are not in it. Nor are rows that
+-- break an invariant, which get past the CHECKs when a file is imported, restored, or written with them switched off:
+-- one of them never stands in the way of the others.
 CREATE INDEX jobs_due ON jobs (project, priority DESC, available_at, id, stage, work_item, own_prompt)
-    WHERE status = 'queued' AND due = 1;
+    WHERE status = 'queued' AND due = 1
+      AND run_id IS NULL AND cancel_requested_at IS NULL AND finished_at IS NULL AND failure_reason IS NULL;
 -- What the promotion reads.
-CREATE INDEX jobs_delayed ON jobs (available_at, id) WHERE status = 'queued' AND due = 0;
+CREATE INDEX jobs_delayed ON jobs (available_at, id)
+    WHERE status = 'queued' AND due = 0
+      AND run_id IS NULL AND cancel_requested_at IS NULL AND finished_at IS NULL AND failure_reason IS NULL;
+-- Empty, unless somebody forced a row. The word for word same condition is in sanitize_suspects.sql.
+CREATE INDEX jobs_impossible ON jobs (id)
+    WHERE ((status = 'queued'
+            AND (run_id IS NOT NULL OR cancel_requested_at IS NOT NULL OR finished_at IS NOT NULL
+                 OR failure_reason IS NOT NULL))
+        OR (status = 'running' AND run_id IS NULL)
+        OR (status IN ('done', 'failed', 'cancelled')
+            AND (run_id IS NOT NULL OR cancel_requested_at IS NOT NULL OR finished_at IS NULL OR due = 1
+                 OR (status = 'failed') <> (failure_reason IS NOT NULL))));
 -- Running jobs by their run: a run belongs to one job, and inserting a run need not read all jobs for the reference.
 CREATE UNIQUE INDEX jobs_run ON jobs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, id);
@@ -119,6 +136,7 @@ CREATE TABLE runs (
 
 -- I3: at most one live run per job. Also the list of live runs.
 CREATE UNIQUE INDEX runs_live ON runs (job_id) WHERE ended_at IS NULL;
+CREATE INDEX runs_half_ended ON runs (job_id) WHERE (state = 'ended') <> (ended_at IS NOT NULL);
 
 -- Reports of runs that no longer owned their job. No reference to runs: a report is kept whatever is known of its run.
 CREATE TABLE late_outcomes (
@@ -143,6 +161,13 @@ CREATE TABLE runners (
     last_seen_at         INTEGER NOT NULL
 ) STRICT;
 
+-- The operator's word that a runner's host is gone: no session of this incarnation or an older one is heard again.
+CREATE TABLE lost_runners (
+    id          TEXT    PRIMARY KEY NOT NULL CHECK (id <> ''),
+    incarnation INTEGER NOT NULL,
+    declared_at INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE accounts (
     account     TEXT PRIMARY KEY NOT NULL CHECK (account <> ''),
     held_reason TEXT CHECK (held_reason <> ''),
@@ -158,3 +183,18 @@ CREATE TABLE decisions (
     until_at   INTEGER,
     decided_at INTEGER NOT NULL
 ) STRICT;
+
+-- What the reaper did, for people. Written by the scheduler, read by whoever shows the queue.
+CREATE TABLE reaper (
+    id                        INTEGER PRIMARY KEY CHECK (id = 1),
+    last_tick_at              INTEGER,
+    -- Runs given up for lost: a lease that expired, or a node that died.
+    reaped_total              INTEGER NOT NULL DEFAULT 0 CHECK (reaped_total >= 0),
+    -- Rows that broke an invariant and were repaired, by kind (`domain::sanitize::Kind`).
+    impossible_queued_total   INTEGER NOT NULL DEFAULT 0 CHECK (impossible_queued_total >= 0),
+    impossible_running_total  INTEGER NOT NULL DEFAULT 0 CHECK (impossible_running_total >= 0),
+    impossible_finished_total INTEGER NOT NULL DEFAULT 0 CHECK (impossible_finished_total >= 0),
+    orphaned_runs_total       INTEGER NOT NULL DEFAULT 0 CHECK (orphaned_runs_total >= 0)
+) STRICT;
+
+INSERT INTO reaper (id) VALUES (1);

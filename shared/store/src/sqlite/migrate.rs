@@ -5,13 +5,7 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::{Error, Schema};
 
 /// Every migration, the first one first; its number is its place, from 1.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql"),
-    include_str!("../../../../migrations/sqlite/0002_reaper.sql"),
-    include_str!("../../../../migrations/sqlite/0003_impossible_rows.sql"),
-    include_str!("../../../../migrations/sqlite/0004_lost_runners.sql"),
-    include_str!("../../../../migrations/sqlite/0005_noted_generation.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql")];
 
 /// The schema of this program.
 pub(super) fn needed() -> i64 {
