@@ -4,6 +4,7 @@ mod table;
 use uuid::Uuid;
 
 use super::*;
+use crate::{Account, Epoch, Incarnation, JobId, NodeId, Status};
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
 
