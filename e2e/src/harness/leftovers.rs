@@ -116,12 +116,14 @@ fn collect_cgroups(folder: &Path, runs: &BTreeSet<Uuid>, depth: usize, found: &m
 
 #[cfg(test)]
 mod tests {
+    use super::super::until;
     use super::{end_marked, leftovers_of};
     use std::collections::BTreeSet;
     use std::process::{Command, Stdio};
+    use std::time::Duration;
 
-    #[test]
-    fn a_marked_process_is_found_and_ended_and_a_file_is_named() {
+    #[tokio::test]
+    async fn a_marked_process_is_found_and_ended_and_a_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let marker = uuid::Uuid::new_v4().to_string();
         let look = || leftovers_of(&marker, folder.path(), &BTreeSet::new());
@@ -131,7 +133,12 @@ mod tests {
             Command::new("sleep").arg("600").env("ORCH_E2E", &marker).stdin(Stdio::null()).spawn().unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
         std::fs::write(folder.path().join("tmp/forgotten"), b"").unwrap();
-        let found = look();
+        // A program has its environment a moment after it was spawned.
+        let found = until("the process is found", Duration::from_secs(10), || async {
+            let found = look();
+            Ok((!found.processes.is_empty()).then_some(found))
+        });
+        let found = found.await.unwrap();
         assert_eq!(found.files, [folder.path().join("tmp/forgotten")]);
         assert_eq!(found.processes.len(), 1, "{found}");
 
