@@ -60,6 +60,26 @@ async fn each_of_the_eight_launch_points_runs_its_stage() -> anyhow::Result<()> 
     stack.finish().await
 }
 
+#[tokio::test]
+async fn webhook_claim_launch_and_run_are_one_trace() -> anyhow::Result<()> {
+    let mut stack = shop().start().await?;
+    let job = start(&stack, "gitea.pull_request", 12, "please").await?;
+    stack.until_status(job, "done", WITHIN).await?;
+    let mut trace_of = |service, said: &str| {
+        let log = stack.process(service).log();
+        let line =
+            log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("no {said:?}: {log}"));
+        let id = line.split_once("trace_id=").map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
+        id.map_or_else(|| panic!("no trace id: {line}"), ToOwned::to_owned)
+    };
+    let webhook = trace_of(Service::Ingest, "webhook taken");
+    assert_eq!(webhook.len(), 32, "{webhook}");
+    assert_eq!(trace_of(Service::Scheduler, "job claimed"), webhook);
+    assert_eq!(trace_of(Service::Runner(0), "spawned"), webhook);
+    assert_eq!(trace_of(Service::Scheduler, "run ended"), webhook);
+    stack.finish().await
+}
+
 /// `GET /queue` has every field of the design, at its top no other, and says what `orch queue` says.
 async fn the_queue_document_is_complete(stack: &Stack) -> anyhow::Result<()> {
     let answer = get(stack.addr(Service::Console), "/queue").await?;
