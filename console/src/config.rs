@@ -78,7 +78,6 @@ impl Cli {
 pub fn queue_facts(settings: &QueueSettings) -> QueueFacts {
     QueueFacts {
         concurrency_max: settings.max_concurrency,
-        breaker_threshold: settings.breaker_threshold,
         sanitize_enabled: settings.impossible_queued_sanitize_enabled,
     }
 }

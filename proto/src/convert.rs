@@ -130,8 +130,6 @@ pub fn job(job: &Job, waiting: Option<&domain::admission::Waiting>) -> v1::Job {
 pub struct QueueSettings {
     /// `ORCH_MAX_CONCURRENCY`.
     pub concurrency_max: u32,
-    /// `ORCH_BREAKER_THRESHOLD`.
-    pub breaker_threshold: u32,
     /// `ORCH_IMPOSSIBLE_QUEUED_SANITIZE_ENABLED`.
     pub sanitize_enabled: bool,
 }
@@ -139,12 +137,6 @@ pub struct QueueSettings {
 /// Builds the document of `GET /queue`.
 pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1::QueueReply {
     let counts = overview.counts;
-    let breaker = overview.accounts.iter().map(|account| v1::Breaker {
-        account: account.account.to_string(),
-        state: "closed".to_owned(),
-        threshold: settings.breaker_threshold,
-        ..v1::Breaker::default()
-    });
     v1::QueueReply {
         counts: Some(v1::Counts {
             queued: counts.queued,
@@ -158,7 +150,7 @@ pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1
         oldest_ready_seconds: overview.oldest_ready_at.map(|at| now.since(at).as_secs_f64()),
         recent: overview.recent.iter().map(|entry| job(&entry.job, entry.waiting.as_ref())).collect(),
         resilience: Some(v1::Resilience {
-            breaker: breaker.collect(),
+            breaker: Vec::new(),
             preflight: overview.nodes.iter().map(|(node, _)| preflight(node)).collect(),
             quota: Vec::new(),
         }),

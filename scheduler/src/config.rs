@@ -80,9 +80,6 @@ pub struct Settings {
     /// The longest wait that the provider did not name itself
     #[arg(long, env = "ORCH_BACKOFF_MAX_SECONDS", value_name = "DURATION", default_value = "3600", value_parser = duration)]
     pub backoff_max_seconds: Duration,
-    /// How long a breaker stays open
-    #[arg(long, env = "ORCH_BREAKER_PAUSE_SECONDS", value_name = "DURATION", default_value = "300", value_parser = duration)]
-    pub breaker_pause_seconds: Duration,
     /// Folder of the runs' logs
     #[arg(long, env = "ORCH_LOG_DIR", value_name = "PATH", default_value = "orch-data/logs")]
     pub log_dir: PathBuf,
@@ -183,7 +180,6 @@ impl Settings {
             terms,
             queue: convert::QueueSettings {
                 concurrency_max: queue.max_concurrency,
-                breaker_threshold: queue.breaker_threshold,
                 sanitize_enabled: queue.impossible_queued_sanitize_enabled,
             },
             tls: tls.clone(),

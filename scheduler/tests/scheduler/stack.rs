@@ -63,7 +63,7 @@ impl Stack {
             serial_gate: true,
             policy: Policy { backoff_base: Duration::from_secs(30), ..Policy::default() },
             terms: terms(),
-            queue: QueueSettings { concurrency_max: 4, breaker_threshold: 5, sanitize_enabled: true },
+            queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true },
             tls: TlsSettings::default(),
             clock: clock.clone(),
         });

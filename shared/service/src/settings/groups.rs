@@ -100,9 +100,6 @@ pub struct QueueSettings {
     /// How many agents may run at once, all runners together
     #[arg(long, env = "ORCH_MAX_CONCURRENCY", value_name = "N", default_value_t = 4)]
     pub max_concurrency: u32,
-    /// Transient failures of an account in a row that open its breaker
-    #[arg(long, env = "ORCH_BREAKER_THRESHOLD", value_name = "N", default_value_t = 5)]
-    pub breaker_threshold: u32,
     /// Whether the reaper repairs queued rows that own something; the schema forbids them in any case
     #[arg(
         long,
