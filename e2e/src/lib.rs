@@ -2,4 +2,5 @@
 //! Owns no product code and is used by no service.
 
 pub mod harness;
+pub mod shop;
 pub mod stub_api;

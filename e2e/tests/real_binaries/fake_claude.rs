@@ -41,8 +41,36 @@ async fn sigterm_ends_it_with_143_and_the_ledger_tells_both_ends() -> anyhow::Re
 
     let ledger = std::fs::read_to_string(folder.path().join("ledger"))?;
     let lines: Vec<Vec<&str>> = ledger.lines().map(|line| line.split(' ').collect()).collect();
-    let (pid, started) = (pid.to_string(), lines[0][2]);
-    assert_eq!(lines, [vec!["start", &pid, started, "run-1"], vec!["end", &pid, started, "run-1", "143"]]);
+    let pid = pid.to_string();
+    let (start, end) = (&lines[0], &lines[1]);
+    assert_eq!(
+        (lines.len(), start[0], end[0], start[1], start[3]),
+        (2, "start", "end", pid.as_str(), "run-1")
+    );
+    assert_eq!((&start[1..5], end[6]), (&end[1..5], "143"));
+    assert!(start[5].parse::<u64>()? <= end[5].parse()?, "{lines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_agent_of_a_job_is_found_out_until_the_first_one_is_dead() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let count = |kind: &str| {
+        let ledger = std::fs::read_to_string(folder.path().join("ledger")).unwrap_or_default();
+        ledger.lines().filter(|line| line.starts_with(kind)).count()
+    };
+    let mut first =
+        start(folder.path(), "fake: ledger=ledger alone=locks beat=20 write=ready then=hang").await?;
+    until_file(&folder.path().join("ready")).await?;
+    let second = start(folder.path(), "fake: ledger=ledger alone=locks").await?;
+    assert!(second.wait_with_output().await?.status.success());
+    assert_eq!(count("double"), 1);
+    until("signs of life", WITHIN, || async { Ok((count("beat") > 2).then_some(())) }).await?;
+
+    first.kill().await?;
+    let third = start(folder.path(), "fake: ledger=ledger alone=locks").await?;
+    assert!(third.wait_with_output().await?.status.success());
+    assert_eq!(count("double"), 1);
     Ok(())
 }
 

@@ -9,4 +9,5 @@ mod kills;
 mod limits;
 mod operators;
 mod refusals;
-mod shop;
+
+use e2e::shop;

@@ -1,7 +1,9 @@
 //! Carries a plan out: steps, then the end. The only place that sleeps, signals or starts a process.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,9 +31,28 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 struct Shared {
     deaf: AtomicBool,
     ledger: Mutex<Option<Ledger>>,
+    /// Held until the process is gone.
+    lock: Mutex<Option<File>>,
 }
 
 impl Shared {
+    /// The ledger, for a step that writes into it.
+    fn ledger(&self) -> io::Result<Ledger> {
+        let ledger = self.ledger.lock().map_err(|_| io::Error::other("the ledger's lock is poisoned"))?;
+        ledger.clone().ok_or_else(|| io::Error::other("name a ledger first"))
+    }
+
+    /// Takes the job's lock, or notes that another agent of the job lives.
+    fn be_alone(&self, folder: &Path) -> io::Result<()> {
+        match marks::lock_job(folder)? {
+            None => self.ledger()?.double(),
+            taken => {
+                *self.lock.lock().map_err(|_| io::Error::other("the lock's lock is poisoned"))? = taken;
+                Ok(())
+            }
+        }
+    }
+
     fn close_ledger(&self, exit: &str) {
         let ledger = self.ledger.lock().ok().and_then(|mut ledger| ledger.take());
         if let Some(Err(error)) = ledger.map(|ledger| ledger.end(exit)) {
@@ -62,7 +83,8 @@ pub(crate) fn run(invocation: &Invocation, prompt: &str, plan: &Plan) -> ExitCod
 
 fn perform(invocation: &Invocation, prompt: &str, plan: &Plan, shared: &Shared) -> io::Result<u8> {
     let mut stream = Stream::new(invocation);
-    let early = |step: &&Step| matches!(step, Step::Ledger(_) | Step::Dump(_));
+    let early =
+        |step: &&Step| matches!(step, Step::Ledger(_) | Step::Beat(_) | Step::Alone(_) | Step::Dump(_));
     // Marks come first, so that even a child killed at once has left them.
     for step in plan.steps.iter().filter(early) {
         perform_step(step, &mut stream, prompt, shared)?;
@@ -135,6 +157,8 @@ fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Sha
             *shared.ledger.lock().map_err(|_| io::Error::other("the ledger's lock is poisoned"))? =
                 Some(ledger);
         }
+        Step::Beat(every) => beat(shared.ledger()?, *every)?,
+        Step::Alone(folder) => shared.be_alone(folder)?,
         Step::Write(path) => std::fs::write(path, b"written by the fake\n")?,
     }
     Ok(())
@@ -183,6 +207,16 @@ fn hang() -> ! {
     loop {
         std::thread::park();
     }
+}
+
+/// Writes a sign of life until the process is gone.
+fn beat(ledger: Ledger, every: Duration) -> io::Result<()> {
+    std::thread::Builder::new().name("beat".into()).spawn(move || {
+        while ledger.beat().is_ok() {
+            std::thread::sleep(every);
+        }
+    })?;
+    Ok(())
 }
 
 /// Ends the process with 143 on SIGTERM, unless it has been told to be deaf.

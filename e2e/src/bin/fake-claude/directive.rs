@@ -31,6 +31,8 @@ pub(crate) enum Step {
     Child(Duration),
     Dump(PathBuf),
     Ledger(PathBuf),
+    Beat(Duration),
+    Alone(PathBuf),
     Write(PathBuf),
 }
 
@@ -113,6 +115,8 @@ impl Plan {
             "child" => Step::Child(seconds(value)?),
             "dump" => Step::Dump(value.into()),
             "ledger" => Step::Ledger(value.into()),
+            "beat" => Step::Beat(Duration::from_millis(number(value)?)),
+            "alone" => Step::Alone(value.into()),
             "write" => Step::Write(value.into()),
             "first" => {
                 let mut parts = value.splitn(3, ':');

@@ -23,7 +23,9 @@
 //! | `deaf=1` | SIGTERM is ignored from here on |
 //! | `child=SECONDS` | leaves a child in its own session that ignores SIGTERM and lives that long |
 //! | `dump=FILE` | writes argv, environment, cwd and prompt as JSON into FILE |
-//! | `ledger=FILE` | appends `start PID STARTTIME RUN_ID`, and at the end `end PID STARTTIME RUN_ID EXIT` |
+//! | `ledger=FILE` | appends `start PID STARTTIME RUN_ID JOB_ID BOOT_MS`, and at the end such an `end` line with ` EXIT` |
+//! | `beat=MILLISECONDS` | appends a `beat` line to the ledger (named before) that often, as long as it lives |
+//! | `alone=FOLDER` | holds a lock of its job in FOLDER while it lives; when another holds it, a `double` line |
 //! | `write=FILE` | creates FILE, relative to the working directory |
 //! | `first=N:FILE:ENDING` | the first N spawns counted in FILE end with ENDING instead; FILE has no colon |
 //! | `then=ENDING` | how it ends (default `success`) |

@@ -1,13 +1,15 @@
 //! The marks a test can read afterwards: the ledger of spawns, the counter of spawns, the dump of what
 //! the program was given.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-/// A ledger with its start line written.
+/// A ledger with its start line written: lines `KIND PID STARTTIME RUN_ID JOB_ID BOOT_MS`, each in one append, so
+/// that those of several agents never mix.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     path: PathBuf,
@@ -15,18 +17,51 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Writes `start PID STARTTIME RUN_ID` in one append, so that lines of several agents never mix.
+    /// Writes the `start` line.
     pub(crate) fn start(path: &Path) -> io::Result<Self> {
-        let run_id = std::env::var_os("ORCH_RUN_ID")
-            .map_or_else(|| "-".into(), |id| id.to_string_lossy().into_owned());
-        let identity = format!("{} {} {run_id}", std::process::id(), start_time()?);
-        append(path, &format!("start {identity}\n"))?;
-        Ok(Self { path: path.to_owned(), identity })
+        let (run_id, job_id) = (told("ORCH_RUN_ID"), told("ORCH_JOB_ID"));
+        let identity = format!("{} {} {run_id} {job_id}", std::process::id(), start_time()?);
+        let ledger = Self { path: path.to_owned(), identity };
+        ledger.note("start", "")?;
+        Ok(ledger)
     }
 
-    /// Writes `end PID STARTTIME RUN_ID EXIT`. A program killed by SIGKILL has no such line.
+    /// Writes the `end` line, which has the exit code as its last word. A program killed by SIGKILL has none.
     pub(crate) fn end(&self, exit: &str) -> io::Result<()> {
-        append(&self.path, &format!("end {} {exit}\n", self.identity))
+        self.note("end", &format!(" {exit}"))
+    }
+
+    /// Writes a `beat` line: it was still alive.
+    pub(crate) fn beat(&self) -> io::Result<()> {
+        self.note("beat", "")
+    }
+
+    /// Writes a `double` line: another agent of the job was alive.
+    pub(crate) fn double(&self) -> io::Result<()> {
+        self.note("double", "")
+    }
+
+    fn note(&self, kind: &str, more: &str) -> io::Result<()> {
+        let now = clock_gettime(ClockId::Boottime);
+        let boot_ms = now.tv_sec * 1000 + now.tv_nsec / 1_000_000;
+        append(&self.path, &format!("{kind} {} {boot_ms}{more}\n", self.identity))
+    }
+}
+
+/// What the runner told, or `-`.
+fn told(name: &str) -> String {
+    std::env::var_os(name).map_or_else(|| "-".into(), |value| value.to_string_lossy().into_owned())
+}
+
+/// The lock that only one agent of a job can hold: the kernel lets it go when the process is gone, not before.
+/// None: another agent of the job holds it.
+pub(crate) fn lock_job(folder: &Path) -> io::Result<Option<File>> {
+    std::fs::create_dir_all(folder)?;
+    let file = OpenOptions::new().create(true).append(true).open(folder.join(told("ORCH_JOB_ID")))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

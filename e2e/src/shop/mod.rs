@@ -1,25 +1,30 @@
 //! The project that the tests' jobs and webhooks belong to: its `orch.toml`, one body for each of the eight
 //! launch points, and what a test asks of a stack again and again.
 
-use std::path::PathBuf;
+mod ledger;
+
 use std::time::Duration;
 
+use crate::harness::{Stack, StackBuilder, Webhook};
 use anyhow::{Context, ensure};
-use e2e::harness::{Stack, StackBuilder, Webhook};
 use serde_json::{Value, json};
 
-/// Longest wait for anything that needs no more than a busy machine's time.
-pub(crate) const WITHIN: Duration = Duration::from_mins(1);
+pub use ledger::{Ledger, Spawn};
 
-pub(crate) const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
-pub(crate) const PLANE_PROJECT: &str = "00000000-0000-4000-8000-000000000002";
+/// Longest wait for anything that needs no more than a busy machine's time.
+pub const WITHIN: Duration = Duration::from_mins(1);
+
+/// The shop's workspace in Plane.
+pub const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
+/// The shop's project in Plane.
+pub const PLANE_PROJECT: &str = "00000000-0000-4000-8000-000000000002";
 const PERSON: &str = "00000000-0000-4000-8000-000000000005";
 const STATE: &str = "00000000-0000-4000-8000-000000000006";
 
 const PROMPT: &str = "Work on {{ work_item }} as {{ role }}.\n\n{{ body }}\n";
 
 /// The launch points, each with the stage of its own that it starts.
-pub(crate) const LAUNCH_POINTS: [(&str, &str); 8] = [
+pub const LAUNCH_POINTS: [(&str, &str); 8] = [
     ("plane.issue_created", "created"),
     ("plane.state_changed", "moved"),
     ("plane.comment", "commented"),
@@ -45,7 +50,7 @@ fn orch_toml() -> String {
 }
 
 /// A stack with the shop's pipeline and short waits between tries.
-pub(crate) fn shop() -> StackBuilder {
+pub fn shop() -> StackBuilder {
     Stack::builder()
         .orch_toml(&orch_toml())
         .file("prompt.md", PROMPT)
@@ -56,7 +61,10 @@ pub(crate) fn shop() -> StackBuilder {
 }
 
 /// The signed webhook of a launch point; `number` tells work items apart, `text` reaches the prompt.
-pub(crate) fn webhook(stack: &Stack, point: &str, number: u64, text: &str) -> Webhook {
+///
+/// # Panics
+/// There is no such launch point.
+pub fn webhook(stack: &Stack, point: &str, number: u64, text: &str) -> Webhook {
     let (repository, sender) =
         (json!({"id": 17, "full_name": "acme/shop"}), json!({"id": 5, "login": "jane"}));
     let (before, after) = (format!("{number:040x}"), format!("{:040x}", number + 0x1_0000_0000));
@@ -118,7 +126,10 @@ pub(crate) fn webhook(stack: &Stack, point: &str, number: u64, text: &str) -> We
 }
 
 /// Posts a webhook that starts exactly one job, and returns the job's id.
-pub(crate) async fn start(stack: &Stack, point: &str, number: u64, text: &str) -> anyhow::Result<i64> {
+///
+/// # Errors
+/// No answer, or another one.
+pub async fn start(stack: &Stack, point: &str, number: u64, text: &str) -> anyhow::Result<i64> {
     let answer = stack.deliver(&webhook(stack, point, number, text)).await?;
     let body = answer.json()?;
     ensure!(answer.status == 202 && body["decision"] == "enqueued", "{point}: {} {body}", answer.status);
@@ -128,7 +139,10 @@ pub(crate) async fn start(stack: &Stack, point: &str, number: u64, text: &str) -
 }
 
 /// Queues a job whose agent does what the directive says.
-pub(crate) async fn enqueue(stack: &Stack, directive: &str) -> anyhow::Result<i64> {
+///
+/// # Errors
+/// It was not queued.
+pub async fn enqueue(stack: &Stack, directive: &str) -> anyhow::Result<i64> {
     let prompt = format!("fake: {directive}");
     let made =
         stack.orch(&["enqueue", "--project", "shop", "--stage", "pushed", "--prompt", &prompt]).await?;
@@ -136,81 +150,27 @@ pub(crate) async fn enqueue(stack: &Stack, directive: &str) -> anyhow::Result<i6
 }
 
 /// Queues a job and waits until it has that status.
-pub(crate) async fn run(stack: &Stack, directive: &str, status: &str) -> anyhow::Result<Value> {
+///
+/// # Errors
+/// It was not queued, or does not come to that status in time.
+pub async fn run(stack: &Stack, directive: &str, status: &str) -> anyhow::Result<Value> {
     let id = enqueue(stack, directive).await?;
     stack.until_status(id, status, WITHIN).await
 }
 
 /// `attempts`, `transient_attempts` and `infra_attempts` of a job's record, and its number of runs.
-pub(crate) fn spent(record: &Value) -> [u64; 4] {
+pub fn spent(record: &Value) -> [u64; 4] {
     let count = |name: &str| record["job"][name].as_u64().unwrap_or(u64::MAX);
     let runs = record["runs"].as_array().map_or(u64::MAX, |runs| runs.len() as u64);
     [count("attempts"), count("transient_attempts"), count("infra_attempts"), runs]
 }
 
 /// `class` and `reason` of each run, the oldest first.
-pub(crate) fn verdicts(record: &Value) -> Vec<(&str, &str)> {
+pub fn verdicts(record: &Value) -> Vec<(&str, &str)> {
     record["runs"]
         .as_array()
         .into_iter()
         .flatten()
         .map(|run| (run["class"].as_str().unwrap_or("-"), run["reason"].as_str().unwrap_or("-")))
         .collect()
-}
-
-/// What the fakes of a stack wrote into their ledger.
-#[derive(Debug)]
-pub(crate) struct Ledger(PathBuf);
-
-impl Ledger {
-    /// The stack's ledger.
-    pub(crate) fn of(stack: &Stack) -> Self {
-        Self(stack.folder().join("ledger"))
-    }
-
-    /// The step that writes into it.
-    pub(crate) fn step(&self) -> String {
-        format!("ledger={}", self.0.display())
-    }
-
-    /// Every spawn: process id, start time and run id.
-    pub(crate) fn starts(&self) -> Vec<Spawn> {
-        self.lines("start")
-            .into_iter()
-            .map(|words| Spawn {
-                pid: words[1].parse().expect("a process id"),
-                started: words[2].clone(),
-                run: words[3].clone(),
-            })
-            .collect()
-    }
-
-    /// How many came to an end that they could still write down.
-    pub(crate) fn ends(&self) -> usize {
-        self.lines("end").len()
-    }
-
-    fn lines(&self, kind: &str) -> Vec<Vec<String>> {
-        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        text.lines().map(words).filter(|words| words[0] == kind).collect()
-    }
-}
-
-/// One spawn of the fake.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Spawn {
-    pub(crate) pid: i32,
-    pub(crate) started: String,
-    pub(crate) run: String,
-}
-
-impl Spawn {
-    /// Whether this very process still runs: the number alone may have gone to another.
-    pub(crate) fn lives(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let mut after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let state = after_name.next();
-        state.is_some_and(|state| state != "Z" && state != "X") && after_name.nth(18) == Some(&self.started)
-    }
 }
