@@ -1,8 +1,8 @@
 //! What people are shown of the whole: the facts behind `GET /queue`, read in one snapshot.
 
-use crate::admission::Waiting;
+use crate::admission::{WaitReason, Waiting};
 use crate::runner::Node;
-use crate::{Account, Job, Outcome, RunId, Timestamp};
+use crate::{Account, Job, JobState, Outcome, RunId, Timestamp};
 
 /// A job with the last reason why it was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,24 @@ pub struct WaitingJob {
     pub job: Job,
     /// Why it waits: the scheduler's last decision on it, or its own due time; `None` unless queued.
     pub waiting: Option<Waiting>,
+}
+
+impl WaitingJob {
+    /// Says why a queued job waits: `due` once its time came at a write or a claim, `decision` by the last claim that
+    /// looked at it.
+    pub fn new(job: Job, due: bool, paused: bool, decision: Option<Waiting>) -> Self {
+        let JobState::Queued { available_at } = job.state else {
+            return Self { job, waiting: None };
+        };
+        let waiting = if !due {
+            Waiting { reason: WaitReason::NotDue, until: Some(available_at) }
+        } else if paused {
+            WaitReason::Paused.open_ended()
+        } else {
+            decision.unwrap_or_else(|| WaitReason::NotLooked.open_ended())
+        };
+        Self { job, waiting: Some(waiting) }
+    }
 }
 
 /// How many jobs there are of each status.

@@ -3,9 +3,12 @@
 //! The store keeps and guards; it decides nothing. What may happen to a job is said by a [`domain::Transition`] of
 //! `domain`, which [`Store::apply`] writes in one transaction or not at all.
 
+mod claim;
+mod ending;
 mod error;
 #[cfg(feature = "force")]
 pub mod force;
+mod intake;
 mod open;
 mod records;
 mod sqlite;

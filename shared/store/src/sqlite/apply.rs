@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use domain::transition::RunChange;
-use domain::{JobId, JobState, Outcome, Timestamp};
+use domain::{JobId, JobState, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
 use super::rows::JsonRows;
+use crate::ending::Ending;
 use crate::{Applied, Change};
 
 /// Writes as many of `changes` as still meet what they expect; answers in their order.
@@ -145,24 +146,21 @@ fn push_end(
     reason: &str,
     change: &Change,
 ) -> Result<(), Fault> {
-    let outcome = change.outcome.as_ref();
-    let usage = outcome.map(|outcome| &outcome.report.usage);
-    let ended_at = outcome.map_or(change.now, |outcome| outcome.ended_at);
-    let exit = outcome.and_then(|outcome| outcome.exit).map(domain::outcome::Exit::as_number);
+    let ending = Ending::of(change);
     rows.push(&(
         run,
-        ended_at,
+        ending.ended_at,
         class,
         reason,
         &change.evidence,
-        usage.and_then(|usage| usage.session_id.as_ref()),
-        usage.and_then(|usage| usage.cost_usd),
-        usage.and_then(|usage| usage.turns),
-        usage.and_then(|usage| usage.input_tokens).map(clamped),
-        usage.and_then(|usage| usage.output_tokens).map(clamped),
-        exit,
-        outcome.map(tail_of),
-        outcome.map_or(0, |outcome| clamped(outcome.log_bytes)),
+        ending.usage.session_id,
+        ending.usage.cost_usd,
+        ending.usage.turns,
+        ending.usage.input_tokens.map(clamped),
+        ending.usage.output_tokens.map(clamped),
+        ending.exit_code,
+        ending.tail,
+        clamped(ending.log_bytes),
     ))?;
     Ok(())
 }
@@ -170,11 +168,6 @@ fn push_end(
 /// SQLite's integers are signed; nothing real comes near.
 fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// The tail without NUL, at which SQLite's text functions stop.
-fn tail_of(outcome: &Outcome) -> String {
-    outcome.tail.replace('\0', "\u{fffd}")
 }
 
 /// Runs one multi-row statement that must touch every one of its rows.

@@ -3,12 +3,12 @@
 use domain::runner::Node;
 use sqlx::SqliteConnection;
 
-use super::accept::{self, Item, ItemAnswer};
 use super::fault::Fault;
 use super::rows::JsonRows;
 use super::writer::{Answer, Request};
-use super::{apply, claim, sanitize};
+use super::{accept, apply, claim, sanitize};
 use crate::Change;
+use crate::intake::{Item, ItemAnswer};
 
 /// Runs all of `requests`, which are concurrent: any order among them is right. Claims come last, since what the
 /// others commit can be claimed at once.

@@ -1,6 +1,6 @@
 //! Domain values from rows, and rows of parameters as JSON.
 
-use domain::admission::{WaitReason, Waiting};
+use domain::admission::Waiting;
 use domain::job::LiveRunState;
 use domain::overview::{AccountRecord, LateOutcome, ReaperRecord, WaitingJob};
 use domain::run::RunUsage;
@@ -88,6 +88,11 @@ pub(super) fn json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Err
     serde_json::from_str(text).map_err(|error| Error::Corrupt(format!("{what}: {error}")))
 }
 
+/// A value as the JSON text that a column or a parameter holds.
+pub(super) fn text_of(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
+}
+
 fn run_id(text: &str) -> Result<RunId, Error> {
     uuid::Uuid::parse_str(text)
         .map(RunId)
@@ -165,18 +170,7 @@ pub(super) fn decision(row: &SqliteRow) -> Result<Option<Waiting>, Error> {
 
 /// Reads a job with why it waits; columns `paused`, `decision` and `decision_until` beside those of [`job`].
 pub(super) fn waiting_job(row: &SqliteRow) -> Result<WaitingJob, Error> {
-    let job = job(row)?;
-    let JobState::Queued { available_at } = job.state else {
-        return Ok(WaitingJob { job, waiting: None });
-    };
-    let waiting = if !get::<bool>(row, "due")? {
-        Waiting { reason: WaitReason::NotDue, until: Some(available_at) }
-    } else if get::<bool>(row, "paused")? {
-        WaitReason::Paused.open_ended()
-    } else {
-        decision(row)?.unwrap_or_else(|| WaitReason::NotLooked.open_ended())
-    };
-    Ok(WaitingJob { job, waiting: Some(waiting) })
+    Ok(WaitingJob::new(job(row)?, get(row, "due")?, get(row, "paused")?, decision(row)?))
 }
 
 pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {

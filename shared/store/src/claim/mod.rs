@@ -1,0 +1,144 @@
+//! The claim's decisions, whatever keeps the rows: which due jobs to read, which start, and what is written.
+//!
+//! A store reads what [`Search`] asks for and writes what [`decide`] says, all in one transaction.
+
+mod search;
+
+use std::collections::BTreeMap;
+
+use domain::admission::{self, Candidate, Facts, WaitReason, Waiting};
+use domain::job::LiveRunState;
+use domain::run::RunUsage;
+use domain::transition::{Event, Offer};
+use domain::{Chance, Job, JobId, JobState, Run, RunState, Timestamp};
+
+use crate::{Change, ClaimRequest, Claimed, Error, Start};
+
+pub(crate) use search::{Behind, Head, Search};
+
+/// Delayed jobs promoted by one claim; the next claim goes on.
+pub(crate) const PROMOTED_MAX: u32 = 1_000;
+
+/// A due job and the last decision on it.
+#[derive(Debug)]
+pub(crate) struct Due {
+    job: Job,
+    own_prompt: bool,
+    available_at: Timestamp,
+    decision: Option<Waiting>,
+}
+
+impl Due {
+    /// Takes a queued job whose epoch is the newest of its own and of all its runs: an import may have set it back,
+    /// and the next one must be new all the same (I4). `None` when it is not queued.
+    pub(crate) fn new(job: Job, own_prompt: bool, decision: Option<Waiting>) -> Option<Self> {
+        let JobState::Queued { available_at } = job.state else { return None };
+        Some(Self { job, own_prompt, available_at, decision })
+    }
+
+    fn candidate(&self) -> Candidate {
+        Candidate {
+            job: self.job.id,
+            project: self.job.project.clone(),
+            work_item: self.job.work_item.clone(),
+            stage: self.job.stage.clone(),
+            own_prompt: self.own_prompt,
+            priority: self.job.priority,
+            available_at: self.available_at,
+        }
+    }
+}
+
+/// What a claim writes, and its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Decided {
+    /// The starts; none of them may meet a conflict.
+    pub(crate) changes: Vec<Change>,
+    /// Started jobs whose last decision is dropped.
+    pub(crate) undecided: Vec<JobId>,
+    /// Decisions that differ from the last one.
+    pub(crate) noted: Vec<(JobId, Waiting)>,
+    pub(crate) claimed: Claimed,
+}
+
+/// Decides which of the `due` jobs start.
+///
+/// # Errors
+/// [`Error::Corrupt`] when admission names a job or node that it was not given.
+pub(crate) fn decide(
+    request: &ClaimRequest,
+    facts: &Facts,
+    due: &BTreeMap<JobId, Due>,
+) -> Result<Decided, Error> {
+    let now = request.now;
+    let admission = admission::admit(due.values().map(Due::candidate).collect(), facts);
+    let mut decided = Decided::default();
+    let (starts, waits) = (&mut decided.claimed.starts, &mut decided.claimed.waits);
+    *waits = admission.waits;
+    for ((id, node), run) in admission.starts.into_iter().zip(&request.run_ids) {
+        let (Some(due), Some(node)) = (due.get(&id), facts.nodes.get(node)) else {
+            return Err(Error::Corrupt(format!("job {id} was admitted without having been read")));
+        };
+        let offer = Offer {
+            run: *run,
+            node: node.node.clone(),
+            incarnation: node.incarnation,
+            account: node.account.clone(),
+        };
+        let event = Event::Claimed(offer.clone());
+        match domain::next(&due.job, &event, now, &request.policy, Chance::new(0.0)) {
+            Ok(transition) => {
+                if due.decision.is_some() {
+                    decided.undecided.push(id);
+                }
+                let change = Change { transition, now, outcome: None, evidence: None };
+                starts.push(started(&due.job, &offer, &change));
+                decided.changes.push(change);
+            }
+            // The wall clock stepped back since the job became due.
+            Err(_) => {
+                waits.push((id, Waiting { reason: WaitReason::NotDue, until: Some(due.available_at) }));
+            }
+        }
+    }
+    let last = |id: &JobId| due.get(id).and_then(|due| due.decision.as_ref());
+    decided.noted = waits.iter().filter(|(id, waiting)| last(id) != Some(waiting)).cloned().collect();
+    Ok(decided)
+}
+
+/// The rows as they are after `change`, without reading them again.
+fn started(job: &Job, offer: &Offer, change: &Change) -> Start {
+    let after = &change.transition.after;
+    let mut job = job.clone();
+    job.state =
+        JobState::Running { run: offer.run, run_state: LiveRunState::Offered, cancel_requested_at: None };
+    job.epoch = after.epoch;
+    job.budgets = after.budgets;
+    job.revision += 1;
+    job.updated_at = change.now;
+    let run = offered(job.id, offer, change);
+    Start { job, run }
+}
+
+/// The run that `change` inserts for `offer`.
+pub(crate) fn offered(job: JobId, offer: &Offer, change: &Change) -> Run {
+    Run {
+        id: offer.run,
+        job,
+        epoch: change.transition.after.epoch,
+        node: offer.node.clone(),
+        incarnation: offer.incarnation,
+        account: offer.account.clone(),
+        state: RunState::Offered,
+        offered_at: change.now,
+        started_at: None,
+        ended_at: None,
+        class: None,
+        reason: None,
+        evidence: None,
+        usage: RunUsage::default(),
+        exit_code: None,
+        tail: None,
+        log_bytes: 0,
+    }
+}
