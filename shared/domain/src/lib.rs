@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod agent_output;
+pub mod alert;
 pub mod classify;
 pub mod delivery;
 pub mod ids;
@@ -22,6 +23,7 @@ pub mod sanitize;
 pub mod time;
 pub mod transition;
 
+pub use alert::Alert;
 pub use ids::{Account, Epoch, Incarnation, JobId, NodeId, RunId};
 pub use job::{Budgets, Job, JobState, Status};
 pub use outcome::{Class, Outcome, PermanentReason, Reason, TransientReason};

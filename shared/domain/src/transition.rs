@@ -9,6 +9,7 @@ mod event;
 pub use change::{After, Expected, Hold, RunChange, Transition};
 pub use event::{Conclusion, Event, IllegalEvent, LostHow, Offer};
 
+use crate::alert::{Alert, JobRef};
 use crate::job::LiveRunState;
 use crate::policy::{Chance, Policy};
 use crate::{Budgets, Class, Job, JobState, PermanentReason, RunId, Timestamp, TransientReason};
@@ -257,8 +258,20 @@ impl Mover<'_> {
             run: self.job.state.run(),
             revision: self.job.revision,
         };
+        let alerts = self.given_up(&state, budgets).into_iter().collect();
         let after = After { state, budgets, epoch: self.job.epoch };
-        Transition { job: self.job.id, expected, after, run, hold: None }
+        Transition { job: self.job.id, expected, after, run, hold: None, alerts }
+    }
+
+    /// Nobody may have to look for a job that was given up.
+    fn given_up(&self, state: &JobState, budgets: Budgets) -> Option<Alert> {
+        let JobState::Failed { reason, .. } = state else { return None };
+        let (job, reason) = (JobRef::from(self.job), reason.clone());
+        Some(if budgets.infra_attempts >= self.policy.infra_attempts_max {
+            Alert::JobQuarantined { job, reason }
+        } else {
+            Alert::JobFailed { job, reason }
+        })
     }
 }
 

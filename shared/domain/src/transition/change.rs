@@ -1,7 +1,7 @@
 //! What a transition writes, and what the rows must still say for it to be written.
 
 use super::Offer;
-use crate::{Budgets, Epoch, JobId, JobState, RunId, Status, Timestamp};
+use crate::{Alert, Budgets, Epoch, JobId, JobState, RunId, Status, Timestamp};
 
 /// What shall be written, all of it or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Transition {
     pub run: RunChange,
     /// Whether the run's account is held.
     pub hold: Option<Hold>,
+    /// What people are told of it; written to the outbox with it.
+    pub alerts: Vec<Alert>,
 }
 
 /// The guard: a row that says anything else was moved by somebody else.

@@ -102,6 +102,7 @@ fn shown(job: &Job, event: &Event) -> String {
         });
         parts.push(format!("account held {end} ({reason})"));
     }
+    parts.extend(transition.alerts.iter().map(|alert| format!("alert {}", alert.word())));
     parts.join("; ")
 }
 
