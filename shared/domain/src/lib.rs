@@ -20,8 +20,10 @@ pub mod policy;
 pub mod run;
 pub mod runner;
 pub mod sanitize;
+pub mod text;
 pub mod time;
 pub mod transition;
+pub mod verdict;
 
 pub use alert::Alert;
 pub use ids::{Account, Epoch, Incarnation, JobId, NodeId, RunId};

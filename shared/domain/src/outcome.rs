@@ -124,7 +124,7 @@ pub struct ResultEvent {
 }
 
 /// The most kept of a result's text.
-pub const RESULT_TEXT_BYTES_MAX: usize = 16 * 1024;
+pub const RESULT_TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// One window of a provider's limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
