@@ -10,7 +10,6 @@ use domain::admission::{Facts, ProjectLimits, Serial};
 use domain::{RunId, Timestamp};
 use service::telemetry::trace_context;
 use store::ClaimRequest;
-use uuid::Uuid;
 
 use crate::moves::error_chain;
 use crate::shared::{DATABASE, Shared};
@@ -31,6 +30,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         // A wake during the look is kept, so nothing falls between the look and the wait.
         let Some(wait) = token.run_until_cancelled(look(&shared, &mut served_at)).await else { return };
         tokio::select! {
+            biased;
             () = token.cancelled() => return,
             () = shared.wake.notified() => {}
             _ = pipeline.changed() => {}
@@ -62,7 +62,7 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
     let request = ClaimRequest {
         now,
         facts: Facts { served_at: served_at.clone(), ..facts(shared) },
-        run_ids: (0..starts_max).map(|_| RunId(Uuid::now_v7())).collect(),
+        run_ids: (0..starts_max).map(|_| RunId(shared.random.id_at(now.as_ms()))).collect(),
         policy: shared.policy.clone(),
     };
     let claimed = shared.store.claim(request).await?;

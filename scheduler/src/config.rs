@@ -12,7 +12,7 @@ use service::settings::{
     CommonFlags, DatabaseSettings, DatabaseUrl, PipelineSettings, QueueSettings, SchedulerAddrSettings,
     TelemetrySettings, TlsSettings, duration,
 };
-use service::{Clock, Refused};
+use service::{Clock, Random, Refused};
 
 use crate::lease::LeaseTerms;
 
@@ -126,6 +126,8 @@ pub struct Options {
     pub tls: TlsSettings,
     /// The source of time.
     pub clock: Clock,
+    /// The source of run ids and jitter.
+    pub random: Random,
 }
 
 impl Settings {
@@ -184,6 +186,7 @@ impl Settings {
             },
             tls: tls.clone(),
             clock,
+            random: Random::system(),
         })
     }
 }

@@ -40,6 +40,7 @@ pub(crate) async fn offer(shared: &Shared, run: &LiveRun, phase: &mut watch::Rec
     let span = tracing::info_span!("launch", job.id = %run.job, run.id = %run.run, runner = %run.node);
     let span = traced(span, run);
     tokio::select! {
+        biased;
         () = changed => {}
         () = launch(shared, run).instrument(span) => {}
     }

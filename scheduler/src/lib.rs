@@ -37,17 +37,18 @@ use proto::v1::scheduler_service_server::SchedulerServiceServer;
 use service::grpc::MESSAGE_BYTES_MAX;
 use service::health::Readiness;
 use service::metrics::Metrics;
+use service::net::Listener;
 use service::server::{self, Limits};
 use service::watched::Watched;
 use service::{Refused, Tasks};
-use store::Access;
-use tokio::net::TcpListener;
+use store::{Access, Store};
 use tokio::sync::Notify;
 use tonic::service::Routes;
 
 pub use config::{Cli, Options, Settings};
 pub use lease::LeaseTerms;
 
+use lock::DatabaseLock;
 use shared::{Counters, DATABASE, Shared};
 
 /// A running scheduler.
@@ -73,16 +74,47 @@ pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
 /// The address is taken, another scheduler runs on the database, the database or `orch.toml` cannot be used, or the
 /// settings contradict each other.
 pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    let listener = bind(&options).await?;
+    let lock = lock::take(&options.database_url)?;
+    let store = store::open(options.database_url.expose(), Access::Write).await.map_err(refuse)?;
+    serve(listener, Database { store, lock: Some(lock) }, options, tasks).await
+}
+
+/// As [`start`], on a store that is open already; nothing keeps another scheduler off it.
+///
+/// # Errors
+/// See [`start`].
+pub async fn start_on(store: Arc<dyn Store>, options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    let listener = bind(&options).await?;
+    serve(listener, Database { store, lock: None }, options, tasks).await
+}
+
+/// The open database, and what keeps others off it.
+#[derive(Debug)]
+struct Database {
+    store: Arc<dyn Store>,
+    lock: Option<DatabaseLock>,
+}
+
+async fn bind(options: &Options) -> anyhow::Result<Listener> {
     options.terms.check().map_err(Refused::new)?;
     service::grpc::check_listen(options.addr, &options.tls)?;
-    let listener = TcpListener::bind(options.addr)
+    Listener::bind(options.addr)
         .await
-        .with_context(|| format!("could not listen on {} (ORCH_SCHEDULER_ADDR)", options.addr))?;
+        .with_context(|| format!("could not listen on {} (ORCH_SCHEDULER_ADDR)", options.addr))
+}
+
+async fn serve(
+    listener: Listener,
+    database: Database,
+    options: Options,
+    tasks: Tasks,
+) -> anyhow::Result<Handle> {
     let addr = listener.local_addr().context("could not tell the own address")?;
     let tls = options.tls.acceptor()?;
 
     let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
-    let shared = Arc::new(open(options, &metrics, readiness.clone(), &tasks).await?);
+    let shared = Arc::new(gather(options, database, &metrics, readiness.clone(), &tasks).await?);
     sanitize::sweep(&shared).await;
     take_up(&shared).await.context("could not read the runs that live")?;
     shared.pipeline.spawn(&tasks);
@@ -97,20 +129,20 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     Ok(Handle { addr })
 }
 
-async fn open(
+async fn gather(
     options: Options,
+    database: Database,
     metrics: &Metrics,
     readiness: Readiness,
     tasks: &Tasks,
 ) -> anyhow::Result<Shared> {
-    let lock = lock::take(&options.database_url)?;
     let parse = |path: &Path, text: &str| {
         pipeline::parse(text).map_err(|error| format!("{}: {error}", path.display()))
     };
     let pipeline = Watched::load(&options.config, Pipeline::default(), parse)?;
     let logs = logs::Logs::open(options.log_dir.clone())
         .with_context(|| format!("could not make the log folder {}", options.log_dir.display()))?;
-    let store = store::open(options.database_url.expose(), Access::Write).await.map_err(refuse)?;
+    let Database { store, lock } = database;
     let nodes = store.nodes().await.context("could not read the runners")?;
     let lost = store.declared_lost().await.context("could not read the runners declared lost")?;
     let boot_ms = options.clock.boot_ms();
@@ -120,6 +152,7 @@ async fn open(
         store,
         nodes: nodes::Nodes::new(options.terms, nodes, &lost, boot_ms),
         clock: options.clock,
+        random: options.random,
         policy: options.policy,
         terms: options.terms,
         queue: options.queue,

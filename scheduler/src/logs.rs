@@ -3,13 +3,15 @@
 //! A byte's place in the file is its offset in the log: dropped bytes are a hole in the file, and one line
 //! `FROM TO` of the second file says that the hole is one. So the file's length is the offset to resume from.
 
-use std::io::{self, SeekFrom};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use domain::RunId;
 use domain::log::{CHUNK_BYTES_MAX, LogPiece};
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use service::blocking;
 
 /// The folder of all logs.
 #[derive(Debug)]
@@ -20,16 +22,19 @@ pub(crate) struct Logs {
 impl Logs {
     /// Makes the folder when it is not there.
     pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir_all(&folder)?;
+        fs::create_dir_all(&folder)?;
         Ok(Self { folder })
     }
 
     /// Opens a run's log for writing where it ends.
     pub(crate) async fn writer(&self, run: RunId) -> io::Result<LogWriter> {
-        let path = self.path(run, "log");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).await?;
-        let end = file.metadata().await?.len();
-        Ok(LogWriter { file, gaps: self.path(run, "gaps"), end })
+        let (path, gaps) = (self.path(run, "log"), self.path(run, "gaps"));
+        blocking(move || {
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            let end = file.metadata()?.len();
+            Ok(LogWriter { file: Arc::new(file), gaps, end })
+        })
+        .await
     }
 
     /// Reads a run's log from the start.
@@ -45,7 +50,7 @@ impl Logs {
 /// Appends to one log. One writer at a time.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    file: File,
+    file: Arc<File>,
     gaps: PathBuf,
     end: u64,
 }
@@ -64,10 +69,12 @@ impl LogWriter {
                 self.skip_to(*offset).await?;
                 let known = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
                 let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else { return Ok(()) };
-                self.file.seek(SeekFrom::Start(self.end)).await?;
-                self.file.write_all(fresh).await?;
-                self.file.flush().await?;
-                self.end += fresh.len() as u64;
+                let (file, at, fresh) = (self.file.clone(), self.end, fresh.to_vec());
+                self.end = blocking(move || {
+                    file.write_all_at(&fresh, at)?;
+                    Ok(at + fresh.len() as u64)
+                })
+                .await?;
                 Ok(())
             }
         }
@@ -78,22 +85,27 @@ impl LogWriter {
         if to <= self.end {
             return Ok(());
         }
-        // The declaration first: a hole that nothing declares would read as zeros.
-        let mut gaps = OpenOptions::new().create(true).append(true).open(&self.gaps).await?;
-        gaps.write_all(format!("{} {to}\n", self.end).as_bytes()).await?;
-        gaps.sync_all().await?;
-        self.file.set_len(to).await?;
+        let (file, gaps, from) = (self.file.clone(), self.gaps.clone(), self.end);
+        blocking(move || {
+            // The declaration first: a hole that nothing declares would read as zeros.
+            let mut gaps = OpenOptions::new().create(true).append(true).open(gaps)?;
+            gaps.write_all(format!("{from} {to}\n").as_bytes())?;
+            gaps.sync_all()?;
+            file.set_len(to)
+        })
+        .await?;
         self.end = to;
         Ok(())
     }
 
     /// Makes everything durable, the folder's entry included.
     pub(crate) async fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_all().await?;
-        match self.gaps.parent() {
-            Some(folder) => File::open(folder).await?.sync_all().await,
-            None => Ok(()),
-        }
+        let (file, folder) = (self.file.clone(), self.gaps.parent().map(Path::to_path_buf));
+        blocking(move || {
+            file.sync_all()?;
+            folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        })
+        .await
     }
 }
 
@@ -108,29 +120,36 @@ pub(crate) struct LogReader {
 impl LogReader {
     /// The next piece; none at the end of what is there now.
     pub(crate) async fn next(&mut self) -> io::Result<Option<LogPiece>> {
-        let mut file = match File::open(&self.log).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let end = file.metadata().await?.len();
-        if self.offset >= end {
-            return Ok(None);
+        let (log, gaps, offset) = (self.log.clone(), self.gaps.clone(), self.offset);
+        let piece = blocking(move || read(&log, &gaps, offset)).await?;
+        if let Some(piece) = &piece {
+            self.offset = piece.end();
         }
-        let piece = match next_gap(&read_gaps(&self.gaps).await?, self.offset) {
-            Some((from, to)) if from <= self.offset => LogPiece::Gap { from: self.offset, to: to.min(end) },
-            gap => {
-                let until = gap.map_or(end, |(from, _)| from.min(end));
-                let most = CHUNK_BYTES_MAX.min(usize::try_from(until - self.offset).unwrap_or(usize::MAX));
-                let mut bytes = vec![0; most];
-                file.seek(SeekFrom::Start(self.offset)).await?;
-                file.read_exact(&mut bytes).await?;
-                LogPiece::Bytes { offset: self.offset, bytes }
-            }
-        };
-        self.offset = piece.end();
-        Ok(Some(piece))
+        Ok(piece)
     }
+}
+
+/// What a log holds at `offset`; none at its end.
+fn read(log: &Path, gaps: &Path, offset: u64) -> io::Result<Option<LogPiece>> {
+    let file = match File::open(log) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let end = file.metadata()?.len();
+    if offset >= end {
+        return Ok(None);
+    }
+    Ok(Some(match next_gap(&read_gaps(gaps)?, offset) {
+        Some((from, to)) if from <= offset => LogPiece::Gap { from: offset, to: to.min(end) },
+        gap => {
+            let until = gap.map_or(end, |(from, _)| from.min(end));
+            let most = CHUNK_BYTES_MAX.min(usize::try_from(until - offset).unwrap_or(usize::MAX));
+            let mut bytes = vec![0; most];
+            file.read_exact_at(&mut bytes, offset)?;
+            LogPiece::Bytes { offset, bytes }
+        }
+    }))
 }
 
 /// The first gap that ends after `offset`.
@@ -138,8 +157,8 @@ fn next_gap(gaps: &[(u64, u64)], offset: u64) -> Option<(u64, u64)> {
     gaps.iter().copied().filter(|(_, to)| *to > offset).min()
 }
 
-async fn read_gaps(path: &Path) -> io::Result<Vec<(u64, u64)>> {
-    let text = match tokio::fs::read_to_string(path).await {
+fn read_gaps(path: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),

@@ -5,7 +5,7 @@ use domain::transition::RunChange;
 use domain::{Event, IllegalEvent, JobId, Outcome, RunId, Transition, next};
 use store::{Applied, Change};
 
-use crate::shared::{Shared, chance, pause};
+use crate::shared::{Shared, pause};
 
 /// How often a row may move under us before we say so.
 const CONFLICTS_MAX: u32 = 50;
@@ -50,7 +50,7 @@ pub(crate) async fn move_job(
     for tries in 0..CONFLICTS_MAX {
         let job = shared.store.job(id).await?.ok_or(NotMoved::NotFound(id))?;
         let now = shared.now();
-        let transition = next(&job, event, now, &shared.policy, chance())?;
+        let transition = next(&job, event, now, &shared.policy, shared.chance())?;
         let Report { outcome, evidence } = report.clone();
         let change = Change { transition: transition.clone(), now, outcome, evidence };
         match shared.store.apply(change).await? {

@@ -6,7 +6,7 @@ use domain::RunId;
 use domain::sanitize::{Kind, Repair, Rules};
 
 use crate::moves::error_chain;
-use crate::shared::{Shared, chance};
+use crate::shared::Shared;
 
 /// Repairs what there is, unless it is switched off (`ORCH_IMPOSSIBLE_QUEUED_SANITIZE_ENABLED`).
 pub(crate) async fn sweep(shared: &Shared) {
@@ -17,7 +17,7 @@ pub(crate) async fn sweep(shared: &Shared) {
         now: shared.now(),
         lease: shared.terms.scheduler,
         policy: shared.policy.clone(),
-        chance: chance(),
+        chance: shared.chance(),
     };
     match shared.store.sanitize(rules).await {
         Ok(repairs) => {

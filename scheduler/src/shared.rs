@@ -10,7 +10,7 @@ use proto::convert;
 use service::health::Readiness;
 use service::metrics::{Counter, Metrics};
 use service::watched::Watched;
-use service::{Clock, Tasks};
+use service::{Clock, Random, Tasks};
 use store::Store;
 use tokio::sync::Notify;
 
@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) claims_wait: ClaimsWait,
     pub(crate) clock: Clock,
+    pub(crate) random: Random,
     pub(crate) policy: Policy,
     pub(crate) terms: LeaseTerms,
     pub(crate) queue: convert::QueueSettings,
@@ -49,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) readiness: Readiness,
     pub(crate) counters: Counters,
     pub(crate) tasks: Tasks,
-    pub(crate) _lock: DatabaseLock,
+    pub(crate) _lock: Option<DatabaseLock>,
 }
 
 impl Shared {
@@ -61,15 +62,15 @@ impl Shared {
         Moment { now: self.now(), boot_ms: self.clock.boot_ms() }
     }
 
+    /// A draw for the jitter of a retry.
+    pub(crate) fn chance(&self) -> Chance {
+        Chance::new(self.random.fraction())
+    }
+
     /// Something changed that may let a job start.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
-}
-
-/// A draw for the jitter of a retry.
-pub(crate) fn chance() -> Chance {
-    Chance::new(rand::random())
 }
 
 /// The wait before the `tries`-th repeat of something that failed: doubling from a tenth of a second to two seconds.

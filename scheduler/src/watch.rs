@@ -53,6 +53,7 @@ pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch
         let _ = phase.wait_for(|phase| *phase == Phase::Over).await;
     };
     let watched = tokio::select! {
+        biased;
         () = over => return,
         watched = outcome(shared, &place) => watched,
     };

@@ -15,7 +15,6 @@ use service::telemetry::trace_context;
 use store::JobFilter;
 use tonic::Status;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use crate::dispatch;
 use crate::grpc::unavailable;
@@ -89,7 +88,7 @@ pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<
     let work_item = request
         .work_item
         .or_else(|| request.key.clone())
-        .unwrap_or_else(|| format!("item-{}", Uuid::now_v7().simple()));
+        .unwrap_or_else(|| format!("item-{}", shared.random.id_at(now.as_ms()).simple()));
     let job = NewJob {
         project: request.project,
         work_item,

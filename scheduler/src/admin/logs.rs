@@ -51,6 +51,7 @@ pub(super) async fn stream(
             }
         };
         tokio::select! {
+            biased;
             _ = token.run_until_cancelled(sending) => {}
             () = frames.closed() => {}
         }

@@ -15,7 +15,7 @@ use proto::v1::{
 };
 use scheduler::{Handle, LeaseTerms, Options};
 use service::settings::{DatabaseUrl, TlsSettings};
-use service::{Clock, Tasks};
+use service::{Clock, Random, Tasks};
 use store::{Access, Applied, Change, Store};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -65,6 +65,7 @@ impl Stack {
             terms: terms(),
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true },
             tls: TlsSettings::default(),
+            random: Random::system(),
             clock: clock.clone(),
         });
         let tasks = Tasks::new();

@@ -3,20 +3,31 @@
 //! Nothing else reads the time of the host. Deadlines inside one process use
 //! `tokio::time::Instant`, which tests can pause.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A source of time: the host's, or one that a test moves by hand. Clones share it.
+/// The host's time, one that a test moves by hand, or another [`Source`]. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(Kind);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum Kind {
     System,
     Manual(Arc<Manual>),
+    Other(Arc<dyn Source>),
+}
+
+/// Where time comes from in a world that is not the host's.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// See [`Clock::now_ms`].
+    fn now_ms(&self) -> i64;
+
+    /// See [`Clock::boot_ms`].
+    fn boot_ms(&self) -> i64;
 }
 
 #[derive(Debug)]
@@ -28,42 +39,46 @@ struct Manual {
 impl Clock {
     /// The clocks of the host.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(Kind::System)
     }
 
     /// A clock that stands at `start_ms` (UTC milliseconds; its boot time starts at 0) until [`Clock::advance`].
     pub fn manual(start_ms: i64) -> Self {
-        Self(Source::Manual(Arc::new(Manual {
-            now_ms: AtomicI64::new(start_ms),
-            boot_ms: AtomicI64::new(0),
-        })))
+        Self(Kind::Manual(Arc::new(Manual { now_ms: AtomicI64::new(start_ms), boot_ms: AtomicI64::new(0) })))
+    }
+
+    /// The clocks of another world.
+    pub fn of(source: Arc<dyn Source>) -> Self {
+        Self(Kind::Other(source))
     }
 
     /// UTC wall time in milliseconds since 1970; may step either way when the host's time is set.
     pub fn now_ms(&self) -> i64 {
         match &self.0 {
-            Source::System => system_ms(),
-            Source::Manual(manual) => manual.now_ms.load(Ordering::SeqCst),
+            Kind::System => system_ms(),
+            Kind::Manual(manual) => manual.now_ms.load(Ordering::SeqCst),
+            Kind::Other(source) => source.now_ms(),
         }
     }
 
     /// Milliseconds since boot (`CLOCK_BOOTTIME`): never steps back and goes on while the host sleeps.
     pub fn boot_ms(&self) -> i64 {
         match &self.0 {
-            Source::System => {
+            Kind::System => {
                 let time = clock_gettime(ClockId::Boottime);
                 time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
             }
-            Source::Manual(manual) => manual.boot_ms.load(Ordering::SeqCst),
+            Kind::Manual(manual) => manual.boot_ms.load(Ordering::SeqCst),
+            Kind::Other(source) => source.boot_ms(),
         }
     }
 
     /// Moves a manual clock, wall and boot time alike.
     ///
     /// # Panics
-    /// On the system clock: only a test moves time, and it made its clock itself.
+    /// On any other clock: only a test moves time, and it made its clock itself.
     pub fn advance(&self, by: Duration) {
-        let Source::Manual(manual) = &self.0 else {
+        let Kind::Manual(manual) = &self.0 else {
             panic!("only a manual clock can be moved");
         };
         let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);

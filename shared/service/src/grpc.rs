@@ -62,7 +62,7 @@ pub fn channel(url: &str, tls: &TlsSettings) -> Result<Channel, Refused> {
         (Some("http"), None) => return Err(plaintext_refused(url)),
         (_, _) => return Err(Refused::new(format!("`{url}` is not a gRPC URL: write http:// or https://"))),
     };
-    Ok(endpoint.connect_lazy())
+    Ok(crate::net::connect_lazily(&endpoint))
 }
 
 /// Refuses to serve gRPC off loopback without mutual TLS, unless `ORCH_ALLOW_PLAINTEXT` is set: then it warns.

@@ -1,4 +1,4 @@
-//! What every Orch process needs: settings, time, tasks, start and stop, telemetry, health,
+//! What every Orch process needs: settings, time, chance, tasks, start and stop, telemetry, health,
 //! the listener, the gRPC channel and files that are reloaded.
 //!
 //! It knows nothing of jobs and opens no database. It is the one place that reads the clocks of
@@ -9,8 +9,12 @@ pub mod grpc;
 pub mod health;
 pub mod lifecycle;
 pub mod metrics;
+pub mod net;
+pub mod random;
 pub mod server;
 pub mod settings;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;
@@ -18,4 +22,5 @@ pub mod watched;
 
 pub use clock::Clock;
 pub use lifecycle::Refused;
-pub use tasks::Tasks;
+pub use random::Random;
+pub use tasks::{Tasks, blocking};

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -118,6 +119,22 @@ impl Whole {
         let _ = self.panicked.set(name);
         self.token.cancel();
     }
+}
+
+/// Runs file work on a thread of its own; it is finished even if nobody waits for it any more.
+///
+/// In the simulation, where time stands while anything is done, it is done at once.
+///
+/// # Errors
+/// The work's own.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    #[cfg(feature = "sim")]
+    if turmoil::in_simulation() {
+        return work();
+    }
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// The text of a panic, as far as it has one.

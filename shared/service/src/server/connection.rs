@@ -19,16 +19,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::{Limits, Server};
+use crate::net::Stream;
 use crate::tasks::panic_message;
 
 impl Server {
     /// Serves one connection; returns when it is closed, by whichever side.
-    pub(super) async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    pub(super) async fn connection(&self, stream: Stream, peer: SocketAddr) {
         // hyper itself never panics on input as far as anybody knows; if it does, one connection is lost, not the process.
         let served = AssertUnwindSafe(self.handshake_and_serve(stream, peer)).catch_unwind().await;
         if let Err(panic) = served {
@@ -36,7 +36,7 @@ impl Server {
         }
     }
 
-    async fn handshake_and_serve(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn handshake_and_serve(&self, stream: Stream, peer: SocketAddr) {
         let Some(acceptor) = &self.tls else {
             return self.serve(stream, peer).await;
         };
@@ -59,6 +59,7 @@ impl Server {
         let mut ending = false;
         loop {
             tokio::select! {
+                biased;
                 result = connection.as_mut() => {
                     if let Err(error) = result {
                         tracing::debug!(%peer, %error, "connection ended");

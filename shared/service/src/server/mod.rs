@@ -14,14 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use rustix::net::sockopt::set_tcp_user_timeout;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::grpc::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
+use crate::net::{Listener, Stream};
 use crate::tasks::Tasks;
 
 /// What a listener grants its clients.
@@ -82,12 +81,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// mutual TLS. Handlers find the peer as `axum::extract::ConnectInfo<SocketAddr>`. A handler that panics answers
 /// 500 and takes nothing with it.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     app: Router,
     limits: Limits,
     tls: Option<TlsAcceptor>,
     tasks: &Tasks,
 ) {
+    let listener = listener.into();
+    #[cfg(feature = "sim")]
+    let app = crate::sim::wrapped(&listener, app);
     let stop = tasks.token();
     let server = Arc::new(Server { app, tls, stop: stop.clone(), cut: CancellationToken::new(), limits });
     let places = Arc::new(Semaphore::new(server.limits.connections_max));
@@ -133,10 +135,10 @@ struct Server {
 }
 
 async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
     places: &Arc<Semaphore>,
     unread: Duration,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(Stream, SocketAddr, OwnedSemaphorePermit)> {
     let place = match places.clone().try_acquire_owned() {
         Ok(place) => place,
         Err(_full) => {
@@ -144,9 +146,7 @@ async fn accept(
             places.clone().acquire_owned().await.map_err(io::Error::other)?
         }
     };
-    let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    set_tcp_user_timeout(&stream, u32::try_from(unread.as_millis()).unwrap_or(u32::MAX))?;
+    let (stream, peer) = listener.accept(unread).await?;
     Ok((stream, peer, place))
 }
 
