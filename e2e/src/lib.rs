@@ -2,5 +2,6 @@
 //! Owns no product code and is used by no service.
 
 pub mod harness;
+pub mod pid_reuse;
 pub mod shop;
 pub mod stub_api;

@@ -289,6 +289,12 @@ impl Stack {
         leftovers::leftovers_of(&self.marker, &self.root, &BTreeSet::new()).processes
     }
 
+    /// Process ids of the shims that live.
+    pub fn shims(&self) -> Vec<i32> {
+        let is_shim = |command: &str| command.starts_with("orch-shim shim run ");
+        self.processes().into_iter().filter(|(_, command)| is_shim(command)).map(|(pid, _)| pid).collect()
+    }
+
     /// SIGKILL, through a handle, to a process of this stack; false when it is gone already.
     pub fn kill_process(&self, pid: i32) -> bool {
         leftovers::end_one(pid, &self.marker, &self.root)

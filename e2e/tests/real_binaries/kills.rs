@@ -159,10 +159,9 @@ async fn a_shim_killed_costs_one_infra_try_and_never_two_agents_at_once() -> any
     let id = enqueue(&stack, &format!("{} await={}", ledger.step(), door.display())).await?;
     let first = until("the first agent", WITHIN, || async { Ok(ledger.starts().first().cloned()) }).await?;
 
-    let is_shim = |command: &str| command.split(' ').nth(1) == Some("shim");
-    let shims: Vec<_> = stack.processes().into_iter().filter(|(_, command)| is_shim(command)).collect();
+    let shims = stack.shims();
     assert_eq!(shims.len(), 1, "{:?}", stack.processes());
-    assert!(stack.kill_process(shims[0].0), "the shim is there to be killed");
+    assert!(stack.kill_process(shims[0]), "the shim is there to be killed");
 
     until("another agent", WITHIN, || async { Ok(ledger.starts().get(1).cloned()) }).await?;
     assert!(!first.lives(), "two agents at once");

@@ -5,6 +5,7 @@ mod dev;
 mod endings;
 mod fake_claude;
 mod happy_path;
+mod incident;
 mod kills;
 mod limits;
 mod operators;
