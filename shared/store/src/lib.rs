@@ -9,6 +9,8 @@ mod error;
 #[cfg(feature = "force")]
 pub mod force;
 mod intake;
+#[cfg(feature = "memory")]
+pub mod memory;
 mod open;
 mod records;
 mod sqlite;

@@ -5,3 +5,66 @@ pub(crate) mod claiming;
 pub(crate) mod moving;
 pub(crate) mod reading;
 pub(crate) mod values;
+
+/// Makes a test of every rule, over what the crate's `fresh()` gives: a store, with what must outlive it.
+macro_rules! every_rule {
+    () => {
+        $crate::contract::tests! {
+            accepting:
+                a_delivery_is_kept_with_its_jobs_and_payloads,
+                a_delivery_id_is_taken_once,
+                a_delivery_id_with_another_body_conflicts,
+                a_body_is_taken_once_per_event,
+                a_semantic_key_names_one_job,
+                an_ignored_delivery_is_looked_at_again,
+                fifty_identical_posts_make_one_job,
+                concurrent_deliveries_are_all_kept,
+                a_bad_operation_fails_alone;
+            claiming:
+                every_job_is_claimed_once,
+                jobs_start_in_order,
+                a_delayed_job_waits_for_its_time,
+                limits_hold_across_claims,
+                a_blocked_work_item_starves_nobody,
+                a_blocked_stage_starves_nobody,
+                projects_take_turns,
+                a_pause_stops_all_starts,
+                a_waiting_job_says_why,
+                a_clock_that_steps_back_starts_nothing_early;
+            reading:
+                nodes_are_kept,
+                the_overview_is_whole,
+                the_reaper_is_noted,
+                a_generation_is_noted,
+                a_lost_runner_is_kept,
+                jobs_are_read_in_pages,
+                nothing_is_invented;
+            moving:
+                a_run_goes_its_way,
+                a_lost_run_leaves_a_queued_job_that_owns_nothing,
+                a_moved_row_is_left_alone,
+                one_of_many_concurrent_changes_wins,
+                holds_only_grow,
+                a_late_outcome_changes_nothing,
+                a_retried_job_keeps_its_history;
+        }
+    };
+}
+
+macro_rules! tests {
+    ($($module:ident: $($rule:ident),+ $(,)?;)+) => {$(
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $rule() {
+                    let (_keep, store) = crate::fresh().await;
+                    crate::contract::$module::$rule(std::sync::Arc::clone(&store)).await;
+                    assert_eq!(store.violations().await.unwrap(), vec![]);
+                    store.close().await;
+                }
+            )+
+        }
+    )+};
+}
+
+pub(crate) use {every_rule, tests};

@@ -1,0 +1,97 @@
+//! Writes transitions: a job guarded by what is expected of it, and its run.
+
+use domain::overview::AccountRecord;
+use domain::transition::{Expected, Hold, RunChange};
+use domain::{Job, Run, RunId, RunState};
+
+use super::tables::Tables;
+use crate::claim::offered;
+use crate::ending::Ending;
+use crate::{Applied, Change, Error};
+
+impl Tables {
+    /// Writes `change` if the job still says what is expected.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the job and its run disagree; what was written must be rolled back.
+    pub(super) fn apply(&mut self, change: &Change) -> Result<Applied, Error> {
+        let transition = &change.transition;
+        let row = self.job(transition.job).filter(|row| meets(&row.job, &transition.expected));
+        let Some(mut row) = row.cloned() else { return Ok(Applied::Conflict) };
+        row.move_to(&transition.after, change.now);
+        self.put_job(row);
+        self.change_run(change)?;
+        match transition.after.state.run() {
+            Some(run) if self.run(run).is_none() => Err(Error::Corrupt(format!("there is no run {run}"))),
+            _ => Ok(Applied::Done),
+        }
+    }
+
+    fn change_run(&mut self, change: &Change) -> Result<(), Error> {
+        let transition = &change.transition;
+        match &transition.run {
+            RunChange::Keep => Ok(()),
+            RunChange::Insert(offer) if self.run(offer.run).is_some() => {
+                Err(Error::Corrupt(format!("there is a run {} already", offer.run)))
+            }
+            RunChange::Insert(offer) => self.put_run(offered(transition.job, offer, change)),
+            RunChange::Start { run } => {
+                let run = self.run_to_change(*run, |state| state == RunState::Offered)?;
+                self.put_run(Run { state: RunState::Started, started_at: Some(change.now), ..run })
+            }
+            RunChange::End { run, class, reason } => {
+                let run = self.run_to_change(*run, |state| state != RunState::Ended)?;
+                if let Some(hold) = &transition.hold {
+                    self.hold_account(&run, hold);
+                }
+                self.put_run(ended(run, class, reason, change))
+            }
+        }
+    }
+
+    fn run_to_change(&self, id: RunId, may: impl FnOnce(RunState) -> bool) -> Result<Run, Error> {
+        self.run(id).filter(|run| may(run.state)).cloned().ok_or_else(|| {
+            Error::Corrupt(format!("run {id} was to change and did not: a job and its run disagree"))
+        })
+    }
+
+    /// A hold never shortens a longer one, nor one that waits for a person.
+    fn hold_account(&mut self, run: &Run, hold: &Hold) {
+        let account = self.accounts.entry(run.account.clone()).or_insert_with(|| AccountRecord {
+            account: run.account.clone(),
+            held_reason: None,
+            held_until: None,
+        });
+        let is_longer = match (&account.held_reason, account.held_until, hold.until) {
+            (None, _, _) | (Some(_), Some(_), None) => true,
+            (Some(_), None, _) => false,
+            (Some(_), Some(current), Some(until)) => until > current,
+        };
+        if is_longer {
+            account.held_reason = Some(hold.reason.to_owned());
+            account.held_until = hold.until;
+        }
+    }
+}
+
+fn meets(job: &Job, expected: &Expected) -> bool {
+    job.state.status() == expected.status
+        && job.state.run() == expected.run
+        && job.revision == expected.revision
+}
+
+fn ended(run: Run, class: &str, reason: &str, change: &Change) -> Run {
+    let ending = Ending::of(change);
+    Run {
+        state: RunState::Ended,
+        ended_at: Some(ending.ended_at),
+        class: Some(class.to_owned()),
+        reason: Some(reason.to_owned()),
+        evidence: change.evidence.clone(),
+        usage: ending.usage,
+        exit_code: ending.exit_code,
+        tail: ending.tail,
+        log_bytes: ending.log_bytes,
+        ..run
+    }
+}

@@ -1,0 +1,145 @@
+//! The claim: due jobs in, runs out. What is read and written is [`crate::claim`]'s to say.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use domain::admission::{AccountHold, Facts, LiveFacts};
+use domain::{Job, JobState, Timestamp};
+
+use super::tables::{JobRow, Tables};
+use crate::claim::{self, Behind, Decided, Due, Head, PROMOTED_MAX, Search};
+use crate::{Applied, ClaimRequest, Claimed, Error};
+
+impl Tables {
+    /// Claims at most one job per run id of the request.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a run id is not fresh; what was written must be rolled back.
+    pub(super) fn claim(&mut self, request: &ClaimRequest) -> Result<Claimed, Error> {
+        if self.paused {
+            return Ok(Claimed::default());
+        }
+        let facts = self.facts(request);
+        self.promote(request.now);
+        let mut search = Search::new(&facts, request.run_ids.len());
+        search.take_heads(self.heads(search.heads_max()));
+        while let Some(behind) = search.next() {
+            let rows = self.behind(&behind);
+            search.take_behind(rows);
+        }
+        let decided = claim::decide(request, &facts, &search.found())?;
+        self.write_decided(&decided)?;
+        Ok(decided.claimed)
+    }
+
+    fn facts(&self, request: &ClaimRequest) -> Facts {
+        let mut facts = request.facts.clone();
+        facts.paused = self.paused;
+        let holds: Vec<AccountHold> = self
+            .accounts
+            .values()
+            .filter_map(|account| {
+                let reason = account.held_reason.clone()?;
+                Some(AccountHold { account: account.account.clone(), reason, until: account.held_until })
+            })
+            .collect();
+        facts.block_held_accounts(&holds, request.now);
+        facts.live = self
+            .live()
+            .filter_map(|run| {
+                let job = &self.job(run.job)?.job;
+                Some(LiveFacts {
+                    job: job.id,
+                    project: job.project.clone(),
+                    work_item: job.work_item.clone(),
+                    node: run.node.clone(),
+                })
+            })
+            .collect();
+        facts
+    }
+
+    /// Marks delayed jobs whose time has come as due, the earliest first.
+    fn promote(&mut self, now: Timestamp) {
+        let mut ripe: Vec<_> = self
+            .queued()
+            .filter(|row| !row.due)
+            .filter_map(|row| Some((available_at(&row.job)?, row.job.id)))
+            .filter(|(at, _)| *at <= now)
+            .collect();
+        ripe.sort_unstable();
+        for (_, id) in ripe.into_iter().take(PROMOTED_MAX as usize) {
+            if let Some(row) = self.job(id).cloned() {
+                self.put_job(JobRow { due: true, ..row });
+            }
+        }
+    }
+
+    /// The due jobs that own nothing, in the order they are served in.
+    fn due(&self) -> Vec<&JobRow> {
+        let free = |row: &&JobRow| row.due && self.live_of(row.job.id).is_none();
+        let mut due: Vec<&JobRow> = self.queued().filter(free).collect();
+        due.sort_by_key(|row| (Reverse(row.job.priority), available_at(&row.job), row.job.id));
+        due
+    }
+
+    fn heads(&self, limit: usize) -> Vec<Head> {
+        let mut of_project: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut heads = Vec::new();
+        for row in self.due() {
+            let read = of_project.entry(&row.job.project).or_default();
+            if *read < limit {
+                *read += 1;
+                heads.push(Head { project: row.job.project.clone(), due: self.read_due(row) });
+            }
+        }
+        heads
+    }
+
+    fn behind(&self, behind: &Behind<'_>) -> Vec<Option<Due>> {
+        let wanted = |row: &&JobRow| {
+            let stage = row.job.stage.as_str();
+            row.job.project == behind.project
+                && !behind.taken.contains(&row.job.work_item)
+                && (behind.stages.contains(stage)
+                    || (brings_prompt(row) && behind.own_prompt_stages.contains(stage)))
+        };
+        self.due().into_iter().filter(wanted).take(behind.limit).map(|row| self.read_due(row)).collect()
+    }
+
+    fn read_due(&self, row: &JobRow) -> Option<Due> {
+        let job = Job { epoch: self.epoch_seen(&row.job), ..row.job.clone() };
+        Due::new(job, brings_prompt(row), row.decision.clone())
+    }
+
+    fn write_decided(&mut self, decided: &Decided) -> Result<(), Error> {
+        for change in &decided.changes {
+            if self.apply(change)? == Applied::Conflict {
+                return Err(Error::Corrupt("a due job moved inside the claim's own transaction".into()));
+            }
+        }
+        let dropped = decided.undecided.iter().map(|id| (*id, None));
+        let noted = decided.noted.iter().map(|(id, waiting)| (*id, Some(waiting.clone())));
+        for (id, decision) in dropped.chain(noted) {
+            if let Some(row) = self.job(id).cloned() {
+                self.put_job(JobRow { decision, ..row });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn brings_prompt(row: &JobRow) -> bool {
+    row.payload.prompt.is_some()
+}
+
+/// Since when a queued job may start.
+pub(super) fn available_at(job: &Job) -> Option<Timestamp> {
+    match job.state {
+        JobState::Queued { available_at } => Some(available_at),
+        JobState::Running { .. }
+        | JobState::Done { .. }
+        | JobState::Failed { .. }
+        | JobState::Cancelled { .. } => None,
+    }
+}

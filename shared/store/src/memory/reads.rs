@@ -1,0 +1,59 @@
+//! What can be read.
+
+use domain::overview::{CountByStatus, LateOutcome, Overview, WaitingJob};
+use domain::{JobId, Status, Timestamp};
+
+use super::claim::available_at;
+use super::tables::{JobRow, Tables};
+use crate::JobFilter;
+
+impl Tables {
+    pub(super) fn read_jobs(&self, filter: JobFilter) -> Vec<WaitingJob> {
+        let below = filter.before.unwrap_or(JobId(i64::MAX));
+        let wanted = |row: &&JobRow| filter.status.is_none_or(|status| row.job.state.status() == status);
+        let jobs = self.jobs_below(below).filter(wanted).take(filter.limit as usize);
+        jobs.map(|row| WaitingJob::new(row.job.clone(), row.due, self.paused, row.decision.clone())).collect()
+    }
+
+    pub(super) fn late_outcomes_of(&self, job: JobId) -> Vec<LateOutcome> {
+        self.runs_of(job).filter_map(|run| self.late_outcome(run.id)).collect()
+    }
+
+    pub(super) fn next_due_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let delayed = self.queued().filter(|row| !row.due);
+        delayed.filter_map(|row| available_at(&row.job)).filter(|at| *at > now).min()
+    }
+
+    pub(super) fn overview(&self, now: Timestamp) -> Overview {
+        let ready = |row: &&JobRow| row.due || available_at(&row.job).is_some_and(|at| at <= now);
+        let busy = |node| self.live().filter(|run| run.node == node).count();
+        Overview {
+            counts: self.counts(),
+            paused: self.paused,
+            oldest_ready_at: self.queued().filter(ready).filter_map(|row| available_at(&row.job)).min(),
+            recent: self.read_jobs(JobFilter { status: None, before: None, limit: Overview::RECENT_MAX }),
+            accounts: self.accounts.values().cloned().collect(),
+            nodes: self
+                .nodes
+                .values()
+                .map(|node| (node.clone(), u32::try_from(busy(node.id.clone())).unwrap_or(u32::MAX)))
+                .collect(),
+            reaper: self.reaper,
+        }
+    }
+
+    fn counts(&self) -> CountByStatus {
+        let mut counts = CountByStatus::default();
+        for row in self.jobs() {
+            let place = match row.job.state.status() {
+                Status::Queued => &mut counts.queued,
+                Status::Running => &mut counts.running,
+                Status::Done => &mut counts.done,
+                Status::Failed => &mut counts.failed,
+                Status::Cancelled => &mut counts.cancelled,
+            };
+            *place += 1;
+        }
+        counts
+    }
+}

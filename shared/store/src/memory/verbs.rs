@@ -1,0 +1,182 @@
+//! [`Store`] on the tables: what each verb reads or writes.
+
+use async_trait::async_trait;
+use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
+use domain::overview::{AccountRecord, LateOutcome, Overview, WaitingJob};
+use domain::runner::Node;
+use domain::sanitize::{Repair, Rules};
+use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
+
+use super::MemoryStore;
+use crate::intake::{Item, ItemAnswer};
+use crate::{
+    Applied, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, JobFilter, Schema, Store,
+    StoreStats, Violation,
+};
+
+/// There is one form of the tables.
+const SCHEMA: Schema = Schema { found: 1, needed: 1 };
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn schema(&self) -> Result<Schema, Error> {
+        self.read(|_| SCHEMA)
+    }
+
+    async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, Error> {
+        match self.write("accept", |tables| tables.accept(&Item::Delivery(&delivery)))? {
+            ItemAnswer::Delivery(accepted) => Ok(accepted),
+            answer @ ItemAnswer::Job(_) => Err(mismatch(&answer)),
+        }
+    }
+
+    async fn enqueue(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, Error> {
+        match self.write("enqueue", |tables| tables.accept(&Item::Job(&job, now)))? {
+            ItemAnswer::Job(enqueued) => Ok(enqueued),
+            answer @ ItemAnswer::Delivery(_) => Err(mismatch(&answer)),
+        }
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed, Error> {
+        self.write("claim", |tables| tables.claim(&request))
+    }
+
+    async fn apply(&self, change: Change) -> Result<Applied, Error> {
+        self.write("apply", |tables| tables.apply(&change))
+    }
+
+    async fn record_late_outcome(&self, run: RunId, outcome: Outcome, now: Timestamp) -> Result<(), Error> {
+        self.write("record_late_outcome", |tables| {
+            tables.late_outcomes.entry(run).or_insert((outcome, now));
+            Ok(())
+        })
+    }
+
+    async fn save_node(&self, node: Node) -> Result<(), Error> {
+        self.write("save_node", |tables| {
+            tables.accounts.entry(node.account.clone()).or_insert_with(|| AccountRecord {
+                account: node.account.clone(),
+                held_reason: None,
+                held_until: None,
+            });
+            tables.nodes.insert(node.id.clone(), node);
+            Ok(())
+        })
+    }
+
+    async fn declare_lost(&self, node: NodeId, incarnation: Incarnation, _: Timestamp) -> Result<(), Error> {
+        self.write("declare_lost", |tables| {
+            let declared = tables.lost.entry(node).or_insert(incarnation);
+            *declared = incarnation.max(*declared);
+            Ok(())
+        })
+    }
+
+    async fn note_generation(&self, generation: i64) -> Result<(), Error> {
+        self.write("note_generation", |tables| {
+            if generation == tables.generation().current {
+                tables.noted_generation = Some(generation);
+            }
+            Ok(())
+        })
+    }
+
+    async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error> {
+        self.write("note_tick", |tables| {
+            tables.reaper.last_tick_at = tables.reaper.last_tick_at.max(Some(now));
+            tables.reaper.reaped_total += u64::from(reaped);
+            Ok(())
+        })
+    }
+
+    async fn sanitize(&self, rules: Rules) -> Result<Vec<Repair>, Error> {
+        if self.read(|tables| tables.suspects().is_empty())? {
+            return Ok(Vec::new());
+        }
+        self.write("sanitize", |tables| tables.sanitize(&rules))
+    }
+
+    async fn set_paused(&self, paused: bool, _: Timestamp) -> Result<(), Error> {
+        self.write("set_paused", |tables| {
+            tables.paused = paused;
+            Ok(())
+        })
+    }
+
+    async fn resume_account(&self, account: Account, _: Timestamp) -> Result<bool, Error> {
+        self.write("resume_account", |tables| {
+            let held = tables.accounts.get_mut(&account).filter(|account| account.held_reason.is_some());
+            let Some(held) = held else { return Ok(false) };
+            (held.held_reason, held.held_until) = (None, None);
+            Ok(true)
+        })
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
+        self.read(|tables| Some(tables.job(id)?.job.clone()))
+    }
+
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, Error> {
+        self.read(|tables| Some(Payload::clone(&tables.job(id)?.payload)))
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Run>, Error> {
+        self.read(|tables| tables.run(id).cloned())
+    }
+
+    async fn runs_of(&self, job: JobId) -> Result<Vec<Run>, Error> {
+        self.read(|tables| tables.runs_of(job).cloned().collect())
+    }
+
+    async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {
+        self.read(|tables| tables.late_outcomes_of(job))
+    }
+
+    async fn live_runs(&self) -> Result<Vec<Run>, Error> {
+        self.read(|tables| tables.live().cloned().collect())
+    }
+
+    async fn jobs(&self, filter: JobFilter) -> Result<Vec<WaitingJob>, Error> {
+        self.read(|tables| tables.read_jobs(filter))
+    }
+
+    async fn next_due_at(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        self.read(|tables| tables.next_due_at(now))
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        self.read(|tables| tables.nodes.values().cloned().collect())
+    }
+
+    async fn generation(&self) -> Result<Generation, Error> {
+        self.read(super::tables::Tables::generation)
+    }
+
+    async fn declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error> {
+        self.read(|tables| tables.lost.iter().map(|(node, newest)| (node.clone(), *newest)).collect())
+    }
+
+    async fn overview(&self, now: Timestamp) -> Result<Overview, Error> {
+        self.read(|tables| tables.overview(now))
+    }
+
+    async fn violations(&self) -> Result<Vec<Violation>, Error> {
+        self.read(super::tables::Tables::violations)
+    }
+
+    async fn stats(&self) -> Result<StoreStats, Error> {
+        self.read(|_| StoreStats::default())
+    }
+
+    async fn close(&self) {
+        let mut disk = self.disk.state();
+        if disk.open.get(&self.process) == Some(&self.handle) {
+            disk.open.remove(&self.process);
+        }
+    }
+}
+
+/// An item is answered with the answer of its kind, or there is a defect.
+fn mismatch(answer: &ItemAnswer) -> Error {
+    Error::Corrupt(format!("the intake answered another question: {answer:?}"))
+}
