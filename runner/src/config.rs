@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use domain::Account;
-use service::Clock;
 use service::settings::{CommonFlags, SchedulerEndpointSettings, TelemetrySettings, TlsSettings, duration};
+use service::{Clock, Random};
 
 use crate::shim;
 
@@ -176,6 +176,8 @@ pub struct Options {
     pub limits: RunLimits,
     /// The runner's time; shims always live by the host's.
     pub clock: Clock,
+    /// The source of sessions, nonces and the node's id.
+    pub random: Random,
 }
 
 impl Options {
@@ -202,6 +204,7 @@ impl Options {
             preflight_ttl: settings.preflight_cache_ttl,
             limits: RunLimits::default(),
             clock: Clock::system(),
+            random: Random::system(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::{Incarnation, NodeId};
-use uuid::Uuid;
+use service::Random;
 
 use crate::files;
 
@@ -47,7 +47,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Takes the first free place below `state` and begins a new incarnation of the node that lives there.
-    pub(crate) fn take(state: &Path) -> Result<Self, Error> {
+    pub(crate) fn take(state: &Path, boot_id: String, random: &Random) -> Result<Self, Error> {
         let failed = |source| Error::State { path: state.to_owned(), source };
         files::create_private_dir(state).map_err(failed)?;
         for place in 0..NODES_MAX {
@@ -55,7 +55,7 @@ impl Identity {
             files::create_private_dir(&dir).map_err(failed)?;
             let lock = files::private_file(&dir.join("lock")).map_err(failed)?;
             match lock.try_lock() {
-                Ok(()) => return Self::begin(dir, lock),
+                Ok(()) => return Self::begin(dir, lock, boot_id, random),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
@@ -63,13 +63,13 @@ impl Identity {
         Err(Error::Full { path: state.to_owned() })
     }
 
-    fn begin(dir: PathBuf, lock: File) -> Result<Self, Error> {
+    fn begin(dir: PathBuf, lock: File, boot_id: String, random: &Random) -> Result<Self, Error> {
         let failed = |source| Error::State { path: dir.clone(), source };
         files::create_private_dir(&dir.join("runs")).map_err(failed)?;
         let node = if let Some(bytes) = files::read_if_there(&dir.join(NODE_ID)).map_err(failed)? {
             String::from_utf8_lossy(&bytes).trim().to_owned()
         } else {
-            let node = Uuid::new_v4().to_string();
+            let node = random.id().to_string();
             files::write_durable(&dir, NODE_ID, node.as_bytes()).map_err(failed)?;
             node
         };
@@ -79,12 +79,11 @@ impl Identity {
         }
         let incarnation = read_number(&dir, INCARNATION)?.unwrap_or(0) + 1;
         files::write_durable(&dir, INCARNATION, incarnation.to_string().as_bytes()).map_err(failed)?;
-        let boot_id = boot_id().map_err(failed)?;
         Ok(Self {
             node: NodeId(node),
             incarnation: Incarnation(incarnation),
             boot_id,
-            session: Uuid::new_v4().to_string(),
+            session: random.id().to_string(),
             dir,
             _lock: lock,
         })
@@ -127,16 +126,20 @@ pub(crate) fn boot_id() -> io::Result<String> {
 mod tests {
     use super::*;
 
+    fn take(state: &Path) -> Result<Identity, Error> {
+        Identity::take(state, "boot".to_owned(), &Random::system())
+    }
+
     #[test]
     fn a_node_keeps_its_id_and_counts_its_starts_and_a_second_one_takes_the_next_place() {
         let state = tempfile::tempdir().unwrap();
-        let first = Identity::take(state.path()).unwrap();
-        let other = Identity::take(state.path()).unwrap();
+        let first = take(state.path()).unwrap();
+        let other = take(state.path()).unwrap();
         assert_ne!(first.node, other.node);
         assert_eq!((first.incarnation, other.incarnation), (Incarnation(1), Incarnation(1)));
         let (node, session) = (first.node.clone(), first.session.clone());
         drop(first);
-        let again = Identity::take(state.path()).unwrap();
+        let again = take(state.path()).unwrap();
         assert_eq!((&again.node, again.incarnation), (&node, Incarnation(2)));
         assert_ne!(again.session, session);
     }
@@ -144,7 +147,7 @@ mod tests {
     #[test]
     fn another_generation_is_noticed_once() {
         let state = tempfile::tempdir().unwrap();
-        let identity = Identity::take(state.path()).unwrap();
+        let identity = take(state.path()).unwrap();
         let changed = [1, 1, 2, 2].map(|generation| identity.generation_changed(generation).unwrap());
         assert_eq!(changed, [false, false, true, false]);
     }
@@ -152,9 +155,9 @@ mod tests {
     #[test]
     fn a_damaged_count_is_refused_rather_than_started_anew() {
         let state = tempfile::tempdir().unwrap();
-        drop(Identity::take(state.path()).unwrap());
+        drop(take(state.path()).unwrap());
         std::fs::write(state.path().join("node-0/incarnation"), "x").unwrap();
-        let error = Identity::take(state.path()).unwrap_err();
+        let error = take(state.path()).unwrap_err();
         assert!(error.to_string().contains("does not hold a number"), "{error}");
     }
 }

@@ -12,19 +12,14 @@ mod node;
 mod preflight;
 mod registration;
 mod rpc;
-mod run_dir;
+pub mod run_dir;
 mod serve;
 pub mod shim;
-mod spool;
+mod shims;
+pub mod spool;
 mod watch;
 mod workspace;
 
 pub use config::{AgentCommand, Cli, Containment, Options, RunLimits, Settings, ShimCommand};
-pub use serve::{Handle, serve, start};
-
-/// Runs file work on a thread of its own; it is finished even if nobody waits for it any more.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
-}
+pub use serve::{Handle, serve, start, start_on};
+pub use shims::{ShimLink, Shims, Spawned};

@@ -122,9 +122,10 @@ async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u6
         node.forget_stale().await;
         tokio::time::sleep(RENEW_PAUSE.min(every)).await;
         tokio::select! {
-            () = tokio::time::sleep(every.saturating_sub(RENEW_PAUSE)) => {}
-            () = node.renew_soon.notified() => {}
+            biased;
             () = node.register_again.notified() => return Ended::Unknown,
+            () = node.renew_soon.notified() => {}
+            () = tokio::time::sleep(every.saturating_sub(RENEW_PAUSE)) => {}
         }
     }
 }

@@ -14,7 +14,6 @@ use proto::v1::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use crate::node::{self, Held, Node};
 use crate::run_dir::{Assignment, RunDir};
@@ -44,7 +43,8 @@ impl RunnerService for Rpc {
     async fn launch(&self, request: Request<LaunchRequest>) -> Result<Response<LaunchReply>, Status> {
         let request = request.into_inner();
         let incarnation = Incarnation(request.incarnation);
-        let assignment = read_assignment(request)?;
+        let nonce = self.node.options.random.id().simple().to_string();
+        let assignment = read_assignment(request, nonce)?;
         let reply = |status: LaunchStatus, phase: RunPhase| {
             Ok(Response::new(LaunchReply { status: status.into(), phase: phase.into() }))
         };
@@ -53,7 +53,7 @@ impl RunnerService for Rpc {
             Err((status, phase)) => return reply(status, phase),
         };
         let runs = self.node.identity.runs();
-        let journaled = crate::blocking(move || RunDir::create(&runs, &assignment)).await;
+        let journaled = service::blocking(move || RunDir::create(&runs, &assignment)).await;
         if let Err(error) = journaled {
             tracing::error!(run.id = %held.assignment.run, %error, "could not journal an offer");
             // It may be there in part; what cannot be removed now goes at the next start.
@@ -121,7 +121,7 @@ impl RunnerService for Rpc {
     }
 }
 
-fn read_assignment(request: LaunchRequest) -> Result<Assignment, Malformed> {
+fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, Malformed> {
     let (run, epoch) = read_run_key(request.run.as_ref())?;
     let spec = request.spec.ok_or(Malformed { field: "spec", problem: "is missing" })?;
     let limits = [
@@ -136,7 +136,7 @@ fn read_assignment(request: LaunchRequest) -> Result<Assignment, Malformed> {
         run,
         epoch,
         job: JobId(spec.job_id),
-        nonce: Uuid::new_v4().simple().to_string(),
+        nonce,
         project: spec.project,
         work_item: spec.work_item,
         prompt: spec.prompt,

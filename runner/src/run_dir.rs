@@ -28,27 +28,39 @@ const OUTCOME_BYTES_RESERVED: u64 = 768 * 1024;
 
 /// What was accepted: the offer as it came, and the secret its keeper is spoken to with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Assignment {
-    pub(crate) run: RunId,
-    pub(crate) epoch: Epoch,
-    pub(crate) job: JobId,
+pub struct Assignment {
+    /// The run.
+    pub run: RunId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its job.
+    pub job: JobId,
     /// Known to the runner and this run's shim alone.
-    pub(crate) nonce: String,
-    pub(crate) project: String,
-    pub(crate) work_item: String,
-    pub(crate) prompt: String,
-    pub(crate) model: Option<String>,
-    pub(crate) max_turns: Option<u32>,
-    pub(crate) max_runtime_ms: i64,
-    pub(crate) idle_ms: i64,
-    pub(crate) idle_in_tool_ms: i64,
-    pub(crate) trace_context: Option<String>,
+    pub nonce: String,
+    /// The job's project.
+    pub project: String,
+    /// The job's work item.
+    pub work_item: String,
+    /// What the agent is told on its standard input.
+    pub prompt: String,
+    /// `--model`.
+    pub model: Option<String>,
+    /// `--max-turns`.
+    pub max_turns: Option<u32>,
+    /// The longest life, in milliseconds.
+    pub max_runtime_ms: i64,
+    /// The longest silence, in milliseconds.
+    pub idle_ms: i64,
+    /// The longest silence while a tool call is open, in milliseconds.
+    pub idle_in_tool_ms: i64,
+    /// The job's `traceparent`.
+    pub trace_context: Option<String>,
 }
 
 impl Assignment {
     /// The value of `ORCH_RUN_MARKER`, by which this run's processes are told from all others. The agent sees it,
     /// so it holds a hash of the nonce and not the nonce.
-    pub(crate) fn marker(&self) -> String {
+    pub fn marker(&self) -> String {
         const HASH_DIGITS: usize = 32;
         let hash = hex::encode(Sha256::digest(self.nonce.as_bytes()));
         format!("{}:{}", self.run, &hash[..HASH_DIGITS])
@@ -57,43 +69,51 @@ impl Assignment {
 
 /// Written before a shim is spawned: after a crash, a run with this file and no outcome may have had an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Intent {
+pub struct Intent {
     /// The boot in which the deadline counts.
-    pub(crate) boot_id: String,
+    pub boot_id: String,
     /// When the lease ends unless it is extended, in milliseconds of boot time.
-    pub(crate) lease_deadline_boot_ms: i64,
-    pub(crate) kill_grace_ms: i64,
+    pub lease_deadline_boot_ms: i64,
+    /// From SIGTERM to SIGKILL, in milliseconds.
+    pub kill_grace_ms: i64,
     /// How long after its result an agent may take to exit.
-    pub(crate) after_result_ms: i64,
+    pub after_result_ms: i64,
     /// How the shim's own binary is called as a shim.
-    pub(crate) shim_args: Vec<String>,
-    pub(crate) program: PathBuf,
-    pub(crate) leading_args: Vec<String>,
-    pub(crate) permission_mode: String,
+    pub shim_args: Vec<String>,
+    /// The agent's program.
+    pub program: PathBuf,
+    /// Its arguments before those that every agent gets.
+    pub leading_args: Vec<String>,
+    /// `--permission-mode`.
+    pub permission_mode: String,
     /// Names passed through from the shim's environment.
-    pub(crate) agent_env: Vec<String>,
-    pub(crate) workspace: PathBuf,
-    pub(crate) home: PathBuf,
-    pub(crate) spool_head_bytes: u64,
-    pub(crate) spool_tail_bytes: u64,
+    pub agent_env: Vec<String>,
+    /// The agent's folder.
+    pub workspace: PathBuf,
+    /// The agent's HOME.
+    pub home: PathBuf,
+    /// The first bytes of the log that are kept.
+    pub spool_head_bytes: u64,
+    /// The last bytes of the log that are kept.
+    pub spool_tail_bytes: u64,
     /// The cgroup to be made for the run; none: session, subreaper and marker have to do.
-    pub(crate) cgroup: Option<PathBuf>,
+    pub cgroup: Option<PathBuf>,
 }
 
 /// A run's folder.
 #[derive(Clone, Debug)]
-pub(crate) struct RunDir {
+pub struct RunDir {
     path: PathBuf,
 }
 
 impl RunDir {
     /// The folder at `path`, which may not exist yet.
-    pub(crate) fn at(path: PathBuf) -> Self {
+    pub fn at(path: PathBuf) -> Self {
         Self { path }
     }
 
     /// Journals an accepted run: durable when this returns.
-    pub(crate) fn create(runs: &Path, assignment: &Assignment) -> io::Result<Self> {
+    pub fn create(runs: &Path, assignment: &Assignment) -> io::Result<Self> {
         let dir = Self::at(runs.join(assignment.run.to_string()));
         files::create_private_dir(&dir.spool())?;
         files::write_durable(&dir.path, ASSIGNMENT, &serde_json::to_vec(assignment)?)?;
@@ -101,42 +121,48 @@ impl RunDir {
         Ok(dir)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The folder.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn spool(&self) -> PathBuf {
+    /// The folder of what the agent printed.
+    pub fn spool(&self) -> PathBuf {
         self.path.join("spool")
     }
 
     /// Where the shim's own complaints go.
-    pub(crate) fn shim_log(&self) -> PathBuf {
+    pub fn shim_log(&self) -> PathBuf {
         self.path.join("shim.log")
     }
 
-    pub(crate) fn assignment(&self) -> io::Result<Option<Assignment>> {
+    /// What was accepted; none when it was not journaled to the end.
+    pub fn assignment(&self) -> io::Result<Option<Assignment>> {
         files::read_json(&self.path.join(ASSIGNMENT))
     }
 
-    pub(crate) fn intent(&self) -> io::Result<Option<Intent>> {
+    /// What was meant to be spawned; none before that.
+    pub fn intent(&self) -> io::Result<Option<Intent>> {
         files::read_json(&self.path.join(INTENT))
     }
 
-    pub(crate) fn write_intent(&self, intent: &Intent) -> io::Result<()> {
+    /// Journals what is about to be spawned: durable when this returns.
+    pub fn write_intent(&self, intent: &Intent) -> io::Result<()> {
         files::write_durable(&self.path, INTENT, &serde_json::to_vec(intent)?)
     }
 
-    pub(crate) fn outcome(&self) -> io::Result<Option<Outcome>> {
+    /// How it ended; none before that.
+    pub fn outcome(&self) -> io::Result<Option<Outcome>> {
         files::read_json(&self.path.join(OUTCOME))
     }
 
     /// Sets disk space aside, so that the outcome can be written on a full disk.
-    pub(crate) fn reserve_outcome(&self) -> io::Result<()> {
+    pub fn reserve_outcome(&self) -> io::Result<()> {
         files::reserve(&self.path, OUTCOME, OUTCOME_BYTES_RESERVED)
     }
 
     /// Records the outcome; the first one stays. Only the holder of the shim's lock may call it.
-    pub(crate) fn write_outcome(&self, outcome: &Outcome) -> io::Result<()> {
+    pub fn write_outcome(&self, outcome: &Outcome) -> io::Result<()> {
         if self.path.join(OUTCOME).try_exists()? {
             return Ok(());
         }
@@ -144,7 +170,7 @@ impl RunDir {
     }
 
     /// Takes the lock that a shim holds from before its spawn to its death; none while one lives.
-    pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
+    pub fn try_lock(&self) -> io::Result<Option<File>> {
         let file = files::private_file(&self.path.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
@@ -154,35 +180,38 @@ impl RunDir {
     }
 
     /// Remembers that the run no longer owns its job.
-    pub(crate) fn mark_fenced(&self) -> io::Result<()> {
+    pub fn mark_fenced(&self) -> io::Result<()> {
         files::write_durable(&self.path, FENCED, b"")
     }
 
-    pub(crate) fn is_fenced(&self) -> bool {
+    /// Whether the run no longer owns its job.
+    pub fn is_fenced(&self) -> bool {
         self.path.join(FENCED).exists()
     }
 
     /// Remembers that the agent could not be put into its cgroup.
-    pub(crate) fn mark_uncontained(&self, error: &io::Error) -> io::Result<()> {
+    pub fn mark_uncontained(&self, error: &io::Error) -> io::Result<()> {
         fs::write(self.path.join(UNCONTAINED), error.to_string())
     }
 
-    pub(crate) fn is_uncontained(&self) -> bool {
+    /// Whether the agent could not be put into its cgroup.
+    pub fn is_uncontained(&self) -> bool {
         self.path.join(UNCONTAINED).exists()
     }
 
     /// Tells the shim why the agent's program could not be executed.
-    pub(crate) fn write_exec_error(&self, error: &str) -> io::Result<()> {
+    pub fn write_exec_error(&self, error: &str) -> io::Result<()> {
         fs::write(self.path.join(EXEC_ERROR), error)
     }
 
-    pub(crate) fn exec_error(&self) -> Option<String> {
+    /// Why the agent's program could not be executed.
+    pub fn exec_error(&self) -> Option<String> {
         fs::read_to_string(self.path.join(EXEC_ERROR)).ok()
     }
 
     /// A way to the socket that is short however deep the folder lies: socket paths end at 107 bytes.
     /// Valid as long as the file is kept.
-    pub(crate) fn socket(&self) -> io::Result<(File, PathBuf)> {
+    pub fn socket(&self) -> io::Result<(File, PathBuf)> {
         use std::os::fd::AsRawFd as _;
         let dir = File::open(&self.path)?;
         let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
@@ -190,7 +219,7 @@ impl RunDir {
     }
 
     /// Forgets the run: gone at once under its name, then removed piece by piece.
-    pub(crate) fn remove(&self, trash: &Path) -> io::Result<()> {
+    pub fn remove(&self, trash: &Path) -> io::Result<()> {
         let Some(name) = self.path.file_name() else { return Ok(()) };
         files::create_private_dir(trash)?;
         let gone = trash.join(name);

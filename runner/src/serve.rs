@@ -12,19 +12,20 @@ use domain::NodeId;
 use proto::v1::runner_service_server::RunnerServiceServer;
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
 use service::health::{self, Metrics, Readiness};
+use service::net::Listener;
 use service::server::{self, Limits};
 use service::{Refused, Tasks, grpc};
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::config::{Cli, Containment, Options};
 use crate::contain::cgroup;
+use crate::files;
 use crate::identity::Identity;
 use crate::node::{self, Held, Node};
 use crate::registration;
 use crate::rpc::Rpc;
-use crate::shim::{Ask, Link};
-use crate::{files, preflight};
+use crate::shim::Ask;
+use crate::shims::{HostShims, Shims};
 
 /// The name of the readiness condition.
 const PREFLIGHT: &str = "preflight";
@@ -61,7 +62,9 @@ impl Handle {
                     return;
                 }
                 for held in living {
-                    if !told.contains(&held.assignment.run) && tell_to_end(&held).await.is_ok() {
+                    if !told.contains(&held.assignment.run)
+                        && tell_to_end(self.inner.shims.as_ref(), &held).await.is_ok()
+                    {
                         told.insert(held.assignment.run);
                     }
                 }
@@ -83,10 +86,9 @@ impl Handle {
     }
 }
 
-async fn tell_to_end(held: &Held) -> std::io::Result<()> {
-    let mut link = Link::open(&held.dir, &held.assignment).await?;
-    link.ask(Ask::Drain).await?;
-    Ok(())
+async fn tell_to_end(shims: &dyn Shims, held: &Held) -> std::io::Result<()> {
+    let mut link = shims.connect(&held.dir, &held.assignment).await?;
+    link.ask(Ask::Drain).await
 }
 
 /// Runs the process `orch-runner` until it is told to stop.
@@ -103,16 +105,26 @@ pub async fn serve(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The address, the state folder or the TLS settings cannot be used.
-pub async fn start(mut options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    let shims = Arc::new(HostShims::new(&options));
+    start_on(shims, options, tasks).await
+}
+
+/// As [`start`], with other keepers than processes of this host.
+///
+/// # Errors
+/// See [`start`].
+pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     grpc::check_listen(options.addr, &options.tls)?;
     let acceptor = options.tls.acceptor()?;
-    let listener = TcpListener::bind(options.addr).await.map_err(|error| {
+    let listener = Listener::bind(options.addr).await.map_err(|error| {
         Refused::new(format!("could not listen on ORCH_RUNNER_ADDR {}: {error}", options.addr))
     })?;
     let addr = listener.local_addr()?;
     options.state_dir = folder(&options.state_dir, "ORCH_RUNNER_STATE_DIR")?;
     options.workspace_dir = folder(&options.workspace_dir, "ORCH_WORKSPACE_DIR")?;
-    let identity = Identity::take(&options.state_dir)?;
+    let boot_id = shims.boot_id().context("the host does not tell its boot")?;
+    let identity = Identity::take(&options.state_dir, boot_id, &options.random)?;
     let cgroups = match options.limits.containment {
         Containment::Cgroup => cgroup::place(&identity.node.0),
         Containment::Marker => None,
@@ -125,7 +137,8 @@ pub async fn start(mut options: Options, tasks: Tasks) -> anyhow::Result<Handle>
     let scheduler = SchedulerServiceClient::with_interceptor(channel, grpc::SendTrace)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
-    let node = Arc::new(Node::new(options, identity, advertise_url, cgroups, scheduler, tasks.clone()));
+    let node =
+        Arc::new(Node::new(options, shims, identity, advertise_url, cgroups, scheduler, tasks.clone()));
     node::recover(&node).await.context("could not read the journal of the last start")?;
 
     let (readiness, metrics) = (Readiness::new(&[registration::SCHEDULER, PREFLIGHT]), Metrics::new());
@@ -181,7 +194,7 @@ async fn look(node: Arc<Node>, readiness: Readiness) {
         if let Err(error) = files::create_private_dir(&home) {
             tracing::warn!(path = %home.display(), %error, "could not make a home for the preflight");
         }
-        let preflight = preflight::check(&node.options.agent, &home, &node.clock).await;
+        let preflight = node.shims.preflight(&home, &node.clock).await;
         let ttl = node.options.preflight_ttl.max(Duration::from_millis(100));
         // A fresh look comes before the last one is too old to count.
         let wait = if preflight.ok { ttl / 2 } else { (ttl / 2).min(PREFLIGHT_RETRY) };

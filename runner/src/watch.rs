@@ -62,9 +62,10 @@ async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Sta
             heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = phase.changed() => {}
+            biased;
             () = frames.closed() => return Ok(()),
+            _ = phase.changed() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
 }
@@ -78,7 +79,7 @@ async fn send_pieces(
 ) -> Result<Result<u64, Gone>, Status> {
     loop {
         let (reading, from) = (spool.clone(), offset);
-        let piece = crate::blocking(move || reading.read(from)).await;
+        let piece = service::blocking(move || reading.read(from)).await;
         let piece = piece.map_err(|error| Status::internal(format!("could not read the spool: {error}")))?;
         let Some(piece) = piece else { return Ok(Ok(offset)) };
         offset = piece.end();
@@ -107,7 +108,7 @@ async fn finish(outcome: &Outcome, offset: u64, frames: &Frames) {
 
 async fn read_outcome(held: &Held) -> Result<Outcome, Status> {
     let dir = held.dir.clone();
-    match crate::blocking(move || dir.outcome()).await {
+    match service::blocking(move || dir.outcome()).await {
         Ok(Some(outcome)) => Ok(outcome),
         Ok(None) => Err(Status::not_found("the run was forgotten")),
         Err(error) => Err(Status::internal(format!("could not read the outcome: {error}"))),

@@ -12,9 +12,9 @@ use domain::outcome::{EndedBy, Outcome, TAIL_BYTES_MAX};
 use tokio_util::sync::CancellationToken;
 
 use super::{Held, Node};
-use crate::contain;
 use crate::run_dir::RunDir;
-use crate::shim::{Ask, Link, Wish};
+use crate::shim::{Ask, Wish};
+use crate::shims::{ShimLink, Shims};
 use crate::spool::{self, Spool};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
@@ -39,7 +39,8 @@ async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
         }
         let (dir, marker, now) =
             (held.dir.clone(), held.assignment.marker(), Timestamp::from_ms(node.clock.now_ms()));
-        match crate::blocking(move || settle(&dir, &marker, now)).await {
+        let shims = node.shims.clone();
+        match service::blocking(move || settle(shims.as_ref(), &dir, &marker, now)).await {
             Ok(Some(outcome)) => {
                 tracing::info!(run.id = %held.assignment.run, job.id = %held.assignment.job, ended_by = ?outcome.ended_by, exit = ?outcome.exit, "ended");
                 held.ended(&outcome);
@@ -61,20 +62,21 @@ async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
 
 /// Talks to the shim as long as it can be talked to; true when it could be at all.
 async fn follow(node: &Node, held: &Held) -> bool {
-    let Ok(mut link) = Link::open(&held.dir, &held.assignment).await else { return false };
-    if let Err(error) = converse(node, held, &mut link).await {
+    let Ok(mut link) = node.shims.connect(&held.dir, &held.assignment).await else { return false };
+    if let Err(error) = converse(node, held, link.as_mut()).await {
         tracing::debug!(run.id = %held.assignment.run, %error, "lost the connection to a shim");
     }
     true
 }
 
-async fn converse(node: &Node, held: &Held, link: &mut Link) -> io::Result<()> {
+async fn converse(node: &Node, held: &Held, link: &mut dyn ShimLink) -> io::Result<()> {
     let (mut lease, mut wish) = (node.lease.subscribe(), held.wish.subscribe());
     // What changed before this connection is told on it first.
     lease.mark_changed();
     wish.mark_changed();
     loop {
         tokio::select! {
+            biased;
             () = link.closed() => return Ok(()),
             Ok(()) = lease.changed() => {
                 let deadline_boot_ms = *lease.borrow_and_update();
@@ -104,7 +106,12 @@ impl From<Wish> for Ask {
 
 /// The outcome of a run that was meant to be spawned: as its shim recorded it, or, when the shim died without a
 /// word, that; none while the shim lives. What a dead shim left is killed first.
-pub(super) fn settle(dir: &RunDir, marker: &str, now: Timestamp) -> io::Result<Option<Outcome>> {
+pub(super) fn settle(
+    shims: &dyn Shims,
+    dir: &RunDir,
+    marker: &str,
+    now: Timestamp,
+) -> io::Result<Option<Outcome>> {
     if let Some(outcome) = dir.outcome()? {
         return Ok(Some(outcome));
     }
@@ -114,7 +121,7 @@ pub(super) fn settle(dir: &RunDir, marker: &str, now: Timestamp) -> io::Result<O
         return Ok(Some(outcome));
     }
     let cgroup: Option<PathBuf> = dir.intent()?.and_then(|intent| intent.cgroup);
-    if !contain::kill_leftovers(cgroup.as_deref(), marker) {
+    if !shims.kill_leftovers(cgroup.as_deref(), marker) {
         return Err(io::Error::other("something that the agent started does not die"));
     }
     let outcome = lost(dir, now)?;

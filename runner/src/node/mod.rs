@@ -30,6 +30,7 @@ use crate::config::Options;
 use crate::identity::Identity;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Wish;
+use crate::shims::Shims;
 
 /// The most runs held, ended ones included that wait for their Ack.
 const HELD_MAX: usize = 1000;
@@ -54,6 +55,7 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) options: Options,
+    pub(crate) shims: Arc<dyn Shims>,
     pub(crate) identity: Identity,
     pub(crate) advertise_url: String,
     /// Where cgroups of runs are made, if anywhere.
@@ -86,6 +88,7 @@ struct Runs {
 impl Node {
     pub(crate) fn new(
         options: Options,
+        shims: Arc<dyn Shims>,
         identity: Identity,
         advertise_url: String,
         cgroups: Option<PathBuf>,
@@ -95,6 +98,7 @@ impl Node {
         Self {
             clock: options.clock.clone(),
             options,
+            shims,
             identity,
             advertise_url,
             cgroups,
@@ -183,7 +187,7 @@ impl Node {
     pub(crate) async fn forget(&self, held: &Held) -> std::io::Result<()> {
         self.runs().held.remove(&held.assignment.run);
         let (dir, trash) = (held.dir.clone(), self.identity.trash());
-        crate::blocking(move || dir.remove(&trash)).await
+        service::blocking(move || dir.remove(&trash)).await
     }
 
     /// Removes outcomes of fenced runs that nobody asked for in a day.

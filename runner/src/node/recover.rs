@@ -16,7 +16,7 @@ use crate::run_dir::{Assignment, RunDir};
 /// Takes up every run that the journal knows and kills every cgroup of ours that it does not.
 pub(crate) async fn recover(node: &Arc<Node>) -> io::Result<()> {
     let finding = node.clone();
-    let found = crate::blocking(move || find(&finding)).await?;
+    let found = service::blocking(move || find(&finding)).await?;
     for (held, intended) in found {
         let run = held.assignment.run;
         match (held.phase(), intended) {
@@ -78,7 +78,12 @@ fn find(node: &Node) -> io::Result<Vec<(Arc<Held>, bool)>> {
 
 /// The outcome of a run that was meant to be spawned; none while its shim lives, or when the keeper has to try again.
 fn settled(node: &Node, dir: &RunDir, assignment: &Assignment) -> Option<Outcome> {
-    let settled = keeper::settle(dir, &assignment.marker(), Timestamp::from_ms(node.clock.now_ms()));
+    let settled = keeper::settle(
+        node.shims.as_ref(),
+        dir,
+        &assignment.marker(),
+        Timestamp::from_ms(node.clock.now_ms()),
+    );
     settled.unwrap_or_else(|error| {
         tracing::error!(run.id = %assignment.run, %error, "could not settle a run");
         None

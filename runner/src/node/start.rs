@@ -1,11 +1,8 @@
 //! From an accepted offer to a living shim: asks the scheduler to start, and spawns only on its committed word,
 //! inside the lease that the word grants.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +11,13 @@ use domain::outcome::{AgentReport, EndedBy, Outcome};
 use proto::convert::run_key;
 use proto::v1::{RunPhase, StartRequest, StartStatus};
 use service::{grpc, telemetry::trace_context};
-use tokio::process::Command;
 use tonic::Code;
 use tracing::Instrument as _;
 
 use super::{Held, Node, keeper};
 use crate::config::Containment;
-use crate::run_dir::{Intent, RunDir};
-use crate::shim::{PATH_DEFAULT, Wish};
+use crate::run_dir::Intent;
+use crate::shim::Wish;
 use crate::{files, preflight, workspace};
 
 /// How long one Start may take.
@@ -137,26 +133,25 @@ async fn end_unspawned(node: &Node, held: &Held, ended_by: EndedBy) -> io::Resul
         ended_at: Timestamp::from_ms(node.clock.now_ms()),
     };
     let (dir, written) = (held.dir.clone(), outcome.clone());
-    crate::blocking(move || dir.write_outcome(&written)).await?;
+    service::blocking(move || dir.write_outcome(&written)).await?;
     held.ended(&outcome);
     Ok(())
 }
 
 async fn spawn(node: &Arc<Node>, held: &Arc<Held>, deadline_boot_ms: i64) -> io::Result<()> {
     let (preparing, run) = (node.clone(), held.clone());
-    let prepared = crate::blocking(move || prepare(&preparing, &run, deadline_boot_ms)).await;
+    let prepared = service::blocking(move || prepare(&preparing, &run, deadline_boot_ms)).await;
     let spawned = match prepared {
-        Ok(lock) => spawn_shim(node, &held.dir, lock),
+        Ok(lock) => node.shims.spawn(&held.dir, lock),
         Err(error) => Err(error),
     };
     match spawned {
-        Ok(mut shim) => {
+        Ok(shim) => {
             held.phase.send_replace(RunPhase::Started);
-            tracing::info!(shim.pid = shim.id(), "spawned");
+            tracing::info!(shim.pid = shim.pid, "spawned");
             let stop = node.tasks.token();
             node.tasks.spawn("shim", async move {
-                // Only so that it leaves no zombie: whether it lives is read from its lock.
-                let _ = stop.run_until_cancelled(shim.wait()).await;
+                let _ = stop.run_until_cancelled(shim.gone).await;
             });
             keeper::begin(node, held.clone());
             Ok(())
@@ -197,28 +192,4 @@ fn prepare(node: &Node, held: &Held, deadline_boot_ms: i64) -> io::Result<File> 
         cgroup: cgroup.map(|place| place.join(assignment.run.to_string())),
     })?;
     Ok(lock)
-}
-
-fn spawn_shim(node: &Node, dir: &RunDir, lock: File) -> io::Result<tokio::process::Child> {
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.shim_log())?;
-    Command::new(&node.options.shim.program)
-        .arg0("orch-shim")
-        .args(&node.options.shim.leading_args)
-        .arg("run")
-        .arg(dir.path())
-        .env_clear()
-        .envs(shim_environment(&node.options.agent_env))
-        .current_dir("/")
-        .stdin(Stdio::from(lock))
-        .stdout(Stdio::null())
-        .stderr(Stdio::from(log))
-        .kill_on_drop(false)
-        .spawn()
-}
-
-/// What the shim inherits: the search path and what is passed through to the agent, which so is never on disk.
-fn shim_environment(names: &[String]) -> Vec<(String, OsString)> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
-    let passed = names.iter().filter_map(|name| Some((name.clone(), std::env::var_os(name)?)));
-    passed.chain([("PATH".to_owned(), path)]).collect()
 }

@@ -10,6 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::protocol::{Answer, Ask, Question, VERSION};
 use crate::run_dir::{Assignment, RunDir};
+use crate::shims::ShimLink;
 
 /// How long a shim may take to answer; it does nothing that takes longer but kill what is left at the end.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -36,12 +37,11 @@ impl Link {
             ask: Ask::Hello,
         };
         let mut link = Self { answers: BufReader::new(answers).lines(), questions, question, _dir: dir };
-        link.ask(Ask::Hello).await?;
+        link.exchange(Ask::Hello).await?;
         Ok(link)
     }
 
-    /// Asks and waits for the answer.
-    pub(crate) async fn ask(&mut self, ask: Ask) -> io::Result<Answer> {
+    async fn exchange(&mut self, ask: Ask) -> io::Result<()> {
         self.question.ask = ask;
         let mut line = serde_json::to_vec(&self.question)?;
         line.push(b'\n');
@@ -53,12 +53,18 @@ impl Link {
         let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await??;
         match answer.error {
             Some(error) => Err(io::Error::other(error)),
-            None => Ok(answer),
+            None => Ok(()),
         }
     }
+}
 
-    /// Returns when the shim has gone.
-    pub(crate) async fn closed(&mut self) {
+#[tonic::async_trait]
+impl ShimLink for Link {
+    async fn ask(&mut self, ask: Ask) -> io::Result<()> {
+        self.exchange(ask).await
+    }
+
+    async fn closed(&mut self) {
         while let Ok(Some(_)) = self.answers.next_line().await {}
     }
 }

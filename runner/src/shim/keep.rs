@@ -18,8 +18,7 @@ use service::Clock;
 
 use super::control::Control;
 use super::output::Output;
-use super::protocol::Ask;
-use super::watchdog::{self, Limits, Seen, Wish};
+use super::watchdog::{self, Limits, Seen};
 use super::{agent, exec};
 use crate::contain::{Cgroup, sweep};
 use crate::identity;
@@ -171,20 +170,7 @@ impl<'a> Keeper<'a> {
         // Nobody has waited for the child yet, so its pid is still its own.
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let now_ms = clock.boot_ms();
-        let limits = Limits {
-            max_runtime_ms: assignment.max_runtime_ms,
-            idle_ms: assignment.idle_ms,
-            idle_in_tool_ms: assignment.idle_in_tool_ms,
-            after_result_ms: intent.after_result_ms,
-        };
-        let seen = Seen {
-            spawned_ms: now_ms,
-            lease_deadline_ms: intent.lease_deadline_boot_ms,
-            output_ms: now_ms,
-            result_ms: None,
-            tool_open: false,
-            wish: None,
-        };
+        let (limits, seen) = (Limits::of(&assignment, intent), Seen::spawned(intent, now_ms));
         let prompt = std::mem::take(&mut assignment.prompt).into_bytes();
         Ok(Self {
             dir,
@@ -271,7 +257,7 @@ impl<'a> Keeper<'a> {
         }
         if asked {
             let seen = &mut self.seen;
-            self.control.turn(&self.assignment, |ask| heed(seen, ask));
+            self.control.turn(&self.assignment, |ask| seen.heed(ask));
         }
         Ok(())
     }
@@ -336,22 +322,6 @@ impl<'a> Keeper<'a> {
         }
         self.ending.take().map_or(EndedBy::Agent, |ending| ending.by)
     }
-}
-
-/// Acts on a question and tells the lease's end.
-fn heed(seen: &mut Seen, ask: Ask) -> i64 {
-    let wish = match ask {
-        Ask::Hello => None,
-        Ask::Lease { deadline_boot_ms } => {
-            seen.lease_deadline_ms = seen.lease_deadline_ms.max(deadline_boot_ms);
-            None
-        }
-        Ask::Cancel => Some(Wish::Cancel),
-        Ask::Drain => Some(Wish::Drain),
-        Ask::Fence => Some(Wish::Fence),
-    };
-    seen.wish = seen.wish.max(wish);
-    seen.lease_deadline_ms
 }
 
 fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {

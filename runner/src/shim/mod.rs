@@ -11,11 +11,11 @@ mod exec;
 mod keep;
 mod output;
 mod protocol;
-mod watchdog;
+pub mod watchdog;
 
 pub(crate) use agent::PATH_DEFAULT;
 pub(crate) use client::Link;
-pub(crate) use protocol::Ask;
+pub use protocol::Ask;
 pub(crate) use watchdog::Wish;
 
 use std::ffi::OsString;

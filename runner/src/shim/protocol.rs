@@ -23,7 +23,7 @@ pub(crate) struct Question {
 /// What is wanted of a shim. All of them may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Ask {
+pub enum Ask {
     /// Nothing: shows that the shim is there.
     Hello,
     /// The lease goes to this instant of boot time; an earlier one than known changes nothing.

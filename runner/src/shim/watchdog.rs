@@ -2,39 +2,95 @@
 
 use domain::outcome::EndedBy;
 
+use super::protocol::Ask;
+use crate::run_dir::{Assignment, Intent};
+
 /// How long things may take, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "names end in their unit")]
-pub(crate) struct Limits {
-    pub(crate) max_runtime_ms: i64,
-    pub(crate) idle_ms: i64,
-    pub(crate) idle_in_tool_ms: i64,
-    pub(crate) after_result_ms: i64,
+pub struct Limits {
+    /// The longest life.
+    pub max_runtime_ms: i64,
+    /// The longest silence.
+    pub idle_ms: i64,
+    /// The longest silence while a tool call is open.
+    pub idle_in_tool_ms: i64,
+    /// How long after its result it may take to exit.
+    pub after_result_ms: i64,
+}
+
+impl Limits {
+    /// Those of a run.
+    pub fn of(assignment: &Assignment, intent: &Intent) -> Self {
+        Self {
+            max_runtime_ms: assignment.max_runtime_ms,
+            idle_ms: assignment.idle_ms,
+            idle_in_tool_ms: assignment.idle_in_tool_ms,
+            after_result_ms: intent.after_result_ms,
+        }
+    }
 }
 
 /// What the shim has seen; instants in milliseconds of boot time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) spawned_ms: i64,
-    pub(crate) lease_deadline_ms: i64,
-    pub(crate) output_ms: i64,
+pub struct Seen {
+    /// When the agent was spawned.
+    pub spawned_ms: i64,
+    /// When the lease ends.
+    pub lease_deadline_ms: i64,
+    /// When it last printed something.
+    pub output_ms: i64,
     /// When the result came, if the conversation did not go on after it.
-    pub(crate) result_ms: Option<i64>,
-    pub(crate) tool_open: bool,
-    pub(crate) wish: Option<Wish>,
+    pub result_ms: Option<i64>,
+    /// Whether a tool call is open.
+    pub tool_open: bool,
+    /// Who wants its end.
+    pub wish: Option<Wish>,
+}
+
+impl Seen {
+    /// What is seen of an agent that was spawned now.
+    pub fn spawned(intent: &Intent, now_ms: i64) -> Self {
+        Self {
+            spawned_ms: now_ms,
+            lease_deadline_ms: intent.lease_deadline_boot_ms,
+            output_ms: now_ms,
+            result_ms: None,
+            tool_open: false,
+            wish: None,
+        }
+    }
+
+    /// Acts on a question and tells the lease's end.
+    pub fn heed(&mut self, ask: Ask) -> i64 {
+        let wish = match ask {
+            Ask::Hello => None,
+            Ask::Lease { deadline_boot_ms } => {
+                self.lease_deadline_ms = self.lease_deadline_ms.max(deadline_boot_ms);
+                None
+            }
+            Ask::Cancel => Some(Wish::Cancel),
+            Ask::Drain => Some(Wish::Drain),
+            Ask::Fence => Some(Wish::Fence),
+        };
+        self.wish = self.wish.max(wish);
+        self.lease_deadline_ms
+    }
 }
 
 /// Who wants the end of a run; the later word is the stronger one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wish {
+pub enum Wish {
+    /// The node is drained.
     Drain,
+    /// A person asked for it.
     Cancel,
+    /// The run no longer owns its job.
     Fence,
 }
 
 impl Wish {
     /// How an outcome names it.
-    pub(crate) fn ended_by(self) -> EndedBy {
+    pub fn ended_by(self) -> EndedBy {
         match self {
             Self::Drain => EndedBy::Drained,
             Self::Cancel => EndedBy::Cancelled,
@@ -44,7 +100,7 @@ impl Wish {
 }
 
 /// Why the agent has to end now, if it has to.
-pub(crate) fn verdict(limits: Limits, seen: Seen, now_ms: i64) -> Option<EndedBy> {
+pub fn verdict(limits: Limits, seen: Seen, now_ms: i64) -> Option<EndedBy> {
     if now_ms >= seen.lease_deadline_ms {
         return Some(EndedBy::SelfFenced);
     }
@@ -62,7 +118,7 @@ pub(crate) fn verdict(limits: Limits, seen: Seen, now_ms: i64) -> Option<EndedBy
 }
 
 /// The next instant at which [`verdict`] may change by itself.
-pub(crate) fn next_ms(limits: Limits, seen: Seen) -> i64 {
+pub fn next_ms(limits: Limits, seen: Seen) -> i64 {
     let end = match seen.result_ms {
         Some(result_ms) => result_ms.saturating_add(limits.after_result_ms),
         None => seen

@@ -7,7 +7,7 @@ mod read;
 mod write;
 
 pub(crate) use read::{Spool, end};
-pub(crate) use write::Writer;
+pub use write::Writer;
 
 use std::path::{Path, PathBuf};
 

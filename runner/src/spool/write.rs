@@ -15,7 +15,7 @@ const TAIL_SEGMENTS: u64 = 16;
 
 /// Appends to a spool.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct Writer {
     dir: PathBuf,
     /// Where the next byte belongs; counts what was dropped.
     offset: u64,
@@ -35,17 +35,17 @@ struct Segment {
 
 impl Writer {
     /// A spool in `dir`, which is empty, keeping the first `head_bytes` and at least the last `tail_bytes`.
-    pub(crate) fn new(dir: PathBuf, head_bytes: u64, tail_bytes: u64) -> Self {
+    pub fn new(dir: PathBuf, head_bytes: u64, tail_bytes: u64) -> Self {
         Self { dir, offset: 0, head_bytes, tail_bytes, open: None, tail: VecDeque::new() }
     }
 
     /// The log's length so far, dropped bytes counted.
-    pub(crate) fn offset(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Takes all of `bytes`. What cannot be written (a full disk) is dropped, which readers see as a gap.
-    pub(crate) fn append(&mut self, mut bytes: &[u8]) {
+    pub fn append(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.room();
             let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
@@ -59,7 +59,7 @@ impl Writer {
     }
 
     /// Makes the last bytes durable, as far as the disk lets us.
-    pub(crate) fn sync(&mut self) {
+    pub fn sync(&mut self) {
         if let Some(segment) = &self.open {
             let _ = segment.file.sync_data();
         }

@@ -1,0 +1,144 @@
+//! What the runner needs of its host: which boot it is, whether the agent can be run, and the keepers of its runs,
+//! which are spawned, spoken to and, when one died without a word, cleaned up after.
+//!
+//! What is in a run's folder is the runner's own business; a keeper finds there all it needs to know.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::Stdio;
+
+use domain::runner::Preflight;
+use service::Clock;
+use tokio::process::Command;
+
+use crate::config::{AgentCommand, Options, ShimCommand};
+use crate::run_dir::{Assignment, RunDir};
+use crate::shim::{Ask, Link, PATH_DEFAULT};
+use crate::{contain, identity, preflight};
+
+/// The keepers of one host, and what else the runner asks of it.
+#[tonic::async_trait]
+pub trait Shims: fmt::Debug + Send + Sync {
+    /// The host's boot: deadlines in boot time mean nothing in another one.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    fn boot_id(&self) -> io::Result<String>;
+
+    /// Looks whether the agent can be run. `home` is the HOME it is asked with.
+    async fn preflight(&self, home: &Path, clock: &Clock) -> Preflight;
+
+    /// Spawns the keeper of a run whose intent is journaled. `lock` is the keeper's from before it exists to its death.
+    ///
+    /// # Errors
+    /// It cannot be spawned; no agent will be.
+    fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<Spawned>;
+
+    /// Connects to the keeper of a run, spawned by whichever incarnation.
+    ///
+    /// # Errors
+    /// Nobody listens (yet, or any more), or it keeps another run.
+    async fn connect(&self, dir: &RunDir, assignment: &Assignment) -> io::Result<Box<dyn ShimLink>>;
+
+    /// Kills what the keeper of a run may have left when it died; true when nothing of it lives any more.
+    fn kill_leftovers(&self, cgroup: Option<&Path>, marker: &str) -> bool;
+}
+
+/// A keeper that was just spawned.
+pub struct Spawned {
+    /// Its pid, for log lines alone.
+    pub pid: Option<u32>,
+    /// Resolves when it is gone. It need not be awaited, and dropping it ends nobody.
+    pub gone: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl fmt::Debug for Spawned {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Spawned").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+/// A connection to the keeper of one run. While it stands, the keeper lives.
+#[tonic::async_trait]
+pub trait ShimLink: fmt::Debug + Send {
+    /// Tells the keeper something and waits until it has heeded it.
+    ///
+    /// # Errors
+    /// It is gone, or does not answer in time.
+    async fn ask(&mut self, ask: Ask) -> io::Result<()>;
+
+    /// Returns when the keeper has gone.
+    async fn closed(&mut self);
+}
+
+/// The host this process runs on, and keepers that are processes of their own.
+#[derive(Debug)]
+pub(crate) struct HostShims {
+    agent: AgentCommand,
+    shim: ShimCommand,
+    agent_env: Vec<String>,
+}
+
+impl HostShims {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            agent: options.agent.clone(),
+            shim: options.shim.clone(),
+            agent_env: options.agent_env.clone(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Shims for HostShims {
+    fn boot_id(&self) -> io::Result<String> {
+        identity::boot_id()
+    }
+
+    async fn preflight(&self, home: &Path, clock: &Clock) -> Preflight {
+        preflight::check(&self.agent, home, clock).await
+    }
+
+    fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<Spawned> {
+        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.shim_log())?;
+        let mut shim = Command::new(&self.shim.program)
+            .arg0("orch-shim")
+            .args(&self.shim.leading_args)
+            .arg("run")
+            .arg(dir.path())
+            .env_clear()
+            .envs(environment(&self.agent_env))
+            .current_dir("/")
+            .stdin(Stdio::from(lock))
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log))
+            .kill_on_drop(false)
+            .spawn()?;
+        let pid = shim.id();
+        let gone = Box::pin(async move {
+            // Only so that it leaves no zombie: whether it lives is read from its lock.
+            let _ = shim.wait().await;
+        });
+        Ok(Spawned { pid, gone })
+    }
+
+    async fn connect(&self, dir: &RunDir, assignment: &Assignment) -> io::Result<Box<dyn ShimLink>> {
+        Ok(Box::new(Link::open(dir, assignment).await?))
+    }
+
+    fn kill_leftovers(&self, cgroup: Option<&Path>, marker: &str) -> bool {
+        contain::kill_leftovers(cgroup, marker)
+    }
+}
+
+/// What the shim inherits: the search path and what is passed through to the agent, which so is never on disk.
+fn environment(names: &[String]) -> Vec<(String, OsString)> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
+    let passed = names.iter().filter_map(|name| Some((name.clone(), std::env::var_os(name)?)));
+    passed.chain([("PATH".to_owned(), path)]).collect()
+}
