@@ -3,5 +3,6 @@
 
 pub mod harness;
 pub mod pid_reuse;
+pub mod scenario;
 pub mod shop;
 pub mod stub_api;

@@ -56,16 +56,16 @@ pub fn leftovers_of(marker: &str, folder: &Path, runs: &BTreeSet<Uuid>) -> Lefto
 pub(super) fn end_marked(marker: &str, folder: &Path) {
     for (number, _command) in processes(marker, folder) {
         // Gone in between is what was wanted.
-        end_one(number, marker, folder);
+        signal_one(number, Signal::KILL, marker, folder);
     }
 }
 
-/// Ends a process that carries the marker: the handle is opened first and the marker is read again
+/// Signals a process that carries the marker: the handle is opened first and the marker is read again
 /// behind it, so that a number that has gone to another process is never signalled. False: it was gone.
-pub(super) fn end_one(number: i32, marker: &str, folder: &Path) -> bool {
+pub(super) fn signal_one(number: i32, signal: Signal, marker: &str, folder: &Path) -> bool {
     let Some(pid) = Pid::from_raw(number) else { return false };
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    belongs(number, marker, folder) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
+    belongs(number, marker, folder) && pidfd_send_signal(&handle, signal).is_ok()
 }
 
 fn processes(marker: &str, folder: &Path) -> Vec<(i32, String)> {
@@ -90,7 +90,7 @@ fn belongs(pid: i32, marker: &str, folder: &Path) -> bool {
 }
 
 /// Where cgroup v2 is mounted, also on hosts that mount v1 beside it.
-fn cgroup2_mount() -> Option<PathBuf> {
+pub(super) fn cgroup2_mount() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;

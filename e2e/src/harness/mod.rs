@@ -4,6 +4,8 @@
 pub mod claude;
 mod http;
 mod leftovers;
+mod network;
+mod outside;
 mod ports;
 mod process;
 mod stack;
@@ -14,10 +16,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 pub use http::{Answer, get, post};
 pub use leftovers::{Leftovers, leftovers_of};
+pub use network::{Direction, Host, Network};
+pub use outside::Outside;
 pub use ports::free_port;
 pub use process::ServiceProcess;
 pub use stack::{Service, Stack, StackBuilder};
@@ -37,6 +42,12 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join(name);
     ensure!(path.is_file(), "{} is missing: run `cargo build --workspace --all-targets`", path.display());
     Ok(path)
+}
+
+/// Milliseconds since boot, on the clock by which leases are counted: the same for all processes of this machine.
+pub fn boot_ms() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
 /// Looks until `condition` yields a value.

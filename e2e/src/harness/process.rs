@@ -1,6 +1,7 @@
 //! One service as a process: started, watched until ready, ended by its handle and by nothing else.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ const TAIL_LINES: usize = 40;
 #[derive(Debug)]
 pub struct ServiceProcess {
     name: String,
-    program: PathBuf,
+    /// The program and what is put before it.
+    command: Vec<OsString>,
     addr: SocketAddr,
     folder: PathBuf,
     log: PathBuf,
@@ -33,16 +35,16 @@ pub struct ServiceProcess {
 }
 
 impl ServiceProcess {
-    /// Describes a service; nothing is started. Output is appended to `folder/NAME.log`.
+    /// Describes a service by the words that start it; nothing is started. Output is appended to `folder/NAME.log`.
     pub fn new(
         name: &str,
-        program: PathBuf,
+        command: Vec<OsString>,
         addr: SocketAddr,
         folder: &Path,
         env: BTreeMap<String, String>,
     ) -> Self {
         let log = folder.join(format!("{name}.log"));
-        Self { name: name.into(), program, addr, folder: folder.into(), log, env, child: None }
+        Self { name: name.into(), command, addr, folder: folder.into(), log, env, child: None }
     }
 
     /// Where it listens.
@@ -69,7 +71,9 @@ impl ServiceProcess {
             bail!("{} runs already", self.name);
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let (program, arguments) = self.command.split_first().context("a command of no words")?;
+        let child = Command::new(program)
+            .args(arguments)
             .env_clear()
             .envs(&self.env)
             .current_dir(&self.folder)
@@ -78,7 +82,7 @@ impl ServiceProcess {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("could not start {}", self.program.display()))?;
+            .with_context(|| format!("could not start {}", self.name))?;
         self.child = Some(child);
         Ok(())
     }
@@ -120,17 +124,24 @@ impl ServiceProcess {
         Ok(())
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().with_context(|| format!("{} does not run", self.name))?;
+        // The child has not been waited for, so its number cannot have gone to another process.
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        pid.map_or(Ok(()), |pid| Ok(kill_process(pid, signal)?))
+    }
+
     /// SIGTERM, and waits for the end.
     ///
     /// # Errors
     /// It does not run, or did not end within 20 s (then it is killed).
     pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
         let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
-        // The child has not been waited for, so its number cannot have gone to another process.
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            kill_process(pid, Signal::TERM)?;
-        }
         match tokio::time::timeout(STOPPED_WITHIN, child.wait()).await {
             Ok(status) => Ok(status?),
             Err(_elapsed) => {

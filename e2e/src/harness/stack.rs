@@ -3,24 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::ops::Deref;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::process::Command;
 use uuid::Uuid;
 
-use super::{Answer, ServiceProcess, Webhook, free_port, leftovers, post, program, until};
+use super::outside::{Outside, SECRET};
+use super::{Host, Network, ServiceProcess, free_port, leftovers, program, until};
 
-/// Longest run of one `orch` command.
-const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// How long after the services' end the last process may take to go.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
-/// The secret of both webhooks.
-const SECRET: &str = "a secret of the end-to-end tests";
 
 /// A part of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +65,7 @@ impl Service {
 pub struct StackBuilder {
     files: BTreeMap<String, String>,
     runners: usize,
+    hosts: bool,
     env: BTreeMap<String, String>,
 }
 
@@ -93,6 +90,13 @@ impl StackBuilder {
         self
     }
 
+    /// Puts each runner on a host of its own, see [`Network`]; the others stay on this one. gRPC is plaintext.
+    #[must_use]
+    pub fn hosts(mut self, count: usize) -> Self {
+        self.hosts = true;
+        self.env("ORCH_ALLOW_PLAINTEXT", "true").runners(count)
+    }
+
     /// Adds a setting for every service; it wins over what the stack sets by itself.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -113,35 +117,42 @@ impl StackBuilder {
         for (name, text) in &self.files {
             std::fs::write(root.join(name), text)?;
         }
+        let mut network = self.hosts.then(|| Network::create(self.runners, &root)).transpose()?;
         let services = [Service::Scheduler, Service::Ingest, Service::Console]
             .into_iter()
             .chain((0..self.runners).map(Service::Runner));
         let mut addrs = BTreeMap::new();
         for service in services {
-            addrs.insert(service, SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
+            let ip = match (&mut network, service) {
+                (Some(network), Service::Scheduler) => network.gateway(),
+                (Some(network), Service::Runner(number)) => network.host(number).addr(),
+                (_, Service::Scheduler | Service::Runner(_) | Service::Ingest | Service::Console) => {
+                    Ipv4Addr::LOCALHOST
+                }
+            };
+            addrs.insert(service, SocketAddr::from((ip, free_port()?)));
         }
         let marker = Uuid::new_v4().to_string();
         let mut shared = shared_settings(&root, &marker, addrs[&Service::Scheduler])?;
         shared.extend(self.env);
+        let ingest = addrs[&Service::Ingest];
         let mut processes = BTreeMap::new();
         for (service, addr) in addrs {
             let mut env = shared.clone();
+            let mut command = Vec::new();
             env.insert(service.addr_setting().into(), addr.to_string());
             if let Service::Runner(number) = service {
                 let state = root.join(format!("runner-{number}"));
                 env.insert("ORCH_RUNNER_STATE_DIR".into(), state.join("state").display().to_string());
                 env.insert("ORCH_WORKSPACE_DIR".into(), state.join("work").display().to_string());
+                command.extend(network.iter_mut().flat_map(|network| network.host(number).launcher()));
             }
-            let process = ServiceProcess::new(
-                &service.name(),
-                program(service.program())?,
-                addr,
-                &root.join("logs"),
-                env,
-            );
+            command.push(program(service.program())?.into());
+            let process = ServiceProcess::new(&service.name(), command, addr, &root.join("logs"), env);
             processes.insert(service, process);
         }
-        Ok(Stack { folder, root, marker, shared, processes })
+        let outside = Outside { root, settings: shared, ingest };
+        Ok(Stack { folder, marker, outside, processes, network })
     }
 
     /// Starts the scheduler, then all others, and waits until each is ready.
@@ -165,21 +176,50 @@ impl StackBuilder {
 #[derive(Debug)]
 pub struct Stack {
     folder: TempDir,
-    root: PathBuf,
     marker: String,
-    shared: BTreeMap<String, String>,
+    outside: Outside,
     processes: BTreeMap<Service, ServiceProcess>,
+    network: Option<Network>,
 }
 
 impl Stack {
     /// One of each service, the fake `claude`, no special settings.
     pub fn builder() -> StackBuilder {
-        StackBuilder { files: BTreeMap::new(), runners: 1, env: BTreeMap::new() }
+        StackBuilder { files: BTreeMap::new(), runners: 1, hosts: false, env: BTreeMap::new() }
     }
 
-    /// The stack's folder: database, logs, workspaces, and room for a test's own files.
-    pub fn folder(&self) -> &Path {
-        &self.root
+    /// The host of a runner.
+    ///
+    /// # Panics
+    /// The stack was built without hosts, or has no such runner.
+    pub fn host(&mut self, runner: usize) -> &mut Host {
+        self.network.as_mut().expect("the stack was built with hosts").host(runner)
+    }
+
+    /// The number of the host that a process runs on.
+    pub fn host_of(&self, pid: i32) -> Option<usize> {
+        self.network.as_ref().and_then(|network| network.host_of(pid))
+    }
+
+    /// Takes the power from a runner's host: everything on it is gone at once, the runner's disk stays.
+    ///
+    /// # Errors
+    /// Something on it does not die.
+    ///
+    /// # Panics
+    /// As for [`Self::host`].
+    pub async fn power_off(&mut self, runner: usize) -> anyhow::Result<()> {
+        self.host(runner).power_off().await?;
+        let process = self.process(Service::Runner(runner));
+        if process.runs() {
+            process.ended(GONE_WITHIN).await?;
+        }
+        Ok(())
+    }
+
+    /// How many runners it has.
+    pub fn runners(&self) -> usize {
+        self.processes.keys().filter(|service| matches!(service, Service::Runner(_))).count()
     }
 
     /// The process of a service, to kill, end or start it.
@@ -198,95 +238,14 @@ impl Stack {
         self.processes.get(&service).unwrap_or_else(|| panic!("the stack has no {}", service.name())).addr()
     }
 
-    /// A signed Gitea delivery.
-    pub fn gitea(&self, event: &str, kind: &str, body: &Value) -> Webhook {
-        Webhook::gitea(SECRET, event, kind, body.to_string())
-    }
-
-    /// A signed Plane delivery.
-    pub fn plane(&self, event: &str, body: &Value) -> Webhook {
-        Webhook::plane(SECRET, event, body.to_string())
-    }
-
-    /// Posts a delivery to ingest.
-    ///
-    /// # Errors
-    /// No whole answer.
-    pub async fn deliver(&self, webhook: &Webhook) -> anyhow::Result<Answer> {
-        post(self.addr(Service::Ingest), webhook.path, webhook.headers.clone(), webhook.body.clone()).await
-    }
-
-    /// A program of the workspace with the settings that all services of this stack share, in its folder.
-    ///
-    /// # Errors
-    /// It has not been built.
-    pub fn command(&self, name: &str) -> anyhow::Result<Command> {
-        let mut command = Command::new(program(name)?);
-        command
-            .env_clear()
-            .envs(&self.shared)
-            .current_dir(&self.root)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        Ok(command)
-    }
-
-    /// Runs `orch ARGUMENTS` to its end.
-    ///
-    /// # Errors
-    /// It took longer than 30 s.
-    pub async fn orch_output<S: AsRef<OsStr> + std::fmt::Debug>(
-        &self,
-        arguments: &[S],
-    ) -> anyhow::Result<Output> {
-        let output = self.command("orch")?.args(arguments).output();
-        let output = tokio::time::timeout(COMMAND_WITHIN, output)
-            .await
-            .with_context(|| format!("orch {arguments:?} took longer than {COMMAND_WITHIN:?}"))??;
-        Ok(output)
-    }
-
-    /// Runs `orch ARGUMENTS --json` and parses what it prints.
-    ///
-    /// # Errors
-    /// It failed, took longer than 30 s, or printed no JSON.
-    pub async fn orch(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = self.orch_output(&[arguments, &["--json"]].concat()).await?;
-        let (stdout, stderr) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "orch {arguments:?}: {}\n{stdout}{stderr}", output.status);
-        serde_json::from_str(&stdout).with_context(|| format!("orch {arguments:?} printed no JSON: {stdout}"))
-    }
-
-    /// The job's record from `orch job ID`.
-    ///
-    /// # Errors
-    /// As for [`Self::orch`].
-    pub async fn job(&self, id: i64) -> anyhow::Result<Value> {
-        self.orch(&["job", &id.to_string()]).await
-    }
-
-    /// Waits until the job has that status, and returns its record.
-    ///
-    /// # Errors
-    /// Not within the deadline; the message shows the record.
-    pub async fn until_status(&self, id: i64, status: &str, deadline: Duration) -> anyhow::Result<Value> {
-        let what = format!("job {id} {status}");
-        let reached = until(&what, deadline, || async {
-            let job = self.job(id).await?;
-            Ok(find_status(&job).is_some_and(|found| found == status).then_some(job))
-        });
-        match reached.await {
-            Ok(job) => Ok(job),
-            Err(error) => Err(error.context(format!("{:#}", self.job(id).await.unwrap_or_default()))),
-        }
-    }
-
     /// Process ids and command lines of everything that belongs to the stack, agents included.
     pub fn processes(&self) -> Vec<(i32, String)> {
-        leftovers::leftovers_of(&self.marker, &self.root, &BTreeSet::new()).processes
+        leftovers::leftovers_of(&self.marker, self.folder(), &BTreeSet::new()).processes
+    }
+
+    /// A signal, through a handle, to a process of this stack; false when it is gone already.
+    pub fn signal_process(&self, pid: i32, signal: Signal) -> bool {
+        leftovers::signal_one(pid, signal, &self.marker, self.folder())
     }
 
     /// Process ids of the shims that live.
@@ -297,7 +256,7 @@ impl Stack {
 
     /// SIGKILL, through a handle, to a process of this stack; false when it is gone already.
     pub fn kill_process(&self, pid: i32) -> bool {
-        leftovers::end_one(pid, &self.marker, &self.root)
+        self.signal_process(pid, Signal::KILL)
     }
 
     /// Asks `orch doctor` for broken invariants, stops every service with SIGTERM and checks that nothing
@@ -316,18 +275,18 @@ impl Stack {
                 ensure!(status.success(), "{} ended with {status}\n{}", service.name(), process.log_tail());
             }
         }
-        let look = || leftovers::leftovers_of(&self.marker, &self.root, &runs);
+        let look = || leftovers::leftovers_of(&self.marker, self.folder(), &runs);
         let gone = until("nothing left", GONE_WITHIN, || async { Ok(look().is_empty().then_some(())) });
         if gone.await.is_err() {
             bail!("left behind:\n{}", look());
         }
-        Ok(())
+        self.network.take().map_or(Ok(()), Network::remove)
     }
 
     /// Ids of the runs, from the names under the logs' folder: one file or folder per run.
     fn run_ids(&self) -> anyhow::Result<BTreeSet<Uuid>> {
         let mut found = BTreeSet::new();
-        let mut folders = vec![self.root.join("run-logs")];
+        let mut folders = vec![self.folder().join("run-logs")];
         while let Some(folder) = folders.pop() {
             let entries = match std::fs::read_dir(&folder) {
                 Ok(entries) => entries,
@@ -348,6 +307,14 @@ impl Stack {
     }
 }
 
+impl Deref for Stack {
+    type Target = Outside;
+
+    fn deref(&self) -> &Outside {
+        &self.outside
+    }
+}
+
 impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -359,11 +326,6 @@ impl Drop for Stack {
         self.processes.clear();
         leftovers::end_marked(&self.marker, self.folder.path());
     }
-}
-
-/// The `status` of a job's record, wherever the record puts the job itself.
-fn find_status(record: &Value) -> Option<&str> {
-    record["status"].as_str().or_else(|| record["job"]["status"].as_str())
 }
 
 /// What every service of the stack is told.

@@ -1,8 +1,14 @@
 //! The ledger that the fakes write: who was spawned, and who came to an end of its own.
 
+use std::io;
 use std::path::PathBuf;
 
-use crate::harness::Stack;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::task::JoinHandle;
+
+use crate::harness::{Outside, boot_ms};
 
 /// What the fakes of a stack wrote into their ledger.
 #[derive(Debug)]
@@ -10,7 +16,7 @@ pub struct Ledger(PathBuf);
 
 impl Ledger {
     /// The stack's ledger.
-    pub fn of(stack: &Stack) -> Self {
+    pub fn of(stack: &Outside) -> Self {
         Self(stack.folder().join("ledger"))
     }
 
@@ -19,7 +25,7 @@ impl Ledger {
         format!("ledger={}", self.0.display())
     }
 
-    /// Every spawn: process id, start time and run id.
+    /// Every spawn.
     ///
     /// # Panics
     /// The ledger holds something that is none.
@@ -30,6 +36,8 @@ impl Ledger {
                 pid: words[1].parse().expect("a process id"),
                 started: words[2].clone(),
                 run: words[3].clone(),
+                job: words[4].parse().expect("a job id"),
+                boot_ms: words[5].parse().expect("milliseconds"),
             })
             .collect()
     }
@@ -55,9 +63,31 @@ pub struct Spawn {
     pub started: String,
     /// Run id.
     pub run: String,
+    /// The job it works for.
+    pub job: i64,
+    /// When it was spawned, in milliseconds of boot time.
+    pub boot_ms: i64,
 }
 
 impl Spawn {
+    /// Waits until this very process is gone, on a thread of its own, and says when that was, in milliseconds of boot
+    /// time: at that instant or a moment later, never before.
+    pub fn death(&self) -> JoinHandle<io::Result<i64>> {
+        let spawn = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let pid = Pid::from_raw(spawn.pid).ok_or(io::ErrorKind::InvalidInput)?;
+            // Opened first and looked at behind it: the number alone may have gone to another.
+            let held = match pidfd_open(pid, PidfdFlags::empty()) {
+                Err(Errno::SRCH) => return Ok(boot_ms()),
+                held => held?,
+            };
+            if spawn.lives() {
+                poll(&mut [PollFd::new(&held, PollFlags::IN)], None)?;
+            }
+            Ok(boot_ms())
+        })
+    }
+
     /// Whether this very process still runs: the number alone may have gone to another.
     pub fn lives(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();

@@ -5,7 +5,7 @@ mod ledger;
 
 use std::time::Duration;
 
-use crate::harness::{Stack, StackBuilder, Webhook};
+use crate::harness::{Outside, Service, Stack, StackBuilder, Webhook};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ pub fn shop() -> StackBuilder {
 ///
 /// # Panics
 /// There is no such launch point.
-pub fn webhook(stack: &Stack, point: &str, number: u64, text: &str) -> Webhook {
+pub fn webhook(stack: &Outside, point: &str, number: u64, text: &str) -> Webhook {
     let (repository, sender) =
         (json!({"id": 17, "full_name": "acme/shop"}), json!({"id": 5, "login": "jane"}));
     let (before, after) = (format!("{number:040x}"), format!("{:040x}", number + 0x1_0000_0000));
@@ -129,7 +129,7 @@ pub fn webhook(stack: &Stack, point: &str, number: u64, text: &str) -> Webhook {
 ///
 /// # Errors
 /// No answer, or another one.
-pub async fn start(stack: &Stack, point: &str, number: u64, text: &str) -> anyhow::Result<i64> {
+pub async fn start(stack: &Outside, point: &str, number: u64, text: &str) -> anyhow::Result<i64> {
     let answer = stack.deliver(&webhook(stack, point, number, text)).await?;
     let body = answer.json()?;
     ensure!(answer.status == 202 && body["decision"] == "enqueued", "{point}: {} {body}", answer.status);
@@ -142,7 +142,7 @@ pub async fn start(stack: &Stack, point: &str, number: u64, text: &str) -> anyho
 ///
 /// # Errors
 /// It was not queued.
-pub async fn enqueue(stack: &Stack, directive: &str) -> anyhow::Result<i64> {
+pub async fn enqueue(stack: &Outside, directive: &str) -> anyhow::Result<i64> {
     let prompt = format!("fake: {directive}");
     let made =
         stack.orch(&["enqueue", "--project", "shop", "--stage", "pushed", "--prompt", &prompt]).await?;
@@ -153,7 +153,7 @@ pub async fn enqueue(stack: &Stack, directive: &str) -> anyhow::Result<i64> {
 ///
 /// # Errors
 /// It was not queued, or does not come to that status in time.
-pub async fn run(stack: &Stack, directive: &str, status: &str) -> anyhow::Result<Value> {
+pub async fn run(stack: &Outside, directive: &str, status: &str) -> anyhow::Result<Value> {
     let id = enqueue(stack, directive).await?;
     stack.until_status(id, status, WITHIN).await
 }
@@ -173,4 +173,23 @@ pub fn verdicts(record: &Value) -> Vec<(&str, &str)> {
         .flatten()
         .map(|run| (run["class"].as_str().unwrap_or("-"), run["reason"].as_str().unwrap_or("-")))
         .collect()
+}
+
+/// Which runner has the latest run of a job.
+///
+/// # Errors
+/// The job has no run, or no runner of the stack listens where its runner says.
+pub async fn runner_of(stack: &Stack, id: i64) -> anyhow::Result<Service> {
+    let job = stack.job(id).await?;
+    let run = job["runs"].as_array().and_then(|runs| runs.last()).context("the job has no run")?;
+    let node = &run["runner"];
+    let listed = stack.orch(&["runners"]).await?;
+    let runners = listed["runners"].as_array().context("no runners")?;
+    let runner = runners.iter().find(|runner| runner["id"] == *node);
+    let url =
+        runner.with_context(|| format!("{node} is not listed: {listed:#}"))?["advertise_url"].to_string();
+    (0..stack.runners())
+        .map(Service::Runner)
+        .find(|runner| url.contains(&stack.addr(*runner).to_string()))
+        .with_context(|| format!("no runner listens at {url}"))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use e2e::harness::{Service, Stack, until};
 
-use crate::shop::{Ledger, WITHIN, enqueue, shop, spent, verdicts};
+use crate::shop::{Ledger, WITHIN, enqueue, runner_of, shop, spent, verdicts};
 
 const AGENTS: usize = 20;
 const RUNNERS: [Service; 2] = [Service::Runner(0), Service::Runner(1)];
@@ -206,19 +206,4 @@ async fn a_runner_gone_past_its_lease_loses_its_job_and_its_agent_is_dead_before
     let late = stack.job(id).await?;
     assert_eq!((spent(&late), &late["job"]["status"]), ([0, 0, 1, 2], &job["job"]["status"]));
     stack.finish().await
-}
-
-/// Which of the runners has the job's latest run.
-async fn runner_of(stack: &Stack, id: i64) -> anyhow::Result<Service> {
-    let job = stack.job(id).await?;
-    let node = job["runs"][0]["runner"].as_str().context("the run has no runner")?;
-    let listed = stack.orch(&["runners"]).await?;
-    let runners = listed["runners"].as_array().context("no runners")?;
-    let url =
-        runners.iter().find(|runner| runner["id"] == node).map(|runner| runner["advertise_url"].to_string());
-    let url = url.with_context(|| format!("{node} is not listed: {listed:#}"))?;
-    RUNNERS
-        .into_iter()
-        .find(|runner| url.contains(&stack.addr(*runner).port().to_string()))
-        .with_context(|| format!("no runner listens at {url}"))
 }

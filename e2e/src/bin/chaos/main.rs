@@ -5,32 +5,65 @@ use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
 use clap::Parser;
-use e2e::pid_reuse;
+use e2e::harness::Network;
+use e2e::{pid_reuse, scenario};
 
-/// What is to be played.
+/// Plays the worst days of an installation with real binaries.
 #[derive(Debug, Parser)]
+#[command(name = "chaos")]
 struct Cli {
-    /// Rounds in which a dead run's process id goes to a stranger
-    #[arg(long, value_name = "ROUNDS")]
-    pid_reuse: usize,
+    #[command(flatten)]
+    what: What,
     /// Said by itself, to itself: it runs in a process id namespace of its own
     #[arg(long, hide = true)]
     inside: bool,
 }
 
+/// What is to be played.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// Rounds in which a dead run's process id goes to a stranger
+    #[arg(long, value_name = "ROUNDS")]
+    pid_reuse: Option<usize>,
+    /// One scenario with hosts of their own for runners (blackhole, reboot, cancel, rolling), or all
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<String>,
+    /// Nothing; only says whether there can be such hosts here
+    #[arg(long)]
+    check: bool,
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
-    ensure!(cli.pid_reuse > 0, "no round proves nothing: say --pid-reuse 1 or more");
-    if cli.inside {
-        writeln!(std::io::stdout(), "{}", pid_reuse::rounds(cli.pid_reuse).await?)?;
+    let Cli { what, inside } = Cli::parse();
+    if let Some(rounds) = what.pid_reuse {
+        return reuse(rounds, inside).await;
+    }
+    if let Some(missing) = Network::missing() {
+        let names: Vec<_> = scenario::names().collect();
+        bail!("there can be no hosts here, so not {}: {missing}", names.join(", "));
+    }
+    if let Some(name) = what.scenario {
+        let all: Vec<_> = if name == "all" { scenario::names().collect() } else { vec![name.as_str()] };
+        for name in all {
+            let told = scenario::play(name).await?;
+            write!(std::io::stdout(), "{name}\n{told}")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn reuse(rounds: usize, inside: bool) -> anyhow::Result<ExitCode> {
+    ensure!(rounds > 0, "no round proves nothing: say --pid-reuse 1 or more");
+    if inside {
+        writeln!(std::io::stdout(), "{}", pid_reuse::rounds(rounds).await?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(why) = pid_reuse::why_not() {
         bail!("{why}: it takes root and a Linux with CONFIG_CHECKPOINT_RESTORE");
     }
     let own = std::env::current_exe()?;
-    let rounds = cli.pid_reuse.to_string();
-    let status = pid_reuse::enter(own).args(["--pid-reuse", &rounds, "--inside"]).status()?;
+    let status = pid_reuse::enter(own).args(["--pid-reuse", &rounds.to_string(), "--inside"]).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::time::{ClockId, clock_gettime};
+use e2e::harness::boot_ms;
 use serde_json::{Value, json};
 
 /// A ledger with its start line written: lines `KIND PID STARTTIME RUN_ID JOB_ID BOOT_MS`, each in one append, so
@@ -42,9 +42,7 @@ impl Ledger {
     }
 
     fn note(&self, kind: &str, more: &str) -> io::Result<()> {
-        let now = clock_gettime(ClockId::Boottime);
-        let boot_ms = now.tv_sec * 1000 + now.tv_nsec / 1_000_000;
-        append(&self.path, &format!("{kind} {} {boot_ms}{more}\n", self.identity))
+        append(&self.path, &format!("{kind} {} {}{more}\n", self.identity, boot_ms()))
     }
 }
 
