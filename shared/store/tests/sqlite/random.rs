@@ -47,7 +47,7 @@ fn facts(which: u8) -> Facts {
     let serial = [Serial::None, Serial::WorkItem, Serial::Project][usize::from(which % 3)];
     let mut facts = fleet(3 + u32::from(which % 2));
     facts.projects.insert("shop".into(), limits(serial));
-    if which % 7 == 0 {
+    if which.is_multiple_of(7) {
         facts.stages.clear();
     }
     facts
