@@ -13,8 +13,10 @@ use service::settings::{
 use crate::Options;
 
 service::secret! {
-    /// Token that requests to the console must show as `Authorization: Bearer TOKEN`; without one it serves loopback only.
+    /// Token that opens the console, at its login or as `Authorization: Bearer TOKEN`; without one it serves loopback only.
     pub ConsoleToken = "ORCH_CONSOLE_TOKEN";
+    /// Token that opens the console to look and not to act; needs ORCH_CONSOLE_TOKEN beside it.
+    pub ConsoleReadToken = "ORCH_CONSOLE_READ_TOKEN";
 }
 
 /// What only the console reads.
@@ -27,9 +29,12 @@ pub struct Settings {
     /// What requests must show.
     #[command(flatten)]
     pub console_token: SecretSetting<ConsoleToken>,
+    /// What requests that only look may show instead.
+    #[command(flatten)]
+    pub console_read_token: SecretSetting<ConsoleReadToken>,
 }
 
-/// The web side of Orch: GET /queue, job details and run logs; reads the database and never writes it
+/// The web side of Orch: the page, GET /queue, job details and run logs; reads the database and never writes it
 #[derive(Clone, Debug, Parser)]
 #[command(name = "orch-console", version)]
 pub struct Cli {
@@ -65,6 +70,7 @@ impl Cli {
         Options {
             addr: self.console.console_addr,
             token: self.console.console_token.get().cloned(),
+            read_token: self.console.console_read_token.get().cloned(),
             database_url: self.database.database_url.clone(),
             scheduler_url: self.scheduler.url_or(self.scheduler_addr.scheduler_addr, &self.tls),
             tls: self.tls.clone(),

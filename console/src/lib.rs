@@ -1,14 +1,20 @@
-//! The console: `GET /queue`, job details and run logs over HTTP, for people and scripts.
+//! The console: the web page, and `GET /queue`, job details and run logs for scripts.
 //!
-//! It reads the database and never writes it; run logs come from the scheduler, which alone keeps them.
+//! It reads the database and never writes it; run logs come from the scheduler, which alone keeps them, and whatever a
+//! person does is a call to the scheduler too.
 //! It starts without a database and without a scheduler, says so at `/readyz`, and recovers when they appear.
 
 mod access;
+mod actions;
 mod answer;
+mod assets;
 mod config;
 mod database;
+mod events;
 mod logs;
+mod page;
 mod routes;
+mod snapshot;
 
 use std::net::SocketAddr;
 
@@ -22,15 +28,17 @@ use service::settings::{DatabaseUrl, Secret, TlsSettings};
 use service::{Clock, Tasks};
 use tokio::net::TcpListener;
 
-pub use config::{Cli, ConsoleToken, Settings, queue_facts};
+pub use config::{Cli, ConsoleReadToken, ConsoleToken, Settings, queue_facts};
 
 /// What the console is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where it listens; port 0 takes any.
     pub addr: SocketAddr,
-    /// What requests must show; without it only loopback is served.
+    /// What opens the console to look and to act; without it only loopback is served.
     pub token: Option<Secret>,
+    /// What opens it to look.
+    pub read_token: Option<Secret>,
     /// The database, opened for reading alone.
     pub database_url: DatabaseUrl,
     /// The scheduler's gRPC, for run logs.
@@ -60,9 +68,11 @@ pub async fn serve(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
 /// Binds and starts the console's tasks on `tasks`; stopping them ends it.
 ///
 /// # Errors
-/// It would listen off loopback without a token, the port is taken, or the scheduler's URL cannot be used.
+/// It would listen off loopback without a token, the tokens contradict each other, the port is taken, or the scheduler's
+/// URL cannot be used.
 pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     check_listen(options.addr, options.token.as_ref())?;
+    let access = access::Access::new(options.token, options.read_token, options.clock.clone())?;
     let listener = TcpListener::bind(options.addr)
         .await
         .with_context(|| format!("could not listen on {} (ORCH_CONSOLE_ADDR)", options.addr))?;
@@ -74,15 +84,20 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     let database = database::Database::new(options.database_url, readiness.clone());
     tasks.spawn("database", database.clone().keep_open(tasks.token()));
 
-    let app = routes::router(routes::State {
+    let events = events::Events::new();
+    let state = routes::State {
         database,
         queue: options.queue,
         admin: AdminServiceClient::new(channel).max_decoding_message_size(service::grpc::MESSAGE_BYTES_MAX),
         clock: options.clock,
+        events: events.clone(),
         stop: tasks.token(),
-    });
-    let app = access::guard(app, options.token);
-    let app = answer::counted(app, &metrics).merge(service::health::router(readiness, metrics));
+    };
+    tasks.spawn("events", events.run(state.clone(), tasks.token()));
+
+    let app = access::guard(routes::router(state), access).merge(assets::router());
+    let app = answer::protected(answer::counted(app, &metrics));
+    let app = app.merge(service::health::router(readiness, metrics));
     tracing::info!(%addr, "listening");
     let serving = tasks.clone();
     tasks.spawn("console", async move {

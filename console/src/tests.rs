@@ -38,6 +38,7 @@ impl Console {
         let options = Options {
             addr: "127.0.0.1:0".parse().unwrap(),
             token: token.map(Secret::new),
+            read_token: token.map(|_| Secret::new("look")),
             database_url: DatabaseUrl::new(&url),
             scheduler_url: format!("http://{scheduler}"),
             tls: TlsSettings::default(),
@@ -48,17 +49,22 @@ impl Console {
         Self { addr, url, tasks, _folder: folder }
     }
 
-    /// HTTP/1.0, so that the answer ends with the connection.
     async fn ask(&self, path: &str, header: &str) -> (u16, String) {
+        let (head, body) = self.whole("GET", path, header, "").await;
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// The answer's head and body; HTTP/1.0, so that it ends with the connection.
+    async fn whole(&self, method: &str, path: &str, header: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n{header}\r\n", self.addr);
+        let request = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n{header}\r\n{body}", self.addr);
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         // An answer that breaks off resets the connection; what came is what counts.
         let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        (head.to_owned(), body.to_owned())
     }
 
     async fn json(&self, path: &str) -> (u16, Value) {
@@ -146,7 +152,6 @@ async fn a_job_is_shown_with_its_runs_and_the_reason_why_it_waits() {
     for path in ["/jobs/2", "/jobs/x", "/jobs/-1", "/nothing"] {
         assert_eq!(console.ask(path, "").await.0, 404, "{path}");
     }
-    assert_eq!(console.ask("/", "").await.0, 307);
     store.close().await;
     console.stop().await;
 }
@@ -171,7 +176,7 @@ fn off_loopback_it_refuses_to_start_without_a_token() {
     assert_eq!(addrs.map(|addr| checked(addr, Some(&Secret::new("t")))), [true; 4]);
 }
 
-/// The one method of the admin service that the console calls.
+/// Of the admin service, the log of one run.
 #[derive(Clone)]
 struct StubLogs;
 
@@ -196,12 +201,36 @@ impl tonic::server::ServerStreamingService<v1::StreamLogsRequest> for StubLogs {
     }
 }
 
+/// Of the admin service, the end of one job.
+#[derive(Clone)]
+struct StubCancel;
+
+impl tonic::server::UnaryService<v1::CancelJobRequest> for StubCancel {
+    type Response = v1::JobReply;
+    type Future = std::future::Ready<Result<tonic::Response<v1::JobReply>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<v1::CancelJobRequest>) -> Self::Future {
+        let id = request.into_inner().id;
+        std::future::ready(if id == 7 {
+            Ok(tonic::Response::new(v1::JobReply { job: Some(v1::Job { id, ..v1::Job::default() }) }))
+        } else {
+            Err(Status::not_found(format!("there is no job {id}")))
+        })
+    }
+}
+
 async fn stub_scheduler(tasks: &Tasks) -> SocketAddr {
     let answer = async |request: Request| {
         let codec = tonic_prost::ProstCodec::<v1::LogFrame, v1::StreamLogsRequest>::default();
         tonic::server::Grpc::new(codec).server_streaming(StubLogs, request).await.map(Body::new)
     };
-    let app = Router::new().route("/orch.v1.AdminService/StreamLogs", post(answer));
+    let end = async |request: Request| {
+        let codec = tonic_prost::ProstCodec::<v1::JobReply, v1::CancelJobRequest>::default();
+        tonic::server::Grpc::new(codec).unary(StubCancel, request).await.map(Body::new)
+    };
+    let app = Router::new()
+        .route("/orch.v1.AdminService/StreamLogs", post(answer))
+        .route("/orch.v1.AdminService/CancelJob", post(end));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let serving = tasks.clone();
@@ -234,3 +263,6 @@ async fn a_log_is_passed_on_with_its_gaps_and_breaks_off_visibly() {
     );
     console.stop().await;
 }
+
+mod acting;
+mod pages;

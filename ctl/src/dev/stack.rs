@@ -66,6 +66,7 @@ impl Stack {
         let console = console::Options {
             addr: dev.console.console_addr,
             token: dev.console.console_token.get().cloned(),
+            read_token: dev.console.console_read_token.get().cloned(),
             database_url: dev.database.database_url,
             scheduler_url: scheduler_url.clone(),
             tls: tls.clone(),

@@ -66,7 +66,7 @@ impl Welcome<'_> {
         let Self { stack, demo, orch, config, example, secrets, webhook, agent } = self;
         let mut lines = vec![
             format!("webhooks   http://{0}/webhooks/gitea  http://{0}/webhooks/plane", stack.ingest),
-            format!("console    http://{}/queue", stack.console),
+            format!("console    http://{}/", stack.console),
             format!("scheduler  {} (gRPC)   runner  {} (gRPC)", stack.scheduler, stack.runner),
             format!("config     {}", config.display()),
             format!("secrets    {}", secrets.join("  ")),

@@ -1,0 +1,129 @@
+//! One job: what it is, why it waits, each of its tries, and the log of the newest.
+
+use domain::Timestamp;
+use maud::{Markup, html};
+use proto::v1;
+
+use super::home::cost;
+use super::words::{span, state, when};
+use super::{Frame, button, live, part};
+use crate::assets;
+
+/// The page; `chosen` is the run whose log is shown, the newest when there is no such run.
+pub(crate) fn page(frame: &Frame, detail: &v1::JobDetail, chosen: Option<&str>) -> Markup {
+    let job = detail.job.clone().unwrap_or_default();
+    let shown = detail.runs.iter().find(|run| Some(run.run_id.as_str()) == chosen).or(detail.runs.last());
+    let main = html! {
+        h1 { "Job " (job.id) ": " (job.work_item) " · " (job.stage) }
+        div class="rooms" {
+            (part("facts", "panel wide", &facts(frame, &job)))
+            (part("tries", "panel wide", &tries(frame, detail, shown)))
+            @if let Some(run) = shown { section class="panel wide" aria-labelledby="log-title" { (log(run)) } }
+            @else { (part("log-none", "panel wide", &html! { h2 id="log-none-title" { "Log" } p class="empty" { "It has not run yet: reload once it has." } })) }
+        }
+    };
+    live(frame, &format!("Job {} · Orch", job.id), &html! {}, &main, shown.map(|_| assets::LOG_SCRIPT.url))
+}
+
+fn facts(frame: &Frame, job: &v1::Job) -> Markup {
+    html! {
+        h2 id="facts-title" { "Now" }
+        dl class="facts" {
+            dt { "status" } dd { (state(&job.status)) @if job.cancel_requested_at.is_some() { ", its end was asked for" } }
+            @if let Some(waiting) = &job.waiting {
+                dt { "waits" }
+                dd { (waiting.reason) @if let Some(until) = &waiting.until { ", until " (when(until, frame.now)) } }
+            }
+            @if let Some(failure) = &job.failure { dt { "failed" } dd { (failure) } }
+            dt { "project" } dd { (job.project) }
+            dt { "role" } dd { (job.role) }
+            dt { "priority" } dd { (job.priority) }
+            dt { "spent" }
+            dd { (job.attempts) " attempts, " (job.transient_attempts) " put off by limits, " (job.infra_attempts) " lost with a runner" }
+            dt { "made" } dd { (when(&job.created_at, frame.now)) }
+            dt { "changed" } dd { (when(&job.updated_at, frame.now)) }
+        }
+        @if frame.acts() {
+            @match job.status.as_str() {
+                "queued" | "running" => {
+                    (button(&format!("/jobs/{}/cancel", job.id), "Cancel", "danger", Some(&format!("Cancel job {}? It never runs again by itself.", job.id))))
+                }
+                "failed" | "cancelled" => { (button(&format!("/jobs/{}/retry", job.id), "Retry", "main", None)) }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn tries(frame: &Frame, detail: &v1::JobDetail, shown: Option<&v1::Run>) -> Markup {
+    let late = |run: &v1::Run| detail.late_outcomes.iter().find(|late| late.run_id == run.run_id);
+    html! {
+        h2 id="tries-title" { "Tries" }
+        @if detail.runs.is_empty() {
+            p class="empty" { "None yet." }
+        } @else {
+            div class="scroll" tabindex="0" role="region" aria-labelledby="tries-title" {
+                table {
+                    thead { tr { th scope="col" { "try" } th scope="col" { "runner" } th scope="col" { "began" } th scope="col" { "took" } th scope="col" { "verdict" } th scope="col" { "evidence" } th scope="col" { "turns" } th scope="col" { "tokens" } th scope="col" { "cost" } } }
+                    tbody {
+                        @for run in detail.runs.iter().rev() {
+                            tr {
+                                td {
+                                    a href={ "?run=" (run.run_id) } aria-current=[shown.filter(|one| one.run_id == run.run_id).map(|_| "true")] { (run.epoch) }
+                                }
+                                td class="wrap" { (run.runner) }
+                                td class="whole" { (when(run.started_at.as_deref().unwrap_or(&run.offered_at), frame.now)) }
+                                td class="whole" { (took(run)) }
+                                td {
+                                    (state(run.class.as_deref().unwrap_or(&run.state)))
+                                    @if let Some(reason) = &run.reason { br; (reason) }
+                                }
+                                td class="wrap" {
+                                    (run.evidence.as_deref().unwrap_or_default())
+                                    @if let Some(late) = late(run) { br; "reported late, not applied: " (late.class) }
+                                }
+                                td { (run.turns.map(|turns| turns.to_string()).unwrap_or_default()) }
+                                td class="whole" { (tokens(run)) }
+                                td { (cost(run)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn took(run: &v1::Run) -> String {
+    let instant = |text: Option<&str>| text.and_then(Timestamp::parse);
+    match (instant(run.started_at.as_deref()), instant(run.ended_at.as_deref())) {
+        (Some(from), Some(to)) => span(to.as_ms() - from.as_ms()),
+        _ => String::new(),
+    }
+}
+
+fn tokens(run: &v1::Run) -> String {
+    match (run.input_tokens, run.output_tokens) {
+        (None, None) => String::new(),
+        (input, output) => format!("{} in, {} out", input.unwrap_or(0), output.unwrap_or(0)),
+    }
+}
+
+fn log(run: &v1::Run) -> Markup {
+    let url = format!("/runs/{}/log", run.run_id);
+    html! {
+        h2 id="log-title" { "Log of try " (run.epoch) }
+        div class="log-tools" {
+            label { input type="checkbox" id="log-follow" checked[run.state != "ended"]; " follow" }
+            label { input type="checkbox" id="log-raw"; " raw" }
+            label { "find " input type="search" id="log-find"; }
+            span id="log-found" role="status" {}
+            button id="log-error" type="button" { "Next error" }
+            a href=(url) download={ "run-" (run.run_id) ".log" } { "Download" }
+            span id="log-note" class="problem" role="status" {}
+        }
+        div id="log" class="log" tabindex="0" role="log" aria-live="off" aria-labelledby="log-title" data-url={ (url) "?follow=true" } {
+            noscript { "Without scripts the log is at " a href=(url) { (url) } }
+        }
+    }
+}
