@@ -176,6 +176,51 @@ CREATE TABLE accounts (
     CONSTRAINT a_hold_has_a_reason CHECK (held_until IS NULL OR held_reason IS NOT NULL)
 ) STRICT;
 
+-- What waits to be told to the outside, written with the fact it tells of. Rows of one sink and destination go out in
+-- the order of their ids; available_at of the first pending one holds for all behind it, and is also the end of the
+-- lease of whoever took them.
+CREATE TABLE outbox (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    sink         TEXT    NOT NULL CHECK (sink IN ('unrouted', 'telegram', 'webhook', 'dry_run')),
+    destination  TEXT    NOT NULL DEFAULT '',
+    key          TEXT    NOT NULL CHECK (key <> ''),
+    payload      TEXT    NOT NULL CHECK (json_valid(payload)),
+    pushed_at    INTEGER NOT NULL,
+    available_at INTEGER NOT NULL,
+    attempts     INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    status       TEXT    NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'set_aside')),
+    settled_at   INTEGER,
+    last_error   TEXT,
+    UNIQUE (sink, key),
+    CONSTRAINT a_settled_message_says_when CHECK ((status = 'pending') = (settled_at IS NULL)),
+    CONSTRAINT a_message_set_aside_says_why CHECK (status <> 'set_aside' OR last_error IS NOT NULL)
+) STRICT;
+
+CREATE INDEX outbox_pending ON outbox (sink, destination, id) WHERE status = 'pending';
+CREATE INDEX outbox_settled ON outbox (settled_at) WHERE status <> 'pending';
+CREATE INDEX outbox_set_aside ON outbox (sink, id) WHERE status = 'set_aside';
+
+-- A destination that the other side moved, such as a Telegram group that became a supergroup.
+CREATE TABLE moved_destinations (
+    sink        TEXT    NOT NULL CHECK (sink <> ''),
+    destination TEXT    NOT NULL CHECK (destination <> ''),
+    moved_to    TEXT    NOT NULL CHECK (moved_to <> ''),
+    moved_at    INTEGER NOT NULL,
+    PRIMARY KEY (sink, destination)
+) STRICT, WITHOUT ROWID;
+
+-- What holds at present and was told: told once, and once more when it is over, whatever restarts in between.
+CREATE TABLE conditions (
+    name  TEXT    PRIMARY KEY NOT NULL CHECK (name <> ''),
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- When each source last delivered a webhook that was rightly signed.
+CREATE TABLE sources (
+    source  TEXT    PRIMARY KEY NOT NULL CHECK (source <> ''),
+    last_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Why a job was not started, the last reason per job.
 CREATE TABLE decisions (
     job_id     INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod job;
 pub mod launch;
 pub mod log;
+pub mod outbox;
 pub mod outcome;
 pub mod overview;
 pub mod pipeline;

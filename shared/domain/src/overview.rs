@@ -1,6 +1,7 @@
 //! What people are shown of the whole: the facts behind `GET /queue`, read in one snapshot.
 
 use crate::admission::{WaitReason, Waiting};
+use crate::outbox::SinkRecord;
 use crate::runner::Node;
 use crate::{Account, Job, JobState, Outcome, RunId, Timestamp};
 
@@ -63,6 +64,8 @@ pub struct Overview {
     pub nodes: Vec<(Node, u32)>,
     /// What the reaper did.
     pub reaper: ReaperRecord,
+    /// What waits in the outbox, by sink; none of a sink that has nothing to show.
+    pub outbox: Vec<SinkRecord>,
 }
 
 /// The report of a run that no longer owned its job: kept for audit, never applied.

@@ -12,6 +12,7 @@ mod intake;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod open;
+mod outbox;
 mod records;
 mod sqlite;
 
@@ -26,6 +27,7 @@ use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Time
 
 pub use error::Error;
 pub use open::{Access, open};
+pub use outbox::Outbox;
 pub use records::{
     Applied, Change, ClaimRequest, Claimed, Enqueued, Generation, JobFilter, Schema, Start, StoreStats,
     Violation,
@@ -33,11 +35,10 @@ pub use records::{
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
-/// Verbs that later capabilities add a place for: `record_advance` and `work_item` (pipeline), `push_outbox` and
-/// `take_outbox` (reporting and alerts), `breaker` and `quota` (accounts), `term`
-/// (several schedulers), `prune` (retention), `backup` and `set_generation` (moving).
+/// Verbs that later capabilities add a place for: `record_advance` and `work_item` (pipeline), `breaker` and `quota`
+/// (accounts), `term` (several schedulers), `prune` (retention), `backup` and `set_generation` (moving).
 #[async_trait]
-pub trait Store: Debug + Send + Sync + 'static {
+pub trait Store: Outbox + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;
 

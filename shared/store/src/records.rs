@@ -1,6 +1,7 @@
 //! The arguments and answers of [`crate::Store`] that are not domain types.
 
 use domain::admission::{Facts, Waiting};
+use domain::alert::Notice;
 use domain::{Job, JobId, Outcome, Policy, Run, RunId, Status, Timestamp, Transition};
 
 /// The schema found and the one needed, as migration numbers.
@@ -64,6 +65,13 @@ pub struct Change {
     pub outcome: Option<Outcome>,
     /// The field or line that decided the run's class.
     pub evidence: Option<String>,
+}
+
+impl Change {
+    /// What people are told of it.
+    pub(crate) fn notices(&self) -> impl Iterator<Item = Notice> {
+        self.transition.alerts.iter().map(|alert| Notice::new(alert.clone(), self.now))
+    }
 }
 
 /// Whether a transition was written.

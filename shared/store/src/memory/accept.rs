@@ -25,6 +25,9 @@ impl Tables {
         for kept in &intake.jobs {
             self.keep_job(kept);
         }
+        if let Item::Delivery(delivery) = item {
+            self.outbox.hear(&delivery.source, delivery.received_at);
+        }
         Ok(answer)
     }
 

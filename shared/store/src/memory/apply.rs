@@ -23,7 +23,10 @@ impl Tables {
         self.change_run(change)?;
         match transition.after.state.run() {
             Some(run) if self.run(run).is_none() => Err(Error::Corrupt(format!("there is no run {run}"))),
-            _ => Ok(Applied::Done),
+            _ => {
+                self.outbox.push(change.notices())?;
+                Ok(Applied::Done)
+            }
         }
     }
 

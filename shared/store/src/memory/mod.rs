@@ -8,6 +8,7 @@ mod accept;
 mod apply;
 mod claim;
 mod doctor;
+mod outbox;
 mod reads;
 mod sanitize;
 mod tables;

@@ -39,6 +39,7 @@ impl Tables {
                 .map(|node| (node.clone(), u32::try_from(busy(node.id.clone())).unwrap_or(u32::MAX)))
                 .collect(),
             reaper: self.reaper,
+            outbox: self.outbox.sinks(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use domain::alert::{Alert, Notice};
 use domain::sanitize::{Kind, ORPHANED, Repair, Rules, Suspect, SuspectRow, SuspectRun, SuspectRunState};
 use domain::{JobId, JobState, Run, RunState};
 
@@ -45,6 +46,7 @@ impl Tables {
             };
             *total += 1;
         }
+        self.outbox.push(repairs.iter().map(|repair| Notice::new(Alert::of_repair(repair), rules.now)))?;
         Ok(repairs)
     }
 

@@ -10,6 +10,7 @@ use domain::runner::Node;
 use domain::transition::After;
 use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Timestamp};
 
+use super::outbox::OutboxTables;
 use super::{Moved, Snapshot};
 use crate::intake::Seen;
 use crate::{Error, Generation};
@@ -28,6 +29,7 @@ pub(super) struct Tables {
     pub(super) accounts: BTreeMap<Account, AccountRecord>,
     pub(super) reaper: ReaperRecord,
     pub(super) paused: bool,
+    pub(super) outbox: OutboxTables,
     /// The generation noted last; that of the disk is 1.
     pub(super) noted_generation: Option<i64>,
     jobs: BTreeMap<JobId, JobRow>,

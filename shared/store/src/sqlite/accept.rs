@@ -1,6 +1,8 @@
 //! Deliveries and jobs in: looks up what a batch repeats and inserts what [`crate::intake`] says is new.
 
-use domain::JobId;
+use std::collections::BTreeMap;
+
+use domain::{JobId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::fault::Fault;
@@ -15,8 +17,29 @@ pub(super) async fn accept(
     let known = look_up(conn, items).await?;
     let mut intake = Intake::new(known);
     let answers = items.iter().map(|item| intake.take(item)).collect();
-    write(conn, intake).await?;
+    write(&mut *conn, intake).await?;
+    hear_sources(conn, items).await?;
     Ok(answers)
+}
+
+/// Notes when each source was last heard, whatever became of what it delivered.
+async fn hear_sources(conn: &mut SqliteConnection, items: &[Item<'_>]) -> Result<(), Fault> {
+    let mut heard: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for item in items {
+        if let Item::Delivery(delivery) = item {
+            let last_at = heard.entry(&delivery.source).or_default();
+            *last_at = delivery.received_at.max(*last_at);
+        }
+    }
+    if heard.is_empty() {
+        return Ok(());
+    }
+    let mut rows = JsonRows::new();
+    for source in &heard {
+        rows.push(&source)?;
+    }
+    sqlx::query(include_str!("sql/accept_sources.sql")).bind(rows.into_text()?).execute(conn).await?;
+    Ok(())
 }
 
 async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<Known<'a>, Fault> {

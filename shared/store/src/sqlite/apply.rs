@@ -7,6 +7,7 @@ use domain::{JobId, JobState, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
+use super::outbox;
 use super::rows::JsonRows;
 use crate::ending::Ending;
 use crate::{Applied, Change};
@@ -25,6 +26,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[&Change]) -> R
         let done: Vec<usize> =
             round.into_iter().filter(|&index| moved.contains(&changes[index].transition.job)).collect();
         write_runs(conn, done.iter().map(|&index| changes[index])).await?;
+        outbox::push_of_changes(conn, done.iter().map(|&index| changes[index])).await?;
         for index in done {
             answers[index] = Applied::Done;
         }

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use super::fault::Fault;
 use super::rows::JsonRows;
 use super::writer::{Answer, Request};
-use super::{accept, apply, claim, sanitize};
+use super::{accept, apply, claim, outbox, sanitize};
 use crate::Change;
 use crate::intake::{Item, ItemAnswer};
 
@@ -72,6 +72,7 @@ impl<'a> Sorted<'a> {
                 | Request::DeclareLost(..)
                 | Request::NoteGeneration(_)
                 | Request::NoteTick(..)
+                | Request::Outbox(_)
                 | Request::Sanitize(_) => {
                     sorted.single.push((index, request));
                 }
@@ -155,6 +156,7 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
             query.bind(now.as_ms()).bind(*reaped).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
+        Request::Outbox(ask) => Ok(Some(Answer::Outbox(outbox::answer(conn, ask).await?))),
         Request::Sanitize(rules) => Ok(Some(Answer::Repaired(sanitize::sanitize(conn, rules).await?))),
         Request::Accept(_)
         | Request::Enqueue(..)

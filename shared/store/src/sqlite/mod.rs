@@ -12,6 +12,7 @@ mod doctor;
 mod fault;
 mod migrate;
 mod open;
+mod outbox;
 mod pragmas;
 mod reads;
 mod rows;

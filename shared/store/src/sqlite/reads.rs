@@ -10,7 +10,7 @@ use sqlx::sqlite::{Sqlite, SqlitePool};
 use sqlx::{Row as _, SqliteConnection, Transaction};
 
 use super::fault::unavailable;
-use super::{SqliteStore, checkpoint, migrate, rows};
+use super::{SqliteStore, checkpoint, migrate, outbox, rows};
 use crate::{Error, Generation, JobFilter, Schema, StoreStats};
 
 impl SqliteStore {
@@ -119,7 +119,7 @@ async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overvie
     let recent = jobs(conn, filter).await?;
     let accounts = sqlx::query(include_str!("sql/accounts.sql")).fetch_all(&mut *conn).await?;
     let nodes = sqlx::query(include_str!("sql/nodes_busy.sql")).fetch_all(&mut *conn).await?;
-    let reaper = sqlx::query(include_str!("sql/reaper_read.sql")).fetch_one(conn).await?;
+    let reaper = sqlx::query(include_str!("sql/reaper_read.sql")).fetch_one(&mut *conn).await?;
     Ok(Overview {
         counts,
         paused,
@@ -131,6 +131,7 @@ async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overvie
             .map(|row| Ok((rows::node(row)?, rows::get(row, "busy")?)))
             .collect::<Result<_, Error>>()?,
         reaper: rows::reaper(&reaper)?,
+        outbox: outbox::sinks(conn).await?,
     })
 }
 

@@ -59,20 +59,24 @@ where
     row.try_get(column).map_err(Error::from)
 }
 
-fn at(row: &SqliteRow, column: &'static str) -> Result<Timestamp, Error> {
+pub(super) fn at(row: &SqliteRow, column: &'static str) -> Result<Timestamp, Error> {
     get(row, column).map(Timestamp::from_ms)
 }
 
-fn at_maybe(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, Error> {
+pub(super) fn at_maybe(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, Error> {
     Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_ms))
 }
 
-fn word<T>(row: &SqliteRow, column: &'static str, parse: fn(&str) -> Option<T>) -> Result<T, Error> {
+pub(super) fn word<T>(
+    row: &SqliteRow,
+    column: &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<T, Error> {
     let word: &str = get(row, column)?;
     parse(word).ok_or_else(|| Error::Corrupt(format!("{column} says {word:?}")))
 }
 
-fn small<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Error> {
+pub(super) fn small<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Error> {
     number(column, get(row, column)?)
 }
 

@@ -11,6 +11,7 @@ use sqlx::{Row as _, SqliteConnection, SqliteExecutor};
 
 use super::SqliteStore;
 use super::fault::Fault;
+use super::outbox;
 use super::rows::get;
 use crate::Error;
 
@@ -53,8 +54,9 @@ pub(super) async fn sanitize(conn: &mut SqliteConnection, rules: &Rules) -> Resu
         .bind(count(Kind::ImpossibleRunning))
         .bind(count(Kind::ImpossibleFinished))
         .bind(count(Kind::OrphanedRun))
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
+    outbox::push_of_repairs(conn, &repairs, rules.now).await?;
     Ok(repairs)
 }
 

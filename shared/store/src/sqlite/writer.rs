@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::checkpoint::Checkpoints;
 use super::fault::{Fault, FaultKind, unavailable};
 use super::turnstile::Turnstile;
-use super::{batch, pragmas};
+use super::{batch, outbox, pragmas};
 use crate::{Applied, Change, ClaimRequest, Claimed, Enqueued, Error};
 
 /// Operations that may wait; one more is refused at once.
@@ -43,6 +43,7 @@ pub(super) enum Request {
     NoteGeneration(i64),
     NoteTick(Timestamp, u32),
     Sanitize(Rules),
+    Outbox(outbox::Ask),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
 }
@@ -57,6 +58,7 @@ pub(super) enum Answer {
     Done,
     Resumed(bool),
     Repaired(Vec<Repair>),
+    Outbox(outbox::Told),
 }
 
 /// A request on its way.

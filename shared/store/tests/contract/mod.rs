@@ -3,6 +3,7 @@
 pub(crate) mod accepting;
 pub(crate) mod claiming;
 pub(crate) mod moving;
+pub(crate) mod outbox;
 pub(crate) mod reading;
 pub(crate) mod values;
 
@@ -47,6 +48,17 @@ macro_rules! every_rule {
                 holds_only_grow,
                 a_late_outcome_changes_nothing,
                 a_retried_job_keeps_its_history;
+            outbox:
+                a_job_that_is_given_up_is_told_once,
+                a_job_that_is_tried_again_tells_nothing,
+                an_alert_waits_for_a_sink_and_finds_another,
+                messages_are_leased_in_order,
+                a_failure_is_shown_and_what_never_can_stands_aside,
+                a_condition_is_told_once,
+                a_long_backlog_is_folded,
+                settled_messages_are_forgotten,
+                a_destination_may_move,
+                sources_are_heard;
         }
     };
 }

@@ -7,6 +7,7 @@ mod contract;
 
 mod constraints;
 mod file;
+mod lanes;
 mod plan;
 mod pressure;
 mod random;

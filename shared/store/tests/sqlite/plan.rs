@@ -8,8 +8,11 @@ use super::{fresh, raw};
 
 /// Statements that people ask for now and then, whose answer is about every row.
 const MAY_SCAN: [&str; 2] = ["counts.sql", "violations.sql"];
-/// Indexes that hold live runs, the jobs that have one, and rows that ought not to be.
-const LIVE: [&str; 5] = [
+/// Indexes that hold live runs, the jobs that have one, what was not told yet, and rows that ought not to be.
+const LIVE: [&str; 8] = [
+    "USING INDEX outbox_pending",
+    "USING COVERING INDEX outbox_pending",
+    "USING COVERING INDEX outbox_set_aside",
     "USING INDEX runs_live",
     "USING INDEX jobs_run",
     "USING INDEX jobs_impossible",
@@ -17,7 +20,9 @@ const LIVE: [&str; 5] = [
     "USING INDEX runs_half_ended",
 ];
 /// Tables with a handful of rows, results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 14] = [
+const SMALL: [&str; 16] = [
+    "conditions",
+    "sources",
     "lost_runners",
     "meta",
     "reaper",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::outbox::{Sink, Take};
 use domain::overview::ReaperRecord;
 use domain::sanitize::{Kind, Repair, Rules};
 use domain::{Budgets, Chance, JobId, JobState, Policy, RunState, Timestamp};
@@ -63,6 +64,12 @@ async fn the_incident_is_repaired_and_counted_and_the_queue_moves() {
     assert_eq!(repaired.budgets, Budgets { attempts: 2, ..Budgets::default() });
     assert_eq!(claim(&store, later(1_001), fleet(2), 1).await.starts[0].job.id, first);
     assert_eq!(reaper(&store).await, ReaperRecord { impossible_queued_total: 1, ..ReaperRecord::default() });
+    let take = Take { sink: Sink::Unrouted, now: later(2_000), leased_until: later(3_000), limit: 9 };
+    let told = store.take_messages(take).await.unwrap();
+    assert_eq!(
+        told.iter().map(|message| message.key.as_str()).collect::<Vec<_>>(),
+        [format!("row_repaired/{first}/{}", later(1_000).as_ms())]
+    );
     assert_eq!(store.violations().await.unwrap(), []);
 }
 
