@@ -106,10 +106,13 @@ impl OutboxTables {
         oldest.unwrap_or_default().iter().map(|row| row.message.id).collect()
     }
 
+    /// Pending messages of no sink that takes any.
+    fn stray<'a>(&'a self, sinks: &'a [Sink]) -> impl Iterator<Item = &'a Row> {
+        self.rows.values().filter(|row| row.state == State::Pending && !sinks.contains(&row.sink))
+    }
+
     fn address(&mut self, sinks: &[Sink], now: Timestamp) {
-        let stray =
-            self.rows.values().filter(|row| row.state == State::Pending && !sinks.contains(&row.sink));
-        let stray: Vec<Row> = stray.cloned().collect();
+        let stray: Vec<Row> = self.stray(sinks).cloned().collect();
         for row in stray {
             for sink in sinks {
                 let message = row.message.clone();
@@ -151,11 +154,8 @@ impl OutboxTables {
         }
     }
 
-    fn fold(&mut self, sink: Sink, over: u32, now: Timestamp) -> Result<bool, Error> {
+    fn fold(&mut self, sink: Sink, now: Timestamp) -> Result<bool, Error> {
         let lane = self.due_lane(sink, now);
-        if lane.len() <= over as usize {
-            return Ok(false);
-        }
         let read = |id: &i64| {
             let notice = serde_json::from_str(&self.rows.get(id)?.message.payload);
             Some(notice.map(|notice| (*id, notice)).map_err(|error| Error::Corrupt(error.to_string())))
@@ -223,7 +223,8 @@ impl Outbox for MemoryStore {
     }
 
     async fn address_alerts(&self, sinks: Vec<Sink>, now: Timestamp) -> Result<(), Error> {
-        if sinks.is_empty() {
+        let any = self.read(|tables| tables.outbox.stray(&sinks).next().is_some())?;
+        if sinks.is_empty() || !any {
             return Ok(());
         }
         self.write_outbox("address_alerts", |outbox| {
@@ -247,7 +248,10 @@ impl Outbox for MemoryStore {
     }
 
     async fn fold_alerts(&self, sink: Sink, over: u32, now: Timestamp) -> Result<bool, Error> {
-        self.write_outbox("fold_alerts", |outbox| outbox.fold(sink, over, now))
+        if self.read(|tables| tables.outbox.due_lane(sink, now).len() <= over as usize)? {
+            return Ok(false);
+        }
+        self.write_outbox("fold_alerts", |outbox| outbox.fold(sink, now))
     }
 
     async fn prune_messages(&self, before: Timestamp) -> Result<bool, Error> {
