@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::admission::{Facts, ProjectLimits, Serial};
+use domain::admission::{Facts, ProjectLimits, Serial, WaitReason};
 use domain::{RunId, Timestamp};
 use service::telemetry::trace_context;
 use store::ClaimRequest;
@@ -54,14 +54,19 @@ async fn look(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Duration {
 }
 
 async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duration, store::Error> {
-    if !shared.claims_wait.is_over(shared.store.as_ref(), shared.clock.boot_ms()).await? {
-        return Ok(shared.poll_interval);
-    }
     let now = shared.now();
-    let starts_max = shared.queue.concurrency_max.min(STARTS_MAX);
+    let mut facts = Facts { served_at: served_at.clone(), ..facts(shared) };
+    let mut starts_max = shared.queue.concurrency_max.min(STARTS_MAX);
+    if let Some(left) = shared.claims_wait.left(shared.store.as_ref(), shared.clock.boot_ms()).await? {
+        // The claim is for its reasons alone.
+        starts_max = 0;
+        for node in &mut facts.nodes {
+            (node.blocked, node.blocked_until) = (Some(WaitReason::Restored), Some(now.plus(left)));
+        }
+    }
     let request = ClaimRequest {
         now,
-        facts: Facts { served_at: served_at.clone(), ..facts(shared) },
+        facts,
         run_ids: (0..starts_max).map(|_| RunId(shared.random.id_at(now.as_ms()))).collect(),
         policy: shared.policy.clone(),
     };

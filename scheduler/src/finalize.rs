@@ -67,8 +67,10 @@ async fn collect_late(shared: &Shared, place: &Place) {
     let row = match shared.store.run(place.run).await {
         Ok(Some(row)) => row,
         Ok(None) => {
-            tracing::warn!("a node holds a run that this database never made: it is left alone");
-            return;
+            tracing::warn!(
+                "a node holds the report of a run that this database never made: it is fenced, and kept there for a day"
+            );
+            return shared.runs.note_unknown(place.run);
         }
         Err(error) => {
             tracing::warn!(error = error_chain(&error), "could not read the run");

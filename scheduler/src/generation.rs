@@ -34,15 +34,22 @@ impl ClaimsWait {
         Self { generation: found.current, until_boot_ms: Mutex::new(until) }
     }
 
-    /// Whether claims may be made; the first time they may, the generation is noted.
-    pub(crate) async fn is_over(&self, store: &dyn Store, boot_ms: i64) -> Result<bool, store::Error> {
+    /// How long nothing is claimed yet; `None` once claims may be made, and the first time the generation is noted.
+    pub(crate) async fn left(
+        &self,
+        store: &dyn Store,
+        boot_ms: i64,
+    ) -> Result<Option<Duration>, store::Error> {
         match *self.until_boot_ms.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => return Ok(true),
-            Some(until) if boot_ms < until => return Ok(false),
+            None => return Ok(None),
+            Some(until) if boot_ms < until => {
+                let left_ms = u64::try_from(until.saturating_sub(boot_ms)).unwrap_or(0);
+                return Ok(Some(Duration::from_millis(left_ms)));
+            }
             Some(_) => {}
         }
         store.note_generation(self.generation).await?;
         *self.until_boot_ms.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Ok(true)
+        Ok(None)
     }
 }

@@ -45,7 +45,7 @@ impl SchedulerService for Service {
             shared.nodes.saved(row, moment.boot_ms);
         }
         let keys = held.keys();
-        let gone = shared.runs.book(|book| book.bury(&node, incarnation, before.rebooted, &keys));
+        let gone = shared.runs.book(|book| book.bury(&node, incarnation, &keys));
         for run in gone {
             end_lost(shared, &run, LostHow::NodeLost).await;
         }
@@ -167,16 +167,20 @@ impl Held {
         self.0.iter().map(|(run, epoch, _)| (*run, *epoch)).collect()
     }
 
-    /// Of the runs that are not live: fences those that still go on, and fetches the reports of those that ended.
+    /// Of the runs that are not live: fences those that still go on and those that the database never made, and fetches
+    /// the reports of the others.
+    ///
+    /// A run of another database moves nothing here, and may be wanted there: its node keeps the report for a day.
     fn sort_out(&self, shared: &Arc<Shared>, node: &NodeId, not_live: Vec<(RunId, Epoch)>) -> Vec<RunKey> {
         let ended = |key: &(RunId, Epoch)| {
             self.0.iter().any(|(run, epoch, phase)| (*run, *epoch) == *key && *phase == RunPhase::Ended)
         };
-        let (over, going_on): (Vec<_>, Vec<_>) = not_live.into_iter().partition(ended);
+        let reported = |key: &(RunId, Epoch)| ended(key) && !shared.runs.is_unknown(key.0);
+        let (over, fenced): (Vec<_>, Vec<_>) = not_live.into_iter().partition(reported);
         for (run, epoch) in over {
             finalize::collect(shared, Place { node: node.clone(), run, epoch });
         }
-        run_keys(going_on)
+        run_keys(fenced)
     }
 }
 

@@ -20,10 +20,15 @@ pub(crate) enum Phase {
     Over,
 }
 
+/// The most runs kept in mind as unknown; more of them are looked up at every renew.
+const UNKNOWN_MAX: usize = 10_000;
+
 #[derive(Debug, Default)]
 pub(crate) struct LiveRuns {
     inner: Mutex<Inner>,
     looked_after: Arc<Mutex<BTreeSet<RunId>>>,
+    /// Runs that nodes hold and the database never made.
+    unknown: Mutex<BTreeSet<RunId>>,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +77,18 @@ impl LiveRuns {
     pub(crate) fn look_after(&self, run: RunId) -> Option<LookedAfter> {
         let mut all = self.looked_after.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(run).then(|| LookedAfter { run, all: self.looked_after.clone() })
+    }
+
+    /// Keeps in mind that the database never made a run: run ids are committed before any node hears of them.
+    pub(crate) fn note_unknown(&self, run: RunId) {
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown.len() < UNKNOWN_MAX {
+            unknown.insert(run);
+        }
+    }
+
+    pub(crate) fn is_unknown(&self, run: RunId) -> bool {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

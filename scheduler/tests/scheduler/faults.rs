@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::transition::Conclusion;
 use domain::{Budgets, Event};
-use proto::v1::{LoseRunnerRequest, RunPhase, StartStatus};
+use proto::v1::{LoseRunnerRequest, RunKey, RunPhase, StartStatus};
 use tonic::Code;
 
 use crate::fake::{Node, bytes, held, id_of};
@@ -187,7 +187,7 @@ async fn nothing_expires_for_a_whole_lease_after_a_start() {
 }
 
 #[tokio::test]
-async fn a_newer_incarnation_or_another_boot_without_the_run_proves_its_death() {
+async fn a_newer_incarnation_without_the_run_proves_its_death() {
     let stack = Stack::start().await;
     let mut node = Node::start(&stack, "n").await;
     let job = stack.enqueue().await;
@@ -204,7 +204,12 @@ async fn a_newer_incarnation_or_another_boot_without_the_run_proves_its_death() 
     assert_eq!(stack.ends(job).await[0], "lost node_lost");
 
     let second = node.started(&stack, 2).await;
+    // Two hosts of one identity: the run is on the other one.
     node.boot_id = "boot-2".to_owned();
+    node.register(&stack, &[]).await.unwrap();
+    assert_eq!(stack.ends(job).await[1], "started None None");
+    // A boot is a start too.
+    node.incarnation = 4;
     node.register(&stack, &[]).await.unwrap();
     assert_eq!(stack.ends(job).await[1], "lost node_lost");
     let job = stack.job(job).await;
@@ -250,6 +255,31 @@ async fn a_node_declared_lost_is_heard_again_only_as_a_newer_incarnation() {
     stack.check_invariants().await;
 }
 
+/// Another database's, or made after the backup that this one was restored from.
+#[tokio::test]
+async fn a_run_that_the_database_never_made_is_fenced_and_its_report_neither_applied_nor_taken() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    let stranger = RunKey { run_id: "018f6d5e-0000-7000-8000-00000000000a".to_owned(), ..run.clone() };
+    let both = [held(&run, RunPhase::Started), held(&stranger, RunPhase::Started)];
+    assert_eq!(node.renew(&stack, 1, &both).await.unwrap().fenced, std::slice::from_ref(&stranger));
+    node.ends(&stranger, stack.success());
+    let both = [held(&run, RunPhase::Started), held(&stranger, RunPhase::Ended)];
+    let number = AtomicU64::new(2);
+    eventually("it is fenced", async || {
+        let renewed = node.renew(&stack, number.fetch_add(1, Ordering::Relaxed), &both).await.unwrap();
+        (renewed.fenced == std::slice::from_ref(&stranger)).then_some(())
+    })
+    .await;
+    assert_eq!(node.state().acks, []);
+    node.ends(&run, stack.success());
+    stack.reaches(job, "done").await;
+    assert_eq!(stack.ends(job).await, ["success none"]);
+    stack.check_invariants().await;
+}
+
 #[tokio::test]
 async fn after_a_restore_nothing_is_claimed_for_one_lease() {
     let mut stack = Stack::start().await;
@@ -269,6 +299,7 @@ async fn after_a_restore_nothing_is_claimed_for_one_lease() {
     stack.clock.advance(Duration::from_secs(419));
     node.incarnation = 2;
     assert_eq!(node.register(&stack, &[]).await.unwrap().database_generation, 2);
+    stack.waits(job, "the database was restored or moved").await;
     assert_eq!(stack.runs(job).await, []);
     stack.clock.advance(Duration::from_secs(1));
     node.renew(&stack, 1, &[]).await.unwrap();

@@ -56,6 +56,8 @@ pub enum WaitReason {
     },
     /// The runner refused an offer a moment ago and rests.
     Resting,
+    /// The database was restored or moved, and agents of before may live until their lease is over.
+    Restored,
     /// The account is held.
     AccountHeld {
         /// The account.
@@ -90,6 +92,9 @@ impl fmt::Display for WaitReason {
             Self::Draining => write!(f, "the runners are draining"),
             Self::Preflight { error } => write!(f, "no runner can start an agent: {error}"),
             Self::Resting => write!(f, "the runner refused work a moment ago and rests"),
+            Self::Restored => {
+                write!(f, "the database was restored or moved: agents of before may live for one lease more")
+            }
             Self::AccountHeld { account, reason } => match reason.as_str() {
                 "usage_limit" => write!(f, "account {account} is at its usage limit"),
                 _ => write!(
@@ -135,6 +140,7 @@ impl WaitReason {
             | Self::Serial { .. }
             | Self::NoRunner
             | Self::NoSlot
+            | Self::Restored
             | Self::NotLooked => 5,
         }
     }
