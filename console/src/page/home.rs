@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use proto::v1;
 
-use super::words::{dollars, elapsed, span, state, when};
+use super::words::{dollars, elapsed, short, span, state, when};
 use super::{Frame, button, live, part, segment};
 use crate::snapshot::{Held, RUNNING_MAX, Snapshot, WAITING_MAX};
 
@@ -169,7 +169,7 @@ fn running(frame: &Frame, whole: &Snapshot) -> Markup {
         } @else {
             div class="scroll" tabindex="0" role="region" aria-labelledby="running-title" {
                 table {
-                    thead { tr { th scope="col" { "job" } th scope="col" { "project" } th scope="col" { "runner" } th scope="col" { "for" } th scope="col" { "try" } th scope="col" { span class="sr" { "actions" } } } }
+                    thead { tr { th scope="col" { "job" } th scope="col" class="roomy" { "project" } th scope="col" class="roomy" { "runner" } th scope="col" { "for" } th scope="col" { "try" } th scope="col" { span class="sr" { "actions" } } } }
                     tbody {
                         @for (job, run) in &whole.running { (running_row(frame, job, run.as_ref())) }
                     }
@@ -184,8 +184,8 @@ fn running_row(frame: &Frame, job: &v1::Job, run: Option<&v1::Run>) -> Markup {
     html! {
         tr {
             td class="wrap" { (job_link(job)) }
-            td { (job.project) }
-            td class="wrap" { (run.map_or("", |run| &run.runner)) }
+            td class="roomy" { (job.project) }
+            td class="roomy" { @if let Some(run) = run { (short(&run.runner)) } }
             td { @if let Some(since) = since { (elapsed(since, frame.now)) } }
             td { (job.epoch) }
             td {
@@ -264,7 +264,7 @@ fn runners(frame: &Frame, queue: &v1::QueueReply) -> Markup {
                     tbody {
                         @for runner in &queue.runners {
                             tr {
-                                td class="wrap" { (runner.id) }
+                                td { (short(&runner.id)) }
                                 td {
                                     (state(&runner.state))
                                     // Of a runner that is heard every few seconds this would only be noise.

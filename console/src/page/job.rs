@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use proto::v1;
 
 use super::home::cost;
-use super::words::{span, state, when};
+use super::words::{short, span, state, when};
 use super::{Frame, button, live, part};
 use crate::assets;
 
@@ -71,7 +71,7 @@ fn tries(frame: &Frame, detail: &v1::JobDetail, shown: Option<&v1::Run>) -> Mark
                                 td {
                                     a href={ "?run=" (run.run_id) } aria-current=[shown.filter(|one| one.run_id == run.run_id).map(|_| "true")] { (run.epoch) }
                                 }
-                                td class="wrap" { (run.runner) }
+                                td { (short(&run.runner)) }
                                 td class="whole" { (when(run.started_at.as_deref().unwrap_or(&run.offered_at), frame.now)) }
                                 td class="whole" { (took(run)) }
                                 td {

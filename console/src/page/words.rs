@@ -35,6 +35,14 @@ pub(super) fn state(word: &str) -> Markup {
     html! { span class={ "state " (word) } { (word) } }
 }
 
+/// A long id by its beginning, the whole of it under the pointer.
+pub(super) fn short(id: &str) -> Markup {
+    let end = id.char_indices().nth(SHORT_CHARS).map_or(id.len(), |(end, _)| end);
+    html! { abbr title=(id) { (id[..end]) } }
+}
+
+const SHORT_CHARS: usize = 8;
+
 /// US dollars, to the cent or, below one, to the hundredth of it.
 pub(super) fn dollars(amount: f64) -> String {
     if amount < 1.0 { format!("${amount:.4}") } else { format!("${amount:.2}") }
