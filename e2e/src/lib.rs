@@ -2,7 +2,9 @@
 //! Owns no product code and is used by no service.
 
 pub mod harness;
+pub mod history;
 pub mod pid_reuse;
 pub mod scenario;
 pub mod shop;
+pub mod soak;
 pub mod stub_api;

@@ -259,6 +259,11 @@ impl Stack {
         self.signal_process(pid, Signal::KILL)
     }
 
+    /// Leaves the folder where it is after the stack's end, for a person to look at.
+    pub fn keep_folder(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
     /// Asks `orch doctor` for broken invariants, stops every service with SIGTERM and checks that nothing
     /// is left: no process, no cgroup of any run, no temporary file.
     ///

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use e2e::harness::Network;
+use e2e::soak::{Options, soak};
 use e2e::{pid_reuse, scenario};
 
 /// Plays the worst days of an installation with real binaries.
@@ -14,6 +16,12 @@ use e2e::{pid_reuse, scenario};
 struct Cli {
     #[command(flatten)]
     what: What,
+    /// What the random faults and the load are drawn from; a new one, told at the end, when not given
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Webhooks per second under random faults
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.5)]
+    rate: f64,
     /// Said by itself, to itself: it runs in a process id namespace of its own
     #[arg(long, hide = true)]
     inside: bool,
@@ -29,6 +37,9 @@ struct What {
     /// One scenario with hosts of their own for runners (blackhole, reboot, cancel, rolling), or all
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
+    /// Minutes of random faults under load, and the history of every job checked afterwards
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..))]
+    minutes: Option<u64>,
     /// Nothing; only says whether there can be such hosts here
     #[arg(long)]
     check: bool,
@@ -36,7 +47,7 @@ struct What {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let Cli { what, inside } = Cli::parse();
+    let Cli { what, seed, rate, inside } = Cli::parse();
     if let Some(rounds) = what.pid_reuse {
         return reuse(rounds, inside).await;
     }
@@ -50,6 +61,14 @@ async fn main() -> anyhow::Result<ExitCode> {
             let told = scenario::play(name).await?;
             write!(std::io::stdout(), "{name}\n{told}")?;
         }
+    }
+    if let Some(minutes) = what.minutes {
+        let seed = seed.unwrap_or_else(rand::random);
+        let pause = Duration::try_from_secs_f64(1.0 / rate).context("--rate has to be above 0")?;
+        let report = soak(Options { length: Duration::from_mins(minutes), seed, pause }).await;
+        let report = report.with_context(|| format!("with --seed {seed}"))?;
+        writeln!(std::io::stdout(), "seed: {seed}\n{report}")?;
+        return Ok(if report.broken().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     Ok(ExitCode::SUCCESS)
 }
