@@ -42,7 +42,7 @@ pub(crate) enum NotHeard {
 pub(crate) struct Before {
     /// Whether its host has booted since.
     pub(crate) rebooted: bool,
-    /// Where it was reached, when that changed.
+    /// Where an earlier process of it was reached: a connection there leads nowhere, even if the address is the same.
     pub(crate) left_url: Option<String>,
 }
 
@@ -104,9 +104,11 @@ impl Nodes {
         if old.is_some_and(|old| old.row.incarnation > row.incarnation || gone(old)) {
             return Err(NotHeard::Fenced { node: row.id });
         }
+        let is_other =
+            |old: &Node| old.incarnation < row.incarnation || old.advertise_url != row.advertise_url;
         let before = Before {
             rebooted: old.is_some_and(|old| old.row.boot_id != row.boot_id),
-            left_url: old.map(|old| old.row.advertise_url.clone()).filter(|url| *url != row.advertise_url),
+            left_url: old.filter(|old| is_other(&old.row)).map(|old| old.row.advertise_url.clone()),
         };
         let drain_asked = old.is_some_and(|old| old.drain_asked && old.row.incarnation == row.incarnation);
         let known = Known {

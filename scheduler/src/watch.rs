@@ -37,6 +37,8 @@ pub(crate) enum Cut {
     Silent(Duration),
     #[error("the stream ended before the outcome")]
     Ended,
+    #[error("the node has started anew")]
+    Closed,
     #[error("bytes {from} to {to} of the log were skipped")]
     Missing { from: u64, to: u64 },
     #[error("the node sent something that cannot be read: {0}")]
@@ -83,7 +85,9 @@ async fn outcome(shared: &Shared, place: &Place) -> (LogWriter, Outcome) {
         };
         skipped = match cut {
             Cut::Missing { from, .. } => Some(from),
-            Cut::Call(_) | Cut::Silent(_) | Cut::Ended | Cut::Malformed(_) | Cut::Log(_) => None,
+            Cut::Call(_) | Cut::Silent(_) | Cut::Ended | Cut::Closed | Cut::Malformed(_) | Cut::Log(_) => {
+                None
+            }
         };
         if tries == 0 {
             tracing::info!(run.id = %place.run, runner = %place.node, reason = crate::moves::error_chain(&cut), "watch was cut, watching again");
@@ -105,11 +109,13 @@ pub(crate) async fn once(
 ) -> Result<Outcome, Cut> {
     let url = shared.nodes.url(&place.node).ok_or_else(|| Status::unavailable("the node is not known"))?;
     let request = WatchRequest { run: Some(convert::run_key(place.run, place.epoch)), offset: log.end() };
-    let mut runner = shared.links.to(&url)?;
-    let mut frames = grpc::call(CALL_DEADLINE, runner.watch(request)).await?.into_inner();
+    let (mut runner, closed) = shared.links.until_closed(&url)?;
+    let opened = closed.run_until_cancelled(grpc::call(CALL_DEADLINE, runner.watch(request))).await;
+    let mut frames = opened.ok_or(Cut::Closed)??.into_inner();
     let idle = shared.terms.unreachable;
     loop {
-        let frame = match tokio::time::timeout(idle, frames.message()).await {
+        let frame = closed.run_until_cancelled(tokio::time::timeout(idle, frames.message())).await;
+        let frame = match frame.ok_or(Cut::Closed)? {
             Err(_elapsed) => return Err(Cut::Silent(idle)),
             Ok(frame) => frame?.ok_or(Cut::Ended)?,
         };

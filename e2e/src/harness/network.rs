@@ -229,6 +229,12 @@ impl Host {
     /// Something does not die.
     pub async fn power_off(&mut self) -> anyhow::Result<()> {
         self.cut(Direction::Both)?;
+        // All stop before any of them dies: nobody sees the end of another.
+        fs::write(self.cgroup.join("cgroup.freeze"), "1")?;
+        let frozen = || {
+            fs::read_to_string(self.cgroup.join("cgroup.events")).map(|events| events.contains("frozen 1"))
+        };
+        until("a host that stands still", GONE_WITHIN, || async { Ok(frozen()?.then_some(())) }).await?;
         fs::write(self.cgroup.join("cgroup.kill"), "1")?;
         let what = format!("{} without power", self.name);
         until(&what, GONE_WITHIN, || async { Ok(self.processes().is_empty().then_some(())) }).await?;

@@ -161,6 +161,8 @@ pub enum Violation {
     Unconfirmed { run: String },
     /// An agent that began after its run was over.
     SpawnedLate { run: String, by_ms: i64 },
+    /// An agent whose death by a signal, which was ours or its host's, was taken for its own doing.
+    Crash { run: String },
     /// A cancelled job that was claimed again.
     RanAgain { job: i64, run: String },
     /// A job whose cancel was granted and that is neither cancelled nor done.

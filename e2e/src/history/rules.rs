@@ -63,7 +63,7 @@ fn deliveries(history: &History, found: &mut Vec<Violation>) -> BTreeSet<i64> {
     may_fail
 }
 
-/// Epochs rise by claims, and one run ends before the next is claimed.
+/// Epochs rise by claims, and one run ends before the next is claimed, for what it really died of.
 fn claims(job: &Job, runs: &[&Run], found: &mut Vec<Violation>) {
     let epochs: Vec<i64> = runs.iter().map(|run| run.epoch).collect();
     if !epochs.is_sorted_by(|a, b| a < b) || epochs.last().is_some_and(|last| *last != job.epoch) {
@@ -76,6 +76,9 @@ fn claims(job: &Job, runs: &[&Run], found: &mut Vec<Violation>) {
     }
     let live = runs.iter().filter(|run| run.ended_at.is_none());
     found.extend(live.map(|run| Violation::Live { run: run.id.clone() }));
+    // No agent here kills itself.
+    let crashed = runs.iter().filter(|run| run.reason.as_deref() == Some("crash"));
+    found.extend(crashed.map(|run| Violation::Crash { run: run.id.clone() }));
 }
 
 /// The job is over, as its last run says, by one success at most.

@@ -99,11 +99,13 @@ fn a_job_that_is_not_over_or_over_otherwise_than_its_last_run_is_found() {
 }
 
 #[test]
-fn an_outcome_applied_twice_is_found() {
+fn an_outcome_applied_twice_or_misread_is_found() {
     let spent = Violation::Budget { job: 1, budget: "infra_attempts", is: 2, runs: 1 };
     assert_eq!(found(|history| history.jobs.get_mut(&1).unwrap().infra_attempts = 2), [spent]);
     let burnt = Violation::Budget { job: 1, budget: "attempts", is: 1, runs: 0 };
     assert_eq!(found(|history| history.jobs.get_mut(&1).unwrap().attempts = 1), [burnt]);
+    let crash = Violation::Crash { run: "a".to_owned() };
+    assert_eq!(found(|history| history.runs[0].reason = Some("crash".to_owned())), [crash]);
     let late = Violation::AppliedAndLate { run: "b".to_owned() };
     assert_eq!(found(|history| history.late.push("b".to_owned())), [late]);
     let twice = found(|history| history.runs[0].class = Some("success".to_owned()));

@@ -17,7 +17,7 @@ use crate::harness::{StackBuilder, boot_ms};
 use crate::shop::shop;
 
 /// What a loaded machine may add to a bound of the protocol before it counts as broken.
-pub const LOAD: Duration = Duration::from_secs(3);
+pub const LOAD: Duration = Duration::from_secs(5);
 
 /// The times of a lease, in seconds: the defaults, shortened about thirty-fold; grace and margin less so.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 
-use super::{Story, Terms};
+use super::{LOAD, Story, Terms};
 use crate::harness::{Service, Stack, boot_ms, until};
 use crate::shop::{Ledger, WITHIN, enqueue, runner_of, spent, verdicts};
 
@@ -38,9 +38,8 @@ async fn lose_power(stack: &mut Stack, proof: Proof, story: &mut Story) -> anyho
     let Service::Runner(gone) = runner_of(stack, id).await? else { anyhow::bail!("no runner has the job") };
 
     stack.power_off(gone).await?;
-    let off_ms = boot_ms();
     ensure!(!first.lives(), "the agent outlives its host");
-    story.at(off_ms, "its host has lost its power");
+    story.at(boot_ms(), "its host has lost its power");
     if proof == Proof::Boot {
         stack.host(gone).power_on()?;
     } else {
@@ -49,11 +48,13 @@ async fn lose_power(stack: &mut Stack, proof: Proof, story: &mut Story) -> anyho
     }
     stack.process(Service::Runner(gone)).start().await?;
     let told = if proof == Proof::Boot { "another boot id" } else { "an empty journal" };
-    story.at(boot_ms(), &format!("its runner is back, with {told}"));
+    let back_ms = boot_ms();
+    story.at(back_ms, &format!("its runner is back, with {told}"));
     let second =
         until("another agent", WITHIN, || async { Ok(ledger.starts().get(before + 1).cloned()) }).await?;
     story.at(second.boot_ms, "the job's next agent was spawned");
-    ensure!(second.boot_ms - off_ms < i64::from(LONG.runner) * 1000, "{}", story.lines);
+    let load_ms = i64::try_from(LOAD.as_millis())?;
+    ensure!(second.boot_ms - back_ms < load_ms, "not at once:\n{}", story.lines);
 
     std::fs::write(&door, b"")?;
     let job = stack.until_status(id, "done", WITHIN).await?;

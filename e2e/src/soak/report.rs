@@ -46,17 +46,21 @@ impl Report {
         found
     }
 
-    /// From each cut to the node being seen as unreachable, for those that were.
+    /// From each cut to the node being seen as unreachable, for those that lasted until then.
     fn unreachable_after(&self) -> Vec<i64> {
-        let cuts = self.done.iter().filter(|done| matches!(done.act, Act::Cut(..)));
-        let cuts = cuts.filter_map(|done| Some((done.utc_ms, &self.nodes[done.act.host()?])));
-        cuts.filter_map(|(cut_ms, node)| {
-            let after = self.seen.iter().filter(|seen| seen.node == *node && seen.utc_ms >= cut_ms);
-            let next = after.min_by_key(|seen| seen.utc_ms)?;
-            let after_ms = next.utc_ms - cut_ms;
-            (next.state == "unreachable" && after_ms < ANSWERABLE_MS).then_some(after_ms)
-        })
-        .collect()
+        let mut found = Vec::new();
+        for (number, cut) in self.done.iter().enumerate().filter(|(_, done)| matches!(done.act, Act::Cut(..)))
+        {
+            let Some(host) = cut.act.host() else { continue };
+            let healed = self.done[number..].iter().find(|done| done.act == Act::Heal(host));
+            let until_ms = healed.map_or(i64::MAX, |healed| healed.utc_ms);
+            let change = self.seen.iter().find(|seen| {
+                let meanwhile = (cut.utc_ms..until_ms).contains(&seen.utc_ms);
+                meanwhile && seen.node == self.nodes[host] && seen.state == "unreachable"
+            });
+            found.extend(change.map(|change| change.utc_ms - cut.utc_ms));
+        }
+        found
     }
 
     /// From the latest fault of a lost run's host before its loss, to that loss: by fault and reason.

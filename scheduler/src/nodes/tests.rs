@@ -86,7 +86,17 @@ fn the_later_session_wins_and_an_older_incarnation_never_does() {
     let moved =
         Node { boot_id: "other".to_owned(), advertise_url: "http://127.0.0.1:2".to_owned(), ..row(3) };
     let left_url = Some("http://127.0.0.1:1".to_owned());
-    assert_eq!(nodes.register(moved, "three".to_owned(), at(3)), Ok(Before { rebooted: true, left_url }));
+    assert_eq!(
+        nodes.register(moved.clone(), "three".to_owned(), at(3)),
+        Ok(Before { rebooted: true, left_url })
+    );
+    // What was connected to the third incarnation is not to the fourth, wherever that is.
+    let restarted = Node { incarnation: Incarnation(4), ..moved.clone() };
+    let left_url = Some(moved.advertise_url);
+    let before = nodes.register(restarted.clone(), "four".to_owned(), at(4));
+    assert_eq!(before, Ok(Before { rebooted: false, left_url }));
+    let again = nodes.register(restarted, "five".to_owned(), at(5));
+    assert_eq!(again, Ok(Before { rebooted: false, left_url: None }));
 }
 
 #[test]
