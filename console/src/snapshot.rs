@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::overview::AccountRecord;
+use domain::overview::{AccountRecord, RunTally};
 use domain::{RunId, Status, Timestamp};
 use proto::convert::{self, QueueSettings};
 use proto::v1;
@@ -15,8 +15,8 @@ pub(crate) const RUNNING_MAX: u32 = 100;
 pub(crate) const WAITING_MAX: u32 = 50;
 /// How many failed jobs are looked at for those of the last day.
 const FAILED_MAX: u32 = 50;
-/// How long a failed job asks for a person.
-const FAILED_FOR: Duration = Duration::from_hours(24);
+/// How far back failed jobs ask for a person, and runs are counted.
+const DAY: Duration = Duration::from_hours(24);
 
 /// The whole, as of one moment.
 #[derive(Clone, Debug)]
@@ -29,6 +29,10 @@ pub(crate) struct Snapshot {
     pub(crate) waiting: Vec<v1::Job>,
     /// Jobs given up in the last day, the newest first.
     pub(crate) failed: Vec<v1::Job>,
+    /// How the runs of the last day ended, the most frequent first.
+    pub(crate) tallies: Vec<RunTally>,
+    /// When each webhook source was last heard of.
+    pub(crate) sources: Vec<(String, Timestamp)>,
     /// Accounts on which no work starts.
     pub(crate) held: Vec<Held>,
 }
@@ -58,10 +62,10 @@ pub(crate) async fn read(
     let running = jobs(store, Status::Running, RUNNING_MAX).await?;
     let of_job = |job: &v1::Job| runs.get(&convert::read_run_id(job.run_id.as_deref()?).ok()?).cloned();
     let running = running.into_iter().map(|job| (job.clone(), of_job(&job))).collect();
-    let since = now.as_ms() - i64::try_from(FAILED_FOR.as_millis()).unwrap_or(i64::MAX);
     let recent = |job: &v1::Job| {
-        job.finished_at.as_deref().and_then(Timestamp::parse).is_some_and(|at| at.as_ms() >= since)
+        job.finished_at.as_deref().and_then(Timestamp::parse).is_some_and(|at| now.since(at) <= DAY)
     };
+    let a_day_ago = Timestamp::from_ms(now.as_ms() - i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX));
     let failed = jobs(store, Status::Failed, FAILED_MAX).await?.into_iter().filter(recent).collect();
     let held = overview.accounts.iter().filter_map(held).collect();
     Ok(Snapshot {
@@ -69,6 +73,8 @@ pub(crate) async fn read(
         running,
         waiting: jobs(store, Status::Queued, WAITING_MAX).await?,
         failed,
+        tallies: store.tally(a_day_ago).await?,
+        sources: store.sources().await?,
         held,
     })
 }

@@ -12,13 +12,14 @@ pub(crate) fn page(frame: &Frame, whole: &Snapshot) -> Markup {
     let queue = &whole.queue;
     let main = html! {
         h1 class="sr" { "Overview" }
-        (part("truth", "", &truth(whole)))
+        (part("truth", "", &truth(frame, whole)))
         div class="rooms" {
             (part("needs", if needs_count(whole) > 0 { "panel wide alert" } else { "panel wide" }, &needs_you(frame, whole)))
             (part("running", "panel", &running(frame, whole)))
             (part("waiting", "panel", &waiting(frame, whole)))
             (part("runners", "panel", &runners(frame, queue)))
             (part("limits", "panel", &limits(frame, whole)))
+            (part("day", "panel wide", &day(whole)))
             (part("recent", "panel wide", &recent(frame, queue)))
         }
     };
@@ -39,7 +40,7 @@ fn controls(frame: &Frame, queue: &v1::QueueReply) -> Markup {
     }
 }
 
-fn truth(whole: &Snapshot) -> Markup {
+fn truth(frame: &Frame, whole: &Snapshot) -> Markup {
     let queue = &whole.queue;
     let counts = queue.counts.unwrap_or_default();
     let ready = queue.runners.iter().filter(|runner| runner.state == "ready").count();
@@ -54,8 +55,15 @@ fn truth(whole: &Snapshot) -> Markup {
             div class=[queue.runners.is_empty().then_some("act")] {
                 dt { "runners" } dd { (ready) " / " (queue.runners.len()) small { "ready" } }
             }
-            div { dt { "done" } dd { (counts.done) } }
-            div { dt { "failed" } dd { (counts.failed) } }
+            div { dt { "spent" } dd { (dollars(whole.tallies.iter().map(|tally| tally.cost_usd).sum())) small { "in 24 hours" } } }
+            div {
+                dt { "last webhook" }
+                @match whole.sources.iter().max_by_key(|(_, at)| *at) {
+                    Some((source, at)) => dd { (when(&at.to_string(), frame.now)) small { (source) } },
+                    None => dd { "none yet" },
+                }
+            }
+            div { dt { "done" } dd { (counts.done) small { (counts.failed) " failed, " (counts.cancelled) " cancelled" } } }
             div class=[queue.paused.then_some("act")] {
                 dt { "starts" } dd { @if queue.paused { "paused" } @else { "on" } }
             }
@@ -326,6 +334,28 @@ fn quota_bar(frame: &Frame, quota: &v1::Quota) -> Markup {
             progress max="1" value=(used) aria-label=(name) { (format!("{:.0} %", used * 100.0)) }
             span { @if quota.utilization.is_some() { (format!("{:.0} %", used * 100.0)) } @else { "?" } }
             @if let Some(resets) = &quota.resets_at { span {} small { "resets " (when(resets, frame.now)) } }
+        }
+    }
+}
+
+fn day(whole: &Snapshot) -> Markup {
+    let ended: Vec<_> = whole.tallies.iter().filter(|tally| tally.class.is_some()).collect();
+    let most = ended.iter().map(|tally| tally.runs).max().unwrap_or(0);
+    html! {
+        h2 id="day-title" { "How the tries of the last 24 hours ended" }
+        @if ended.is_empty() {
+            p class="empty" { "None has ended." }
+        }
+        div class="bars" {
+            @for tally in ended {
+                @let (class, reason) = (tally.class.as_deref().unwrap_or_default(), tally.reason.as_deref().unwrap_or_default());
+                @let name = if reason == "none" { class.to_owned() } else { format!("{class}: {reason}") };
+                div class="bar" {
+                    span class={ "state " (class) } { (name) }
+                    progress class=(class) max=(most) value=(tally.runs) aria-label=(name) { (tally.runs) }
+                    span { (tally.runs) @if tally.cost_usd > 0.0 { small { " " (dollars(tally.cost_usd)) } } }
+                }
+            }
         }
     }
 }

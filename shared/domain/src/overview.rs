@@ -68,6 +68,23 @@ pub struct Overview {
     pub outbox: Vec<SinkRecord>,
 }
 
+/// How many runs of a time ended alike, or live, and what they cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunTally {
+    /// What was concluded, as in [`crate::Run`]; `None`: they live.
+    pub class: Option<String>,
+    /// The reason beside it.
+    pub reason: Option<String>,
+    /// How many.
+    pub runs: u64,
+    /// US dollars, as far as they said so.
+    pub cost_usd: f64,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
 /// The report of a run that no longer owned its job: kept for audit, never applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LateOutcome {

@@ -20,7 +20,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
-use domain::overview::{LateOutcome, Overview, WaitingJob};
+use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
@@ -107,6 +107,9 @@ pub trait Store: Outbox + Debug + Send + Sync + 'static {
 
     /// Reads every run that has not ended.
     async fn live_runs(&self) -> Result<Vec<Run>, Error>;
+
+    /// Counts the runs that were claimed at `since` or later by class and reason, the most frequent first.
+    async fn tally(&self, since: Timestamp) -> Result<Vec<RunTally>, Error>;
 
     /// Reads jobs, the newest first.
     async fn jobs(&self, filter: JobFilter) -> Result<Vec<WaitingJob>, Error>;

@@ -1,7 +1,10 @@
 //! What can be read.
 
-use domain::overview::{CountByStatus, LateOutcome, Overview, WaitingJob};
-use domain::{JobId, Status, Timestamp};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
+use domain::{JobId, RunId, Status, Timestamp};
 
 use super::claim::available_at;
 use super::tables::{JobRow, Tables};
@@ -13,6 +16,21 @@ impl Tables {
         let wanted = |row: &&JobRow| filter.status.is_none_or(|status| row.job.state.status() == status);
         let jobs = self.jobs_below(below).filter(wanted).take(filter.limit as usize);
         jobs.map(|row| WaitingJob::new(row.job.clone(), row.due, self.paused, row.decision.clone())).collect()
+    }
+
+    pub(super) fn tally(&self, since: Timestamp) -> Vec<RunTally> {
+        let mut tallies = BTreeMap::<_, RunTally>::new();
+        for run in self.runs_from(RunId::lowest_at(since)) {
+            let tally = tallies.entry((run.class.clone(), run.reason.clone())).or_default();
+            tally.runs += 1;
+            tally.cost_usd += run.usage.cost_usd.unwrap_or(0.0);
+            tally.input_tokens += run.usage.input_tokens.unwrap_or(0);
+            tally.output_tokens += run.usage.output_tokens.unwrap_or(0);
+        }
+        let named = tallies.into_iter().map(|((class, reason), tally)| RunTally { class, reason, ..tally });
+        let mut tallies: Vec<_> = named.collect();
+        tallies.sort_by_key(|tally| Reverse(tally.runs));
+        tallies
     }
 
     pub(super) fn late_outcomes_of(&self, job: JobId) -> Vec<LateOutcome> {

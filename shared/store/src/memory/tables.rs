@@ -87,6 +87,11 @@ impl Tables {
         self.runs.get(&id)
     }
 
+    /// The runs whose ids are `lowest` or above.
+    pub(super) fn runs_from(&self, lowest: RunId) -> impl Iterator<Item = &Run> {
+        self.runs.range(lowest..).map(|(_, run)| run)
+    }
+
     /// A job's runs, by epoch.
     pub(super) fn runs_of(&self, job: JobId) -> impl DoubleEndedIterator<Item = &Run> {
         let epochs = self.epochs.range((job, Epoch(i64::MIN))..=(job, Epoch(i64::MAX)));

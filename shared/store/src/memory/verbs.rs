@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
-use domain::overview::{AccountRecord, LateOutcome, Overview, WaitingJob};
+use domain::overview::{AccountRecord, LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
@@ -126,6 +126,10 @@ impl Store for MemoryStore {
 
     async fn runs_of(&self, job: JobId) -> Result<Vec<Run>, Error> {
         self.read(|tables| tables.runs_of(job).cloned().collect())
+    }
+
+    async fn tally(&self, since: Timestamp) -> Result<Vec<RunTally>, Error> {
+        self.read(|tables| tables.tally(since))
     }
 
     async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {

@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
-use domain::overview::{LateOutcome, Overview, WaitingJob};
+use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
@@ -154,6 +154,10 @@ impl Store for SqliteStore {
 
     async fn runs_of(&self, job: JobId) -> Result<Vec<Run>, Error> {
         self.read_runs_of(job).await
+    }
+
+    async fn tally(&self, since: Timestamp) -> Result<Vec<RunTally>, Error> {
+        self.read_tally(since).await
     }
 
     async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use domain::delivery::Payload;
-use domain::overview::{CountByStatus, LateOutcome, Overview, WaitingJob};
+use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::{Incarnation, Job, JobId, NodeId, Run, RunId, Status, Timestamp};
 use sqlx::sqlite::{Sqlite, SqlitePool};
@@ -62,6 +62,11 @@ impl SqliteStore {
     pub(super) async fn read_live_runs(&self) -> Result<Vec<Run>, Error> {
         let query = sqlx::query(include_str!("sql/live_runs.sql"));
         query.fetch_all(self.readers().await?).await?.iter().map(rows::run).collect()
+    }
+
+    pub(super) async fn read_tally(&self, since: Timestamp) -> Result<Vec<RunTally>, Error> {
+        let query = sqlx::query(include_str!("sql/tally.sql")).bind(RunId::lowest_at(since).to_string());
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::tally).collect()
     }
 
     pub(super) async fn read_jobs(&self, filter: JobFilter) -> Result<Vec<WaitingJob>, Error> {

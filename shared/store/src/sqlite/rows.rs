@@ -2,7 +2,7 @@
 
 use domain::admission::Waiting;
 use domain::job::LiveRunState;
-use domain::overview::{AccountRecord, LateOutcome, ReaperRecord, WaitingJob};
+use domain::overview::{AccountRecord, LateOutcome, ReaperRecord, RunTally, WaitingJob};
 use domain::run::RunUsage;
 use domain::runner::{Node, NodeState, Preflight};
 use domain::{
@@ -210,6 +210,17 @@ pub(super) fn late_outcome(row: &SqliteRow) -> Result<LateOutcome, Error> {
         run: run_id(get(row, "run_id")?)?,
         outcome: json("outcome", get(row, "outcome")?)?,
         received_at: at(row, "received_at")?,
+    })
+}
+
+pub(super) fn tally(row: &SqliteRow) -> Result<RunTally, Error> {
+    Ok(RunTally {
+        class: get(row, "class")?,
+        reason: get(row, "reason")?,
+        runs: small(row, "runs")?,
+        cost_usd: get(row, "cost_usd")?,
+        input_tokens: small(row, "input_tokens")?,
+        output_tokens: small(row, "output_tokens")?,
     })
 }
 

@@ -35,6 +35,7 @@ macro_rules! every_rule {
             reading:
                 nodes_are_kept,
                 the_overview_is_whole,
+                runs_are_tallied_by_how_they_ended,
                 the_reaper_is_noted,
                 a_generation_is_noted,
                 a_lost_runner_is_kept,

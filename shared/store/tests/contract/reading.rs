@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use domain::admission::WaitReason;
-use domain::overview::{AccountRecord, CountByStatus, ReaperRecord};
+use domain::overview::{AccountRecord, CountByStatus, ReaperRecord, RunTally};
 use domain::runner::{Node, NodeState, Preflight};
 use domain::transition::Event;
-use domain::{Account, Class, Incarnation, JobId, NodeId, PermanentReason, Status};
+use domain::{Account, Class, Incarnation, JobId, NodeId, PermanentReason, RunId, Status};
 use store::{Applied, Generation, JobFilter, Schema, Store};
 
-use super::values::{T0, claim, ended, failure, fleet, fresh_run, happen, job, later};
+use super::values::{T0, claim, ended, failure, fleet, fresh_run, happen, job, later, request};
 
 fn node(id: &str) -> Node {
     Node {
@@ -48,6 +48,32 @@ pub(crate) async fn nodes_are_kept(store: Arc<dyn Store>) {
     let accounts = store.overview(T0).await.unwrap().accounts;
     let account = Account("default".into());
     assert_eq!(accounts, vec![AccountRecord { account, held_reason: None, held_until: None }]);
+}
+
+/// Runs are counted by class and reason, with what they cost, from the instant on at which they were claimed.
+pub(crate) async fn runs_are_tallied_by_how_they_ended(store: Arc<dyn Store>) {
+    for n in 0..4 {
+        store.enqueue(job(&format!("A-{n}")), T0).await.unwrap();
+    }
+    let mut asked = request(T0, fleet(4), 0);
+    asked.run_ids = [1, 5, 6, 7].map(|ms| RunId::lowest_at(later(ms))).to_vec();
+    let starts = store.claim(asked).await.unwrap().starts;
+    for (start, class) in starts.iter().zip([Class::Success, Class::Success, Class::Success]) {
+        let event = ended(start.run.id, class);
+        assert_eq!(happen(&store, start.job.id, &event, later(10)).await, Applied::Done);
+    }
+    let tally = |class: Option<&str>, reason: Option<&str>, runs| RunTally {
+        class: class.map(str::to_owned),
+        reason: reason.map(str::to_owned),
+        runs,
+        ..RunTally::default()
+    };
+    let done = |runs| tally(Some("success"), Some("none"), runs);
+    let live = tally(None, None, 1);
+    assert_eq!(store.tally(later(0)).await.unwrap(), [done(3), live.clone()]);
+    assert_eq!(store.tally(later(5)).await.unwrap(), [done(2), live.clone()]);
+    assert_eq!(store.tally(later(7)).await.unwrap(), [live]);
+    assert_eq!(store.tally(later(8)).await.unwrap(), []);
 }
 
 /// Counts, oldest due job, the newest jobs and busy runners, of one moment.
