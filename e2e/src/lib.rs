@@ -3,6 +3,7 @@
 
 pub mod harness;
 pub mod history;
+pub mod kill_points;
 pub mod pid_reuse;
 pub mod scenario;
 pub mod shop;

@@ -65,7 +65,7 @@ async fn launch(shared: &Shared, run: &LiveRun) {
                 return;
             }
             Answer::Refused(why) => {
-                shared.nodes.rest(&run.node, shared.clock.boot_ms());
+                shared.nodes.rest(&run.node, run.incarnation, shared.clock.boot_ms());
                 withdraw(shared, run, why).await;
                 return;
             }

@@ -158,9 +158,9 @@ impl Nodes {
         Ok(true)
     }
 
-    /// Gives a node no offer for a moment.
-    pub(crate) fn rest(&self, node: &NodeId, boot_ms: i64) {
-        if let Some(known) = self.lock().get_mut(node) {
+    /// Gives a node no offer for a moment, since its incarnation `refused` one: a newer one starts afresh.
+    pub(crate) fn rest(&self, node: &NodeId, refused: Incarnation, boot_ms: i64) {
+        if let Some(known) = self.lock().get_mut(node).filter(|known| known.row.incarnation <= refused) {
             known.resting_until_ms = Some(boot_ms.saturating_add(millis(REST)));
         }
     }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::outside::{Outside, SECRET};
-use super::{Host, Network, ServiceProcess, free_port, leftovers, program, until};
+use super::{Host, Leftovers, Network, ServiceProcess, free_port, leftovers, program, until};
 
 /// How long after the services' end the last process may take to go.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
@@ -240,7 +240,12 @@ impl Stack {
 
     /// Process ids and command lines of everything that belongs to the stack, agents included.
     pub fn processes(&self) -> Vec<(i32, String)> {
-        leftovers::leftovers_of(&self.marker, self.folder(), &BTreeSet::new()).processes
+        self.traces(&BTreeSet::new()).processes
+    }
+
+    /// Everything that belongs to the stack now: its processes, and what there is of these runs.
+    pub fn traces(&self, runs: &BTreeSet<Uuid>) -> Leftovers {
+        leftovers::leftovers_of(&self.marker, self.folder(), runs)
     }
 
     /// A signal, through a handle, to a process of this stack; false when it is gone already.
@@ -280,7 +285,7 @@ impl Stack {
                 ensure!(status.success(), "{} ended with {status}\n{}", service.name(), process.log_tail());
             }
         }
-        let look = || leftovers::leftovers_of(&self.marker, self.folder(), &runs);
+        let look = || self.traces(&runs);
         let gone = until("nothing left", GONE_WITHIN, || async { Ok(look().is_empty().then_some(())) });
         if gone.await.is_err() {
             bail!("left behind:\n{}", look());

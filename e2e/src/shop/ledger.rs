@@ -47,6 +47,11 @@ impl Ledger {
         self.lines("end").len()
     }
 
+    /// How often an agent found another one of its job alive.
+    pub fn doubles(&self) -> usize {
+        self.lines("double").len()
+    }
+
     fn lines(&self, kind: &str) -> Vec<Vec<String>> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();

@@ -6,6 +6,7 @@ mod endings;
 mod fake_claude;
 mod happy_path;
 mod incident;
+mod kill_points;
 mod kills;
 mod limits;
 mod operators;

@@ -116,7 +116,7 @@ fn what_keeps_a_node_from_work_is_named() {
     let nodes = Nodes::new(terms(), Vec::new(), &[], 0);
     let node = NodeId("n".to_owned());
     nodes.register(row(1), "s".to_owned(), at(0)).unwrap();
-    nodes.rest(&node, 1_000);
+    nodes.rest(&node, Incarnation(1), 1_000);
     let facts = nodes.facts(at(1_500)).pop().unwrap();
     assert_eq!((facts.blocked, facts.blocked_until), (Some(WaitReason::Resting), Some(at(3_000).now)));
     assert_eq!(blocked(&nodes, 3_000), None);
@@ -131,6 +131,18 @@ fn what_keeps_a_node_from_work_is_named() {
     assert_eq!(blocked(&nodes, 4_000), Some(WaitReason::Draining));
     nodes.register(row(2), "s2".to_owned(), at(5_000)).unwrap();
     assert_eq!(blocked(&nodes, 5_000), None);
+}
+
+#[test]
+fn a_node_that_started_again_has_no_rest_for_what_its_last_incarnation_refused() {
+    let nodes = Nodes::new(terms(), Vec::new(), &[], 0);
+    let node = NodeId("n".to_owned());
+    nodes.register(row(2), "s".to_owned(), at(0)).unwrap();
+    // The offer had gone to the incarnation before, which this one says it is not.
+    nodes.rest(&node, Incarnation(1), 1_000);
+    assert_eq!(blocked(&nodes, 1_001), None);
+    nodes.rest(&node, Incarnation(2), 1_000);
+    assert_eq!(blocked(&nodes, 1_001), Some(WaitReason::Resting));
 }
 
 #[test]
