@@ -11,9 +11,10 @@ use proto::v1::{
     LaunchReply, LaunchRequest, LaunchStatus, ListReply, ListRequest, RunKey, RunPhase, WatchFrame,
     WatchRequest,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use crate::node::{self, Held, Node};
 use crate::run_dir::{Assignment, RunDir};
@@ -52,16 +53,19 @@ impl RunnerService for Rpc {
             Ok(held) => held,
             Err((status, phase)) => return reply(status, phase),
         };
-        let runs = self.node.identity.runs();
-        let journaled = service::blocking(move || RunDir::create(&runs, &assignment)).await;
-        if let Err(error) = journaled {
-            tracing::error!(run.id = %held.assignment.run, %error, "could not journal an offer");
-            // It may be there in part; what cannot be removed now goes at the next start.
-            let _ = self.node.forget(&held).await;
-            return Err(Status::unavailable(format!("could not journal the offer: {error}")));
+        // A task of its own: this call is cut when its caller goes, and half an acceptance would hold a run for ever.
+        let (journaled, accepted) = oneshot::channel();
+        let node = self.node.clone();
+        let accepting = async move {
+            // Nobody may be there any more to be told.
+            let _ = journaled.send(accept(&node, held, assignment).await);
+        };
+        self.node.tasks.spawn("launch", accepting.in_current_span());
+        match accepted.await {
+            Ok(Ok(())) => reply(LaunchStatus::Accepted, RunPhase::Offered),
+            Ok(Err(error)) => Err(Status::unavailable(format!("could not journal the offer: {error}"))),
+            Err(_) => Err(Status::unavailable("the offer was not journaled")),
         }
-        node::begin_start(&self.node, held);
-        reply(LaunchStatus::Accepted, RunPhase::Offered)
     }
 
     type WatchStream = ReceiverStream<Result<WatchFrame, Status>>;
@@ -119,6 +123,19 @@ impl RunnerService for Rpc {
     async fn info(&self, _request: Request<InfoRequest>) -> Result<Response<InfoReply>, Status> {
         Ok(Response::new(InfoReply { node: Some(self.node.description()), runs: self.node.listed() }))
     }
+}
+
+/// Journals an offer that was decided on and begins to ask for its start; an offer that cannot be journaled is let go.
+async fn accept(node: &Arc<Node>, held: Arc<Held>, assignment: Assignment) -> std::io::Result<()> {
+    let runs = node.identity.runs();
+    if let Err(error) = service::blocking(move || RunDir::create(&runs, &assignment)).await {
+        tracing::error!(run.id = %held.assignment.run, %error, "could not journal an offer");
+        // It may be there in part; what cannot be removed now goes at the next start.
+        let _ = node.forget(&held).await;
+        return Err(error);
+    }
+    node::begin_start(node, held);
+    Ok(())
 }
 
 fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, Malformed> {

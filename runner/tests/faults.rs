@@ -52,6 +52,38 @@ async fn sigkill_of_the_runner_leaves_the_agent_and_the_next_one_adopts_it() {
     gone(&[shim]).await;
 }
 
+/// The scheduler dies while its offer is written down: the run is held, so it must be asked for, or it would be held
+/// for ever.
+#[tokio::test]
+async fn an_offer_whose_caller_has_gone_is_asked_for_all_the_same() {
+    const OFFERS: u32 = 10;
+    let place = Place::new("exit");
+    let script = Script { start_unavailable: true, ..Script::default() };
+    let scheduler = FakeScheduler::start(script).await;
+    let options = runner::Options { slots: OFFERS, ..place.options(&scheduler) };
+    let runner = InProcess::start(options, &scheduler).await;
+    for job_id in 1..=i64::from(OFFERS) {
+        let run = key(1);
+        let folder = place.file("state/node-0/runs").join(&run.run_id);
+        let mut client = runner.client.clone();
+        let journaling = async {
+            while !folder.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = journaling => {}
+            _ = launch(&mut client, runner.incarnation, &run, RunSpec { job_id, ..spec("") }) => {}
+        }
+        let asked = async || {
+            scheduler.script().starts.iter().any(|start| start.run.as_ref() == Some(&run)).then_some(())
+        };
+        eventually("its start", asked).await;
+    }
+    runner.stop().await;
+}
+
 #[tokio::test]
 async fn twenty_agents_outlive_their_runner_and_end_once_each() {
     let place = Place::new("until [ -e $HERE/go ]; do sleep 0.1; done; echo $ORCH_JOB_ID");
