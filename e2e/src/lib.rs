@@ -1,6 +1,8 @@
 //! Real binaries against real parts: the stand-ins and the harness that the end-to-end tests share.
 //! Owns no product code and is used by no service.
 
+pub mod bounds;
+pub mod flood;
 pub mod harness;
 pub mod history;
 pub mod kill_points;

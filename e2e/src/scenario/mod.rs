@@ -41,8 +41,13 @@ impl Terms {
     /// A shop whose runners have hosts of their own and whose leases have these times.
     #[must_use]
     pub fn shop(self, hosts: usize) -> StackBuilder {
-        shop()
-            .hosts(hosts)
+        self.tell(shop().hosts(hosts))
+    }
+
+    /// Sets the times of a stack's leases.
+    #[must_use]
+    pub fn tell(self, stack: StackBuilder) -> StackBuilder {
+        stack
             .env("ORCH_RENEW_SECONDS", &self.renew.to_string())
             .env("ORCH_UNREACHABLE_SECONDS", &self.unreachable.to_string())
             .env("ORCH_RUNNER_LEASE_SECONDS", &self.runner.to_string())

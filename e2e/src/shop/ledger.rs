@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -52,11 +53,41 @@ impl Ledger {
         self.lines("double").len()
     }
 
+    /// Every flood that was printed to its end.
+    ///
+    /// # Panics
+    /// The ledger holds something that is none.
+    pub fn floods(&self) -> Vec<Poured> {
+        let number = |word: &str| word.parse().expect("a number");
+        self.lines("flood")
+            .into_iter()
+            .map(|words| Poured {
+                job: words[4].parse().expect("a job id"),
+                bytes: number(&words[6]),
+                longest_write: Duration::from_micros(number(&words[7])),
+                all: Duration::from_millis(number(&words[8])),
+            })
+            .collect()
+    }
+
     fn lines(&self, kind: &str) -> Vec<Vec<String>> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         text.lines().map(words).filter(|words| words[0] == kind).collect()
     }
+}
+
+/// One flood of the fake, by its own word.
+#[derive(Debug, Clone, Copy)]
+pub struct Poured {
+    /// The job it works for.
+    pub job: i64,
+    /// What it printed.
+    pub bytes: u64,
+    /// The longest write of 64 KiB.
+    pub longest_write: Duration,
+    /// From the first write to the end of the last.
+    pub all: Duration,
 }
 
 /// One spawn of the fake.

@@ -9,7 +9,7 @@ use crate::harness::{Outside, Service, Stack, StackBuilder, Webhook};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-pub use ledger::{Ledger, Spawn};
+pub use ledger::{Ledger, Poured, Spawn};
 
 /// Longest wait for anything that needs no more than a busy machine's time.
 pub const WITHIN: Duration = Duration::from_mins(1);

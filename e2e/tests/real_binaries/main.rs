@@ -1,5 +1,6 @@
 //! The built programs as processes, against each other and against faults.
 
+mod bounds;
 mod deliveries;
 mod dev;
 mod endings;

@@ -3,6 +3,8 @@
 //! Knows the shape of the stream-json events (and of the single object of the json format) and nothing of what they
 //! mean for the job: that is `classify`'s. Holds one line and a few short texts, whatever the agent prints.
 
+mod event;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -44,7 +46,7 @@ impl Reader {
     /// Takes the next bytes, cut anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             self.extend_line(&rest[..end]);
             self.finish();
             rest = &rest[end + 1..];
@@ -112,7 +114,7 @@ impl Reader {
         if line.first() != Some(&b'{') {
             return;
         }
-        let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
+        let Some(event) = event::parse(line) else { return };
         let Some(kind) = event.get("type").and_then(Value::as_str) else { return };
         self.events += 1;
         match kind {

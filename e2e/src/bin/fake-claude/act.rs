@@ -13,6 +13,7 @@ use rustix::process::{Signal, getpid, kill_process, setsid};
 
 use crate::cli::Invocation;
 use crate::directive::{Ending, Plan, Step};
+use crate::flood;
 use crate::marks::{self, Ledger};
 use crate::stream::{ApiError, Stream, raw_line};
 use crate::{ending, stream};
@@ -134,7 +135,16 @@ fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Sha
                 stream.text(&text)?;
             }
         }
+        Step::Flood(bytes) => {
+            let ledger = shared.ledger()?;
+            let flood = flood::pour(*bytes)?;
+            ledger.flood(*bytes, flood)?;
+        }
         Step::LongLine(bytes) => stream.text(&"x".repeat(*bytes))?,
+        Step::Zeros(bytes) => {
+            let zeros = "0,".repeat(bytes / 2);
+            raw_line(format!("{{\"type\":\"user\",\"message\":{{\"content\":[{zeros}0]}}}}").as_bytes())?;
+        }
         Step::Garbage(lines) => {
             for _ in 0..*lines {
                 raw_line(b"\x1b[31m\xff\xfe\x00 not json \xc3\x28 {\"type\":\"result\",\"is_error\":fal")?;

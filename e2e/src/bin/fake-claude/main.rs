@@ -16,7 +16,9 @@
 //! | `tool=N` | N Bash tool calls with their results |
 //! | `opentool=N` | N tool calls that get no result (follow it with `sleep`) |
 //! | `chatty=BYTES` | at least that much output in ordinary assistant messages |
+//! | `flood=BYTES` | that many bytes of numbered lines (`e2e::flood`) on stdout, as fast as they are taken; notes a `flood` line with ` BYTES LONGEST_WRITE_US ALL_MS` in the ledger |
 //! | `longline=BYTES` | one assistant message on one line of about that length |
+//! | `zeros=BYTES` | one event on one line of about that length, made of as many values as fit |
 //! | `garbage=N` | N lines of invalid UTF-8, ANSI colours, NUL bytes and broken JSON |
 //! | `stderr=BYTES` | at least that much on stderr |
 //! | `retry=N` or `retry=N:STATUS` | N `system/api_retry` events |
@@ -49,6 +51,7 @@ mod act;
 mod cli;
 mod directive;
 mod ending;
+mod flood;
 mod marks;
 mod stream;
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use e2e::harness::boot_ms;
 use serde_json::{Value, json};
 
+use crate::flood::Flood;
+
 /// A ledger with its start line written: lines `KIND PID STARTTIME RUN_ID JOB_ID BOOT_MS`, each in one append, so
 /// that those of several agents never mix.
 #[derive(Debug, Clone)]
@@ -39,6 +41,12 @@ impl Ledger {
     /// Writes a `double` line: another agent of the job was alive.
     pub(crate) fn double(&self) -> io::Result<()> {
         self.note("double", "")
+    }
+
+    /// Writes a `flood` line: how much was printed, its longest write and the time it took.
+    pub(crate) fn flood(&self, bytes: u64, flood: Flood) -> io::Result<()> {
+        let (longest, all) = (flood.longest_write.as_micros(), flood.all.as_millis());
+        self.note("flood", &format!(" {bytes} {longest} {all}"))
     }
 
     fn note(&self, kind: &str, more: &str) -> io::Result<()> {
