@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use domain::outbox::{Sink, SinkRecord};
 use domain::pipeline::Pipeline;
 use proto::v1;
 use serde::Serialize;
@@ -69,8 +70,8 @@ pub(crate) async fn run(ask: &Doctor, output: Output) -> Result<(), Failure> {
 
 async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
     let url = &ask.database.database_url;
-    match violations(url.expose()).await {
-        Ok((violations, size)) => {
+    match look(url.expose()).await {
+        Ok(Found { violations, size, sinks }) => {
             report.checks.push(Check {
                 name: "database",
                 status: if violations.is_empty() { "ok" } else { "broken" },
@@ -80,6 +81,7 @@ async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
                 .into_iter()
                 .map(|Violation { invariant, detail }| Broken { invariant, detail })
                 .collect();
+            report.checks.push(alerts(&sinks));
             Ok(())
         }
         Err(error) => {
@@ -99,7 +101,14 @@ async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
     }
 }
 
-async fn violations(url: &str) -> Result<(Vec<Violation>, String), store::Error> {
+/// What is read of the database.
+struct Found {
+    violations: Vec<Violation>,
+    size: String,
+    sinks: Vec<SinkRecord>,
+}
+
+async fn look(url: &str) -> Result<Found, store::Error> {
     let store = store::open(url, Access::Read).await?;
     let looked = async {
         let schema = store.schema().await?;
@@ -108,11 +117,36 @@ async fn violations(url: &str) -> Result<(Vec<Violation>, String), store::Error>
         }
         let violations = store.violations().await?;
         let stats = store.stats().await?;
-        Ok((violations, format!("{} bytes and {} in its log", stats.file_bytes, stats.wal_bytes)))
+        let size = format!("{} bytes and {} in its log", stats.file_bytes, stats.wal_bytes);
+        Ok(Found { violations, size, sinks: store.sinks().await? })
     };
     let result = looked.await;
     store.close().await;
     result
+}
+
+/// Names every sink that does not take the alerts it is sent.
+fn alerts(sinks: &[SinkRecord]) -> Check {
+    let mut problems = Vec::new();
+    for record in sinks {
+        let (sink, pending) = (record.sink.as_str(), record.pending);
+        match (&record.last_error, record.sink) {
+            (Some(error), _) => problems.push(format!("{sink} fails, {pending} alerts wait: {error}")),
+            (None, Sink::Unrouted) if pending > 0 => problems.push(format!(
+                "{pending} alerts wait for a sink: set ORCH_TELEGRAM_BOT_TOKEN and ORCH_TELEGRAM_CHAT_ID, \
+                 ORCH_ALERT_WEBHOOK_URL or ORCH_ALERT_DRY_RUN"
+            )),
+            (None, Sink::Unrouted | Sink::Telegram | Sink::Webhook | Sink::DryRun) => {}
+        }
+        if let Some(error) = &record.set_aside_error {
+            problems.push(format!("{sink} refused {} alerts for good: {error}", record.set_aside));
+        }
+    }
+    let status = if problems.is_empty() { "ok" } else { "warning" };
+    if problems.is_empty() {
+        problems.push("none waits for a sink that fails".to_owned());
+    }
+    Check { name: "alerts", status, detail: problems.join("; ") }
 }
 
 fn config(settings: &PipelineSettings) -> Check {
@@ -185,4 +219,42 @@ fn shown(report: &Report, paint: Paint) -> String {
         text.push_str(&table(&["BROKEN", "ROW"], broken.collect(), ""));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_that_fails_is_named() {
+        let record = |sink, pending, last_error: Option<&str>| SinkRecord {
+            sink,
+            pending,
+            oldest_at: None,
+            last_error: last_error.map(str::to_owned),
+            next_at: None,
+            set_aside: 0,
+            set_aside_error: None,
+        };
+        let said = |records: &[SinkRecord]| {
+            let check = alerts(records);
+            (check.status, check.detail)
+        };
+        assert_eq!(said(&[record(Sink::Webhook, 2, None)]).0, "ok");
+        let failing = record(Sink::Telegram, 3, Some("401 Unauthorized: Unauthorized"));
+        let refused = SinkRecord { set_aside: 1, set_aside_error: Some("too long".to_owned()), ..failing };
+        assert_eq!(
+            said(&[refused]),
+            (
+                "warning",
+                "telegram fails, 3 alerts wait: 401 Unauthorized: Unauthorized; telegram refused 1 alerts for good: too long"
+                    .to_owned()
+            )
+        );
+        let (status, detail) = said(&[record(Sink::Unrouted, 1, None)]);
+        assert!(
+            status == "warning" && detail.starts_with("1 alerts wait for a sink: set ORCH_TELEGRAM"),
+            "{detail}"
+        );
+    }
 }

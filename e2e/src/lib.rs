@@ -7,6 +7,7 @@ pub mod harness;
 pub mod history;
 pub mod kill_points;
 pub mod pid_reuse;
+pub mod receiver;
 pub mod scenario;
 pub mod shop;
 pub mod soak;

@@ -3,6 +3,7 @@
 use domain::classify::conclude;
 use domain::job::{Job, JobState};
 use domain::log::LogPiece;
+use domain::outbox::SinkRecord;
 use domain::outcome::Exit;
 use domain::overview::{LateOutcome, Overview, ReaperRecord};
 use domain::runner::{Node, Preflight};
@@ -156,6 +157,30 @@ pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1
         }),
         reaper: Some(reaper(&overview.reaper, settings.sanitize_enabled)),
         runners: overview.nodes.iter().map(|(node, busy)| runner(node, *busy)).collect(),
+        alerts: Some(alerts(&overview.outbox)),
+    }
+}
+
+fn alerts(records: &[SinkRecord]) -> v1::Alerts {
+    let failing =
+        |record: &SinkRecord| Some(format!("{}: {}", record.sink.as_str(), record.last_error.as_ref()?));
+    v1::Alerts {
+        pending: records.iter().map(|record| record.pending).sum(),
+        last_error: records.iter().find_map(failing),
+        set_aside: records.iter().map(|record| record.set_aside).sum(),
+        sinks: records.iter().map(alert_sink).collect(),
+    }
+}
+
+fn alert_sink(record: &SinkRecord) -> v1::AlertSink {
+    v1::AlertSink {
+        sink: record.sink.as_str().to_owned(),
+        pending: record.pending,
+        oldest_at: record.oldest_at.map(|at| at.to_string()),
+        last_error: record.last_error.clone(),
+        next_at: record.next_at.map(|at| at.to_string()),
+        set_aside: record.set_aside,
+        set_aside_error: record.set_aside_error.clone(),
     }
 }
 

@@ -15,6 +15,7 @@ use service::settings::{
 use service::{Clock, Random, Refused};
 
 use crate::lease::LeaseTerms;
+use crate::outbox::{AlertSettings, Sinks};
 
 /// Claims due jobs, dispatches them to runners, and records what became of them
 #[derive(Clone, Debug, Parser)]
@@ -99,6 +100,9 @@ pub struct Settings {
     /// From SIGTERM to SIGKILL of an agent
     #[arg(long, env = "ORCH_KILL_GRACE_SECONDS", value_name = "DURATION", default_value = "10", value_parser = duration)]
     pub kill_grace_seconds: Duration,
+    /// Where alerts go.
+    #[command(flatten)]
+    pub alerts: AlertSettings,
 }
 
 /// What a scheduler runs with.
@@ -122,6 +126,10 @@ pub struct Options {
     pub terms: LeaseTerms,
     /// What `GET /queue` shows of the settings, the concurrency limit among them.
     pub queue: convert::QueueSettings,
+    /// Where alerts go.
+    pub sinks: Sinks,
+    /// How long a source of webhooks may be silent; zero: for ever.
+    pub webhook_silence: Duration,
     /// Certificates, for serving and for calling runners.
     pub tls: TlsSettings,
     /// The source of time.
@@ -156,7 +164,7 @@ impl Settings {
     /// Joins the own settings with the shared groups.
     ///
     /// # Errors
-    /// Lease times under which two agents could live for one job.
+    /// Lease times under which two agents could live for one job, or a sink of alerts that cannot be used.
     pub fn resolve(
         self,
         addr: &SchedulerAddrSettings,
@@ -184,6 +192,8 @@ impl Settings {
                 concurrency_max: queue.max_concurrency,
                 sanitize_enabled: queue.impossible_queued_sanitize_enabled,
             },
+            sinks: self.alerts.sinks()?,
+            webhook_silence: self.alerts.webhook_silence_seconds,
             tls: tls.clone(),
             clock,
             random: Random::system(),

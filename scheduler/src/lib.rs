@@ -5,6 +5,7 @@
 
 mod admin;
 mod claim;
+mod conditions;
 mod config;
 mod dispatch;
 mod finalize;
@@ -17,6 +18,7 @@ mod lock;
 mod logs;
 mod moves;
 mod nodes;
+mod outbox;
 mod prompt;
 mod reaper;
 mod sanitize;
@@ -47,6 +49,7 @@ use tonic::service::Routes;
 
 pub use config::{Cli, Options, Settings};
 pub use lease::LeaseTerms;
+pub use outbox::{AlertSettings, Sinks};
 
 use lock::DatabaseLock;
 use shared::{Counters, DATABASE, Shared};
@@ -112,6 +115,7 @@ async fn serve(
 ) -> anyhow::Result<Handle> {
     let addr = listener.local_addr().context("could not tell the own address")?;
     let tls = options.tls.acceptor()?;
+    let outbound = outbox::outbound(&options.sinks)?;
 
     let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
     let shared = Arc::new(gather(options, database, &metrics, readiness.clone(), &tasks).await?);
@@ -124,6 +128,7 @@ async fn serve(
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
     tasks.spawn("claim", claim::run(shared.clone()));
+    outbox::spawn(&shared, outbound.as_ref());
     tasks.spawn("reaper", reaper::run(shared));
     tracing::info!(%addr, "listening");
     Ok(Handle { addr })
@@ -153,6 +158,9 @@ async fn gather(
         nodes: nodes::Nodes::new(options.terms, nodes, &lost, boot_ms),
         clock: options.clock,
         random: options.random,
+        sinks: options.sinks,
+        webhook_silence: options.webhook_silence,
+        alerted: tokio::sync::watch::channel(()).0,
         policy: options.policy,
         terms: options.terms,
         queue: options.queue,

@@ -87,6 +87,9 @@ pub(crate) async fn move_job_at_last(
 }
 
 fn follow_up(shared: &Shared, transition: &Transition) {
+    if !transition.alerts.is_empty() {
+        shared.alert();
+    }
     match &transition.run {
         RunChange::Keep | RunChange::Insert(_) => {}
         // Neither frees a place nor adds to the queue.

@@ -10,6 +10,7 @@ use domain::admission::{NodeFacts, WaitReason};
 use domain::runner::{Node, NodeState, Preflight};
 use domain::{Incarnation, NodeId, Timestamp};
 
+use crate::conditions::Spoken;
 use crate::lease::LeaseTerms;
 
 /// How long a node gets no offer after it refused one.
@@ -215,6 +216,20 @@ impl Nodes {
                 }
             })
             .collect()
+    }
+
+    /// What the preflights of the nodes say that speak and have looked.
+    pub(crate) fn preflights(&self, at: Moment) -> Vec<Spoken> {
+        let speaks = |known: &&Known| {
+            let state = known.state(&self.terms, at.boot_ms);
+            known.session.is_some() && matches!(state, NodeState::Ready | NodeState::Draining)
+        };
+        let looked = |known: &&Known| known.row.preflight.checked_at != Timestamp::default();
+        let said = |known: &Known| {
+            let error = preflight_error(&known.row.id, &known.row.preflight, at.now);
+            (known.row.id.clone(), error.map_or(Ok(()), Err))
+        };
+        self.lock().values().filter(speaks).filter(looked).map(said).collect()
     }
 
     /// The rows worth writing now: changed, or not written for a while.

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use domain::job::LiveRunState;
 use domain::transition::{Conclusion, LostHow};
-use domain::{Event, JobState};
+use domain::{Alert, Event, JobState};
 use tokio::time::MissedTickBehavior;
 
+use crate::conditions::Conditions;
 use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::shared::Shared;
@@ -29,17 +30,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let token = shared.tasks.token();
     let mut ticks = tokio::time::interval(TICK_MAX.min(shared.poll_interval));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reaper = Reaper::default();
+    let conditions = Conditions::new(shared.clock.boot_ms());
+    let mut reaper = Reaper { count: 0, noted_boot_ms: None, conditions };
     while token.run_until_cancelled(ticks.tick()).await.is_some() {
         let _ = token.run_until_cancelled(reaper.tick(&shared)).await;
     }
 }
 
 /// What one tick tells the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reaper {
     count: u32,
     noted_boot_ms: Option<i64>,
+    conditions: Conditions,
 }
 
 impl Reaper {
@@ -53,6 +56,7 @@ impl Reaper {
         {
             tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
         }
+        self.conditions.look(shared).await;
         self.note(shared, boot_ms).await;
         self.count = self.count.wrapping_add(1);
     }
@@ -88,6 +92,14 @@ async fn expire(shared: &Shared, boot_ms: i64) {
             "leases of many nodes ran out at once, which smells of a stall of this host or its network: \
              they are spared for one more lease and then given up"
         );
+        let alert = Alert::MassExpiry {
+            runs: u32::try_from(put_off).unwrap_or(u32::MAX),
+            lease_s: shared.terms.scheduler.as_secs(),
+        };
+        match shared.store.push_alerts(vec![alert], shared.now()).await {
+            Ok(()) => shared.alert(),
+            Err(error) => tracing::error!(error = error_chain(&error), "could not tell people of it"),
+        }
     }
     for (run, how) in shared.runs.book(|book| book.expire(shared.terms.scheduler, boot_ms)) {
         end_lost(shared, &run, how).await;

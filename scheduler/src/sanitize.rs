@@ -25,6 +25,7 @@ pub(crate) async fn sweep(shared: &Shared) {
                 follow_up(shared, repair);
             }
             if !repairs.is_empty() {
+                shared.alert();
                 shared.wake();
             }
         }

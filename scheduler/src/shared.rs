@@ -8,11 +8,11 @@ use domain::pipeline::Pipeline;
 use domain::{Chance, Policy, Timestamp};
 use proto::convert;
 use service::health::Readiness;
-use service::metrics::{Counter, Metrics};
+use service::metrics::{Counter, Gauge, Metrics};
 use service::watched::Watched;
 use service::{Clock, Random, Tasks};
 use store::Store;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::generation::ClaimsWait;
 use crate::lease::LeaseTerms;
@@ -21,6 +21,7 @@ use crate::live::LiveRuns;
 use crate::lock::DatabaseLock;
 use crate::logs::Logs;
 use crate::nodes::{Moment, Nodes};
+use crate::outbox::Sinks;
 use crate::prompt::Prompts;
 
 /// The condition of `/readyz` that says whether the database takes claims.
@@ -32,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) claims_wait: ClaimsWait,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
+    pub(crate) sinks: Sinks,
+    pub(crate) webhook_silence: Duration,
+    /// Wakes whoever delivers alerts.
+    pub(crate) alerted: watch::Sender<()>,
     pub(crate) policy: Policy,
     pub(crate) terms: LeaseTerms,
     pub(crate) queue: convert::QueueSettings,
@@ -67,6 +72,11 @@ impl Shared {
         Chance::new(self.random.fraction())
     }
 
+    /// Something was written that people are told of.
+    pub(crate) fn alert(&self) {
+        self.alerted.send_replace(());
+    }
+
     /// Something changed that may let a job start.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
@@ -86,6 +96,8 @@ pub(crate) struct Counters {
     pub(crate) late: Counter,
     pub(crate) repaired: Counter,
     pub(crate) stalls: Counter,
+    pub(crate) alerts: Counter,
+    pub(crate) outbox_pending: Gauge,
 }
 
 impl Counters {
@@ -107,6 +119,16 @@ impl Counters {
                 "orch_mass_expiries_total",
                 "Ticks in which so many leases ran out at once that they were spared for one more; alarm on it.",
                 &[],
+            ),
+            alerts: metrics.counter(
+                "orch_alerts_total",
+                "Alerts sent to a sink, by what became of them.",
+                &["sink", "result"],
+            ),
+            outbox_pending: metrics.gauge(
+                "orch_outbox_pending",
+                "Messages that a sink does not have yet.",
+                &["sink"],
             ),
             late: metrics.counter(
                 "orch_late_outcomes_total",

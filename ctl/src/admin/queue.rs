@@ -58,8 +58,15 @@ fn text(queue: &v1::QueueReply, paint: Paint, now: Timestamp) -> String {
         }
     }
     lines.extend(queue.reaper.as_ref().and_then(repaired));
+    lines.extend(queue.alerts.iter().filter_map(undelivered));
     lines.push(String::new());
     format!("{}\n{}", lines.join("\n"), job_table(&queue.recent, paint, now))
+}
+
+/// Alerts that do not get through, which nobody would miss otherwise.
+fn undelivered(alerts: &v1::Alerts) -> Option<String> {
+    let error = alerts.last_error.as_deref()?;
+    Some(format!("{} alerts are not delivered yet: {}", alerts.pending, crate::print::plain(error)))
 }
 
 /// Rows that broke an invariant: they should not be, so people are told of them.

@@ -1,6 +1,7 @@
 //! The built programs as processes, against each other and against faults.
 
 mod bounds;
+mod alerts;
 mod deliveries;
 mod dev;
 mod endings;

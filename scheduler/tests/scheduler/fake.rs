@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) drained: bool,
     /// The next Launch is answered as one of a run that is over.
     pub(crate) gave_up: bool,
+    /// Its preflights fail.
+    pub(crate) broken: bool,
     /// Watches send nothing at all.
     pub(crate) mute: bool,
     /// Counts up to cut every open watch.
@@ -116,7 +118,9 @@ impl Node {
 
     fn preflight(&self) -> PreflightReport {
         let checked_at_ms = self.clock.now_ms();
-        PreflightReport { ok: true, version: Some("fake".to_owned()), checked_at_ms, error: None }
+        let ok = !self.state().broken;
+        let error = (!ok).then(|| "the fake is broken".to_owned());
+        PreflightReport { ok, version: Some("fake".to_owned()), checked_at_ms, error }
     }
 
     pub(crate) async fn register(&self, stack: &Stack, held: &[HeldRun]) -> Result<RegisterReply, Status> {

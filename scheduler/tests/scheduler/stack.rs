@@ -13,7 +13,7 @@ use proto::v1::{
     CancelJobRequest, EnqueueRequest, GetJobRequest, JobDetail, ListRunnersRequest, LogFrame,
     StreamLogsRequest,
 };
-use scheduler::{Handle, LeaseTerms, Options};
+use scheduler::{Handle, LeaseTerms, Options, Sinks};
 use service::settings::{DatabaseUrl, TlsSettings};
 use service::{Clock, Random, Tasks};
 use store::{Access, Applied, Change, Store};
@@ -64,6 +64,8 @@ impl Stack {
             policy: Policy { backoff_base: Duration::from_secs(30), ..Policy::default() },
             terms: terms(),
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true },
+            sinks: Sinks::default(),
+            webhook_silence: Duration::ZERO,
             tls: TlsSettings::default(),
             random: Random::system(),
             clock: clock.clone(),
@@ -89,11 +91,17 @@ impl Stack {
         self.channel = channel(self.handle);
     }
 
+    /// A new scheduler with other options on the same database.
+    pub(crate) async fn restart_with(&mut self, adjust: impl FnOnce(Options) -> Options) {
+        self.options = adjust(self.options.clone());
+        self.restart().await;
+    }
+
     /// A second scheduler on the same database, past the lock that forbids it: somebody removed the lock's file.
     pub(crate) async fn start_beside(&self) -> Self {
         std::fs::remove_file(self.folder.path().join("orch.db.scheduler.lock")).unwrap();
-        let database_url = self.options.database_url.clone();
-        Self::start_with(|options| Options { database_url, ..options }).await
+        let (database_url, sinks) = (self.options.database_url.clone(), self.options.sinks.clone());
+        Self::start_with(|options| Options { database_url, sinks, ..options }).await
     }
 
     /// Starts another scheduler beside this one.

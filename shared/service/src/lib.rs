@@ -1,5 +1,5 @@
 //! What every Orch process needs: settings, time, chance, tasks, start and stop, telemetry, health,
-//! the listener, the gRPC channel and files that are reloaded.
+//! the listener, the gRPC channel, requests to outside services and files that are reloaded.
 //!
 //! It knows nothing of jobs and opens no database. It is the one place that reads the clocks of
 //! the host, spawns tasks and touches TLS keys.
@@ -10,6 +10,7 @@ pub mod health;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;
+pub mod outbound;
 pub mod random;
 pub mod server;
 pub mod settings;

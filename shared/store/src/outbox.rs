@@ -1,7 +1,7 @@
 //! What a store does for the outbox; part of every [`crate::Store`].
 
 use async_trait::async_trait;
-use domain::outbox::{Message, Settlement, Sink, Take};
+use domain::outbox::{Message, Settlement, Sink, SinkRecord, Take};
 use domain::{Alert, Timestamp};
 
 use crate::Error;
@@ -40,6 +40,9 @@ pub trait Outbox {
     /// Folds the alerts of a sink's due lane by [`domain::alert::fold`] when more than `over` are pending; tells whether
     /// they were.
     async fn fold_alerts(&self, sink: Sink, over: u32, now: Timestamp) -> Result<bool, Error>;
+
+    /// Reads what waits, by sink; none of a sink that has nothing to show.
+    async fn sinks(&self) -> Result<Vec<SinkRecord>, Error>;
 
     /// Forgets some of the messages settled before an instant; false once there are none left.
     async fn prune_messages(&self, before: Timestamp) -> Result<bool, Error>;

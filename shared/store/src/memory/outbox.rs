@@ -254,6 +254,10 @@ impl Outbox for MemoryStore {
         self.write_outbox("fold_alerts", |outbox| outbox.fold(sink, now))
     }
 
+    async fn sinks(&self) -> Result<Vec<SinkRecord>, Error> {
+        self.read(|tables| tables.outbox.sinks())
+    }
+
     async fn prune_messages(&self, before: Timestamp) -> Result<bool, Error> {
         self.write_outbox("prune_messages", |outbox| Ok(outbox.prune(before)))
     }

@@ -286,6 +286,10 @@ impl Outbox for SqliteStore {
         self.ask_outbox(Ask::Fold { sink, over, now }).await.map(Told::changed)
     }
 
+    async fn sinks(&self) -> Result<Vec<SinkRecord>, Error> {
+        sinks(&mut *self.readers().await?.acquire().await?).await
+    }
+
     async fn prune_messages(&self, before: Timestamp) -> Result<bool, Error> {
         self.ask_outbox(Ask::Prune { before }).await.map(Told::changed)
     }

@@ -44,7 +44,9 @@ fn accounts(messages: &[Message]) -> Vec<String> {
 }
 
 async fn shown(store: &Arc<dyn Store>) -> Vec<SinkRecord> {
-    store.overview(T0).await.unwrap().outbox
+    let shown = store.sinks().await.unwrap();
+    assert_eq!(store.overview(T0).await.unwrap().outbox, shown);
+    shown
 }
 
 fn nothing(sink: Sink) -> SinkRecord {

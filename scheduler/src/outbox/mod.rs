@@ -1,0 +1,87 @@
+//! Delivers what waits in the outbox: one loop for each sink, which takes what is due, sends it as one message and
+//! settles it. At least once, in order, and a sink that fails holds back no other.
+//!
+//! Alerts are written by whoever decides their fact; which sinks there are is asked anew at every look, so that an
+//! alert waits for its first sink and outlives the removal of one.
+
+mod answer;
+mod deliver;
+mod settings;
+mod telegram;
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::outbox::Sink;
+use service::Refused;
+use service::outbound::Outbound;
+
+pub use settings::{AlertSettings, Sinks};
+
+use self::deliver::Lane;
+use crate::moves::error_chain;
+use crate::shared::Shared;
+
+/// Pending alerts of one sink; beyond it they are folded into one for each group, with their number.
+const BACKLOG_MAX: u32 = 500;
+/// How long what was settled is kept, for people and so that nothing is told twice.
+const KEPT: Duration = Duration::from_hours(7 * 24);
+/// How often what is settled is forgotten, what waits is counted, and what nobody takes is folded.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
+
+/// The client that the configured sinks need; none where none is needed.
+///
+/// # Errors
+/// One of them speaks https, and this host has no certificates to check it with.
+pub(crate) fn outbound(sinks: &Sinks) -> Result<Option<Outbound>, Refused> {
+    let mut urls = sinks.urls().peekable();
+    if urls.peek().is_none() { Ok(None) } else { Outbound::new(urls).map(Some) }
+}
+
+/// Starts a loop for each sink that is configured, and one that keeps the outbox short.
+pub(crate) fn spawn(shared: &Arc<Shared>, outbound: Option<&Outbound>) {
+    let tasks = &shared.tasks;
+    if let Some(outbound) = outbound {
+        if let Some(chat) = shared.sinks.telegram() {
+            let telegram = telegram::Telegram::new(chat, outbound.clone());
+            tasks.spawn("telegram", deliver::run(shared.clone(), Lane::new(Sink::Telegram), telegram));
+        }
+        if let Some(endpoint) = shared.sinks.webhook() {
+            let webhook = webhook::Webhook::new(endpoint, outbound.clone());
+            tasks.spawn("alert-webhook", deliver::run(shared.clone(), Lane::new(Sink::Webhook), webhook));
+        }
+    }
+    if shared.sinks.has_dry_run() {
+        tasks.spawn("alert-dry-run", deliver::run(shared.clone(), Lane::new(Sink::DryRun), deliver::DryRun));
+    }
+    tasks.spawn("outbox", tidy(shared.clone()));
+}
+
+async fn tidy(shared: Arc<Shared>) {
+    let token = shared.tasks.token();
+    loop {
+        if let Some(Err(error)) = token.run_until_cancelled(tidy_once(&shared)).await {
+            tracing::warn!(error = error_chain(&error), "could not tidy the outbox yet");
+        }
+        if token.run_until_cancelled(tokio::time::sleep(TIDY_EVERY)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn tidy_once(shared: &Shared) -> Result<(), store::Error> {
+    let now = shared.now();
+    let kept_ms = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
+    let before = domain::Timestamp::from_ms(now.as_ms().saturating_sub(kept_ms));
+    while shared.store.prune_messages(before).await? {}
+    // A sink folds its own as it takes them; what no sink takes is folded here.
+    shared.store.fold_alerts(Sink::Unrouted, BACKLOG_MAX, now).await?;
+    let waiting = shared.store.sinks().await?;
+    for sink in Sink::ALL {
+        let pending = waiting.iter().find(|record| record.sink == sink).map_or(0, |record| record.pending);
+        let pending = u32::try_from(pending).unwrap_or(u32::MAX);
+        shared.counters.outbox_pending.set(f64::from(pending), &[sink.as_str()]);
+    }
+    Ok(())
+}
