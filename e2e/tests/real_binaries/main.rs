@@ -1,7 +1,7 @@
 //! The built programs as processes, against each other and against faults.
 
-mod bounds;
 mod alerts;
+mod bounds;
 mod deliveries;
 mod dev;
 mod endings;
