@@ -85,5 +85,6 @@ pub fn queue_facts(settings: &QueueSettings) -> QueueFacts {
     QueueFacts {
         concurrency_max: settings.max_concurrency,
         sanitize_enabled: settings.impossible_queued_sanitize_enabled,
+        breaker_threshold: settings.breaker_threshold,
     }
 }

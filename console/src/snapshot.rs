@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::overview::{AccountRecord, RunTally};
+use domain::account::AccountRecord;
+use domain::overview::RunTally;
 use domain::{RunId, Status, Timestamp};
 use proto::convert::{self, QueueSettings};
 use proto::v1;
@@ -67,7 +68,7 @@ pub(crate) async fn read(
     };
     let a_day_ago = Timestamp::from_ms(now.as_ms() - i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX));
     let failed = jobs(store, Status::Failed, FAILED_MAX).await?.into_iter().filter(recent).collect();
-    let held = overview.accounts.iter().filter_map(held).collect();
+    let held = overview.accounts.iter().filter_map(|account| held(account, now)).collect();
     Ok(Snapshot {
         queue: convert::queue(&overview, settings, now),
         running,
@@ -84,10 +85,11 @@ async fn jobs(store: &dyn Store, status: Status, limit: u32) -> Result<Vec<v1::J
     Ok(found.iter().map(|entry| convert::job(&entry.job, entry.waiting.as_ref())).collect())
 }
 
-fn held(account: &AccountRecord) -> Option<Held> {
+fn held(account: &AccountRecord, now: Timestamp) -> Option<Held> {
+    let hold = account.held(now)?;
     Some(Held {
         account: account.account.to_string(),
-        reason: account.held_reason.clone()?,
-        until: account.held_until.map(|until| until.to_string()),
+        reason: hold.reason.as_str().to_owned(),
+        until: hold.until.map(|until| until.to_string()),
     })
 }

@@ -42,7 +42,7 @@ impl Console {
             database_url: DatabaseUrl::new(&url),
             scheduler_url: format!("http://{scheduler}"),
             tls: TlsSettings::default(),
-            queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true },
+            queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
             clock: Clock::manual(NOW_MS),
         };
         let addr = start(options, tasks.clone()).await.unwrap().addr;

@@ -5,7 +5,7 @@ use domain::Timestamp;
 use service::Clock;
 use service::settings::DatabaseSettings;
 
-use crate::admin::{SchedulerAccess, accounts, jobs, logs, queue, runners};
+use crate::admin::{SchedulerAccess, accounts, breakers, jobs, logs, queue, runners};
 use crate::exit::{EXIT_CODES, Failure};
 use crate::print::Output;
 use crate::{classify, config_check, dev, doctor, migrate};
@@ -119,7 +119,14 @@ pub(crate) enum Admin {
         #[command(flatten)]
         access: SchedulerAccess,
     },
-    /// List accounts, and what holds them
+    /// List the accounts' breakers: closed, open or half open
+    Breaker {
+        #[command(subcommand)]
+        verb: Option<breakers::Verb>,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// List accounts, what holds them, and what is used of their quota
     Account {
         #[command(subcommand)]
         verb: Option<accounts::Verb>,
@@ -162,6 +169,10 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
             runners::lose(&access, node, output).await
         }
         Admin::Drain { drain, access } => runners::drain(&access, drain, output).await,
+        Admin::Breaker { verb: None, access } => breakers::list(&access, output, now).await,
+        Admin::Breaker { verb: Some(breakers::Verb::Reset { account }), access } => {
+            breakers::reset(&access, account, output).await
+        }
         Admin::Account { verb: None, access } => accounts::list(&access, output, now).await,
         Admin::Account { verb: Some(accounts::Verb::Resume { account }), access } => {
             accounts::resume(&access, account, output).await
@@ -202,6 +213,8 @@ mod tests {
             "orch runners",
             "orch runners lost node-1 --json",
             "orch drain node-1 --wait",
+            "orch breaker",
+            "orch breaker reset default --json",
             "orch account",
             "orch account resume default",
             "orch classify",

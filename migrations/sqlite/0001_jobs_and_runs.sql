@@ -9,7 +9,9 @@ CREATE TABLE meta (
     paused_changed_at   INTEGER,
     -- The generation that a scheduler last claimed under. Another one now: the database was restored or moved since,
     -- and agents of before may live until their lease is over.
-    noted_generation    INTEGER
+    noted_generation    INTEGER,
+    -- What any further job waits for, as the last claim found it: [reason, until].
+    fleet_waits         TEXT CHECK (json_valid(fleet_waits))
 ) STRICT;
 
 INSERT INTO meta (id, schema, database_generation) VALUES (1, 0, 1);
@@ -83,6 +85,10 @@ CREATE INDEX jobs_due ON jobs (project, priority DESC, available_at, id, stage, 
 CREATE INDEX jobs_delayed ON jobs (available_at, id)
     WHERE status = 'queued' AND due = 0
       AND run_id IS NULL AND cancel_requested_at IS NULL AND finished_at IS NULL AND failure_reason IS NULL;
+-- Jobs that a limit put off: one of them may be the probe of a half-open breaker, before its time.
+CREATE INDEX jobs_put_off ON jobs (available_at, id)
+    WHERE status = 'queued' AND due = 0 AND transient_attempts > 0
+      AND run_id IS NULL AND cancel_requested_at IS NULL AND finished_at IS NULL AND failure_reason IS NULL;
 -- Empty, unless somebody forced a row. The word for word same condition is in sanitize_suspects.sql.
 CREATE INDEX jobs_impossible ON jobs (id)
     WHERE ((status = 'queued'
@@ -109,6 +115,9 @@ CREATE TABLE runs (
     node          TEXT    NOT NULL CHECK (node <> ''),
     incarnation   INTEGER NOT NULL,
     account       TEXT    NOT NULL CHECK (account <> ''),
+    -- Which opening of the account's breaker it was claimed under, and whether it is that opening's probe.
+    opening       INTEGER NOT NULL DEFAULT 0 CHECK (opening >= 0),
+    probe         INTEGER NOT NULL DEFAULT 0 CHECK (probe IN (0, 1)),
     state         TEXT    NOT NULL CHECK (state IN ('offered', 'started', 'ended')),
     offered_at    INTEGER NOT NULL,
     started_at    INTEGER,
@@ -136,6 +145,8 @@ CREATE TABLE runs (
 
 -- I3: at most one live run per job. Also the list of live runs.
 CREATE UNIQUE INDEX runs_live ON runs (job_id) WHERE ended_at IS NULL;
+-- I8: at most one live probe per opening of an account's breaker.
+CREATE UNIQUE INDEX runs_probe ON runs (account, opening) WHERE probe = 1 AND ended_at IS NULL;
 CREATE INDEX runs_half_ended ON runs (job_id) WHERE (state = 'ended') <> (ended_at IS NOT NULL);
 
 -- Reports of runs that no longer owned their job. No reference to runs: a report is kept whatever is known of its run.
@@ -169,12 +180,22 @@ CREATE TABLE lost_runners (
 ) STRICT;
 
 CREATE TABLE accounts (
-    account     TEXT PRIMARY KEY NOT NULL CHECK (account <> ''),
-    held_reason TEXT CHECK (held_reason <> ''),
-    held_until  INTEGER,
-    updated_at  INTEGER NOT NULL,
-    CONSTRAINT a_hold_has_a_reason CHECK (held_until IS NULL OR held_reason IS NOT NULL)
+    account               TEXT    PRIMARY KEY NOT NULL CHECK (account <> ''),
+    held_reason           TEXT    CHECK (held_reason IN ('auth', 'billing', 'usage_limit')),
+    held_until            INTEGER,
+    -- The breaker: open before open_until, half open after it, closed without one. How many probes live is counted.
+    consecutive_transient INTEGER NOT NULL DEFAULT 0 CHECK (consecutive_transient >= 0),
+    opening               INTEGER NOT NULL DEFAULT 0 CHECK (opening >= 0),
+    open_until            INTEGER,
+    -- The windows of its quota, as runs report them: a JSON array.
+    windows               TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(windows)),
+    updated_at            INTEGER NOT NULL,
+    CONSTRAINT a_hold_has_a_reason CHECK (held_until IS NULL OR held_reason IS NOT NULL),
+    CONSTRAINT an_open_breaker_has_opened CHECK (open_until IS NULL OR opening > 0)
 ) STRICT;
+
+-- The account of runners that name none is there from the start.
+INSERT INTO accounts (account, updated_at) VALUES ('default', 0);
 
 -- What waits to be told to the outside, written with the fact it tells of. Rows of one sink and destination go out in
 -- the order of their ids; available_at of the first pending one holds for all behind it, and is also the end of the

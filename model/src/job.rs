@@ -1,5 +1,6 @@
 //! Between the model's small rows and `domain::next`, which decides every move of the job.
 
+use domain::breaker::Opening;
 use domain::job::LiveRunState;
 use domain::transition::{Conclusion, LostHow, Offer, RunChange, Transition};
 use domain::{
@@ -21,6 +22,8 @@ pub(crate) fn claimed(run: usize, node: usize, incarnation: u8) -> Event {
         node: NodeId(node.to_string()),
         incarnation: Incarnation(incarnation.into()),
         account: Account(String::new()),
+        opening: Opening::default(),
+        probe: false,
     })
 }
 

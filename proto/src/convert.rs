@@ -1,5 +1,7 @@
 //! Domain to wire and back. What cannot be read back is an error that names the field.
 
+use domain::account::AccountRecord;
+use domain::breaker::BreakerState;
 use domain::classify::conclude;
 use domain::job::{Job, JobState};
 use domain::log::LogPiece;
@@ -133,6 +135,8 @@ pub struct QueueSettings {
     pub concurrency_max: u32,
     /// `ORCH_IMPOSSIBLE_QUEUED_SANITIZE_ENABLED`.
     pub sanitize_enabled: bool,
+    /// `ORCH_BREAKER_THRESHOLD`.
+    pub breaker_threshold: u32,
 }
 
 /// Builds the document of `GET /queue`.
@@ -151,9 +155,9 @@ pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1
         oldest_ready_seconds: overview.oldest_ready_at.map(|at| now.since(at).as_secs_f64()),
         recent: overview.recent.iter().map(|entry| job(&entry.job, entry.waiting.as_ref())).collect(),
         resilience: Some(v1::Resilience {
-            breaker: Vec::new(),
+            breaker: breakers(&overview.accounts, settings, now),
             preflight: overview.nodes.iter().map(|(node, _)| preflight(node)).collect(),
-            quota: Vec::new(),
+            quota: overview.accounts.iter().flat_map(|record| quota(record, now)).collect(),
         }),
         reaper: Some(reaper(&overview.reaper, settings.sanitize_enabled)),
         runners: overview.nodes.iter().map(|(node, busy)| runner(node, *busy)).collect(),
@@ -182,6 +186,45 @@ fn alert_sink(record: &SinkRecord) -> v1::AlertSink {
         set_aside: record.set_aside,
         set_aside_error: record.set_aside_error.clone(),
     }
+}
+
+/// Shows the breakers of accounts.
+pub fn breakers(accounts: &[AccountRecord], settings: QueueSettings, now: Timestamp) -> Vec<v1::Breaker> {
+    let shown = |record: &AccountRecord| {
+        let state = record.breaker.state(now);
+        let open_until = match state {
+            BreakerState::Open { until } => Some(until.to_string()),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
+        };
+        v1::Breaker {
+            account: record.account.to_string(),
+            state: state.as_str().to_owned(),
+            consecutive_transient: record.breaker.consecutive_transient,
+            threshold: settings.breaker_threshold,
+            open_until,
+        }
+    };
+    accounts.iter().map(shown).collect()
+}
+
+/// Shows an account with the hold that is in force, if any.
+pub fn account(record: &AccountRecord, now: Timestamp) -> v1::Account {
+    let held = record.held(now);
+    v1::Account {
+        account: record.account.to_string(),
+        held_reason: held.map(|hold| hold.reason.as_str().to_owned()),
+        held_until: held.and_then(|hold| hold.until).map(|until| until.to_string()),
+        quota: quota(record, now).collect(),
+    }
+}
+
+fn quota(record: &AccountRecord, now: Timestamp) -> impl Iterator<Item = v1::Quota> {
+    record.quota(now).map(|(window, utilization)| v1::Quota {
+        account: record.account.to_string(),
+        window: window.window.clone(),
+        utilization,
+        resets_at: window.resets_at.map(|at| at.to_string()),
+    })
 }
 
 fn reaper(record: &ReaperRecord, sanitize_enabled: bool) -> v1::Reaper {
@@ -242,6 +285,7 @@ pub fn run(run: &Run) -> v1::Run {
         output_tokens: run.usage.output_tokens,
         log_bytes: run.log_bytes,
         account: run.account.to_string(),
+        probe: run.probe,
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::admission::{Facts, ProjectLimits, Serial, WaitReason};
+use domain::admission::{AccountTerms, Facts, ProjectLimits, Serial, WaitReason};
 use domain::{RunId, Timestamp};
 use service::telemetry::trace_context;
 use store::ClaimRequest;
@@ -87,7 +87,8 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
         return Ok(Duration::ZERO);
     }
     let due = shared.store.next_due_at(now).await?;
-    Ok(due.map_or(shared.poll_interval, |due| due.since(now).min(shared.poll_interval)))
+    let next = due.into_iter().chain(claimed.accounts_change_at).min();
+    Ok(next.map_or(shared.poll_interval, |next| next.since(now).min(shared.poll_interval)))
 }
 
 fn facts(shared: &Shared) -> Facts {
@@ -95,6 +96,7 @@ fn facts(shared: &Shared) -> Facts {
     let limits = |limits: ProjectLimits| {
         if shared.serial_gate { limits } else { ProjectLimits { serial: Serial::None, ..limits } }
     };
+    let essential = pipeline.stages.iter().filter(|stage| stage.essential);
     Facts {
         concurrency_max: shared.queue.concurrency_max,
         projects: pipeline
@@ -104,6 +106,8 @@ fn facts(shared: &Shared) -> Facts {
             .collect(),
         stages: shared.prompts.stages(&pipeline),
         nodes: shared.nodes.facts(shared.moment()),
+        account_terms: AccountTerms { breaker: shared.policy.breaker, quota_reserve: shared.quota_reserve },
+        essential_stages: essential.map(|stage| stage.name.clone()).collect(),
         ..Facts::default()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser};
 use domain::Policy;
+use domain::breaker::BreakerTerms;
 use proto::convert;
 use service::settings::{
     CommonFlags, DatabaseSettings, DatabaseUrl, PipelineSettings, QueueSettings, SchedulerAddrSettings,
@@ -81,6 +82,12 @@ pub struct Settings {
     /// The longest wait that the provider did not name itself
     #[arg(long, env = "ORCH_BACKOFF_MAX_SECONDS", value_name = "DURATION", default_value = "3600", value_parser = duration)]
     pub backoff_max_seconds: Duration,
+    /// How long an account's breaker stays open before one probe may try
+    #[arg(long, env = "ORCH_BREAKER_PAUSE_SECONDS", value_name = "DURATION", default_value = "300", value_parser = duration)]
+    pub breaker_pause_seconds: Duration,
+    /// Share of every quota window, such as 0.1, that is left to stages marked `essential = true`; off when not given
+    #[arg(long, env = "ORCH_QUOTA_RESERVE", value_name = "SHARE", value_parser = share)]
+    pub quota_reserve: Option<f64>,
     /// Folder of the runs' logs
     #[arg(long, env = "ORCH_LOG_DIR", value_name = "PATH", default_value = "orch-data/logs")]
     pub log_dir: PathBuf,
@@ -105,6 +112,12 @@ pub struct Settings {
     pub alerts: AlertSettings,
 }
 
+/// Parses a share between 0 and 1, both excluded: at 0 there is no reserve, at 1 nothing else.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.trim().parse::<f64>().ok().filter(|share| *share > 0.0 && *share < 1.0);
+    share.ok_or_else(|| format!("`{text}` is not a share: write a number between 0 and 1, such as 0.1"))
+}
+
 /// What a scheduler runs with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -120,8 +133,10 @@ pub struct Options {
     pub poll_interval: Duration,
     /// Whether `serial` is obeyed.
     pub serial_gate: bool,
-    /// Budgets and backoff.
+    /// Budgets, backoff and breakers.
     pub policy: Policy,
+    /// The share of every quota window that is left to essential stages.
+    pub quota_reserve: Option<f64>,
     /// The lease protocol's times.
     pub terms: LeaseTerms,
     /// What `GET /queue` shows of the settings, the concurrency limit among them.
@@ -150,14 +165,15 @@ impl Settings {
         }
     }
 
-    /// Budgets and backoff.
-    pub fn policy(&self) -> Policy {
+    /// Budgets, backoff and breakers.
+    pub fn policy(&self, queue: &QueueSettings) -> Policy {
         Policy {
             attempts_max: self.max_attempts,
             transient_attempts_max: self.transient_max_attempts,
             infra_attempts_max: self.infra_max_attempts,
             backoff_base: self.backoff_base_seconds,
             backoff_max: self.backoff_max_seconds,
+            breaker: BreakerTerms { threshold: queue.breaker_threshold, pause: self.breaker_pause_seconds },
         }
     }
 
@@ -174,7 +190,7 @@ impl Settings {
         tls: &TlsSettings,
         clock: Clock,
     ) -> Result<Options, Refused> {
-        let (terms, policy) = (self.terms(), self.policy());
+        let (terms, policy) = (self.terms(), self.policy(queue));
         terms.check().map_err(Refused::new)?;
         if self.queue_poll_interval.is_zero() {
             return Err(Refused::new("ORCH_QUEUE_POLL_INTERVAL must be above 0"));
@@ -187,10 +203,12 @@ impl Settings {
             poll_interval: self.queue_poll_interval,
             serial_gate: self.serial_gate_enabled,
             policy,
+            quota_reserve: self.quota_reserve,
             terms,
             queue: convert::QueueSettings {
                 concurrency_max: queue.max_concurrency,
                 sanitize_enabled: queue.impossible_queued_sanitize_enabled,
+                breaker_threshold: queue.breaker_threshold,
             },
             sinks: self.alerts.sinks()?,
             webhook_silence: self.alerts.webhook_silence_seconds,
@@ -235,5 +253,16 @@ mod tests {
         let refused = cli(&["--lease-seconds", "300"]).unwrap_err().to_string();
         assert!(refused.starts_with("ORCH_LEASE_SECONDS is 300.0, too short"), "{refused}");
         assert!(cli(&["--queue-poll-interval", "0"]).is_err());
+        let options = cli(&["--breaker-threshold", "2", "--breaker-pause-seconds", "7"]).unwrap();
+        assert_eq!(options.policy.breaker, BreakerTerms { threshold: 2, pause: Duration::from_secs(7) });
+        assert_eq!((options.queue.breaker_threshold, options.quota_reserve), (2, None));
+    }
+
+    #[test]
+    fn a_share_lies_between_nothing_and_all() {
+        assert_eq!(share("0.1"), Ok(0.1));
+        for wrong in ["0", "1", "-0.1", "10%", "NaN", ""] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
     }
 }

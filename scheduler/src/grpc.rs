@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use domain::job::LiveRunState;
 use domain::runner::{Node, NodeState};
 use domain::transition::LostHow;
-use domain::{Account, Epoch, Event, Incarnation, JobState, NodeId, RunId};
+use domain::{Account, Epoch, Event, Incarnation, JobState, NodeId, RunId, RunState};
 use proto::convert;
 use proto::v1::scheduler_service_server::SchedulerService;
 use proto::v1::{
@@ -13,13 +14,13 @@ use proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::finalize;
 use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::nodes::{NotHeard, Renewed};
 use crate::reaper::end_lost;
 use crate::shared::Shared;
 use crate::watch::Place;
+use crate::{accounts, finalize};
 
 /// The most runs a node may list.
 const HELD_MAX: usize = 10_000;
@@ -124,6 +125,9 @@ impl SchedulerService for Service {
 
 impl Service {
     async fn confirm(&self, live: &LiveRun) -> Result<StartStatus, Status> {
+        if live.state == LiveRunState::Offered && self.account_refuses(live).await? {
+            return Ok(StartStatus::Refused);
+        }
         let event = Event::Confirmed { run: live.run };
         match move_job(&self.0, live.job, &event, Report::default()).await {
             Ok(moved) => Ok(match moved.after.state {
@@ -146,12 +150,30 @@ impl Service {
         }
     }
 
+    /// Takes back an offer whose account lets nothing start any more: its agent would only meet the same refusal.
+    async fn account_refuses(&self, live: &LiveRun) -> Result<bool, Status> {
+        let shared = &self.0;
+        let row = shared.store.run(live.run).await.map_err(|error| unavailable(&error))?;
+        let Some(row) = row.filter(|row| row.state == RunState::Offered) else { return Ok(false) };
+        let refusal = accounts::refusal(shared, &row).await.map_err(|error| unavailable(&error))?;
+        let Some(reason) = refusal else { return Ok(false) };
+        let event = Event::Withdrawn { run: live.run, why: "account" };
+        match move_job(shared, live.job, &event, Report::default()).await {
+            Ok(_) => {
+                tracing::info!(run.id = %live.run, %reason, "start refused, the job waits");
+                Ok(true)
+            }
+            // A start that was faster stands.
+            Err(error) if error.is_late() => Ok(false),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
     /// A run that memory does not know, or that is being given up: refused once the database says it is over.
     async fn not_live(&self, run: RunId, epoch: Epoch, node: &NodeId) -> Result<StartStatus, Status> {
         let row = self.0.store.run(run).await.map_err(|error| unavailable(&error))?;
-        let live = row.is_some_and(|row| {
-            row.state != domain::RunState::Ended && row.epoch == epoch && row.node == *node
-        });
+        let live =
+            row.is_some_and(|row| row.state != RunState::Ended && row.epoch == epoch && row.node == *node);
         if live {
             return Err(Status::unavailable(format!("run {run} is being looked at: ask again")));
         }

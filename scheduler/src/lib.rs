@@ -3,6 +3,7 @@
 //! It spawns no process and holds nothing that the database could not tell it again: after a restart it goes on
 //! with the runs that live. Two of them at once would be harmless; one is enough (see `lock`).
 
+mod accounts;
 mod admin;
 mod claim;
 mod conditions;
@@ -162,6 +163,7 @@ async fn gather(
         webhook_silence: options.webhook_silence,
         alerted: tokio::sync::watch::channel(()).0,
         policy: options.policy,
+        quota_reserve: options.quota_reserve,
         terms: options.terms,
         queue: options.queue,
         poll_interval: options.poll_interval,

@@ -16,7 +16,7 @@ use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::shared::Shared;
 use crate::supervise::supervise;
-use crate::{dispatch, sanitize};
+use crate::{accounts, dispatch, sanitize};
 
 /// How often leases and nodes are looked at, at most.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(TICK_MAX.min(shared.poll_interval));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let conditions = Conditions::new(shared.clock.boot_ms());
-    let mut reaper = Reaper { count: 0, noted_boot_ms: None, conditions };
+    let mut reaper = Reaper { count: 0, noted_boot_ms: None, conditions, told: accounts::Told::default() };
     while token.run_until_cancelled(ticks.tick()).await.is_some() {
         let _ = token.run_until_cancelled(reaper.tick(&shared)).await;
     }
@@ -43,6 +43,7 @@ struct Reaper {
     count: u32,
     noted_boot_ms: Option<i64>,
     conditions: Conditions,
+    told: accounts::Told,
 }
 
 impl Reaper {
@@ -51,6 +52,7 @@ impl Reaper {
         sanitize::sweep(shared).await;
         expire(shared, boot_ms).await;
         save_nodes(shared, boot_ms).await;
+        accounts::tell(shared, &mut self.told).await;
         if self.count % COMPARE_EVERY == COMPARE_EVERY - 1
             && let Err(error) = compare(shared).await
         {

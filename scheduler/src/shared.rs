@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     /// Wakes whoever delivers alerts.
     pub(crate) alerted: watch::Sender<()>,
     pub(crate) policy: Policy,
+    pub(crate) quota_reserve: Option<f64>,
     pub(crate) terms: LeaseTerms,
     pub(crate) queue: convert::QueueSettings,
     pub(crate) poll_interval: Duration,
@@ -98,6 +99,8 @@ pub(crate) struct Counters {
     pub(crate) stalls: Counter,
     pub(crate) alerts: Counter,
     pub(crate) outbox_pending: Gauge,
+    pub(crate) breaker: Gauge,
+    pub(crate) quota: Gauge,
 }
 
 impl Counters {
@@ -129,6 +132,16 @@ impl Counters {
                 "orch_outbox_pending",
                 "Messages that a sink does not have yet.",
                 &["sink"],
+            ),
+            breaker: metrics.gauge(
+                "orch_breaker_state",
+                "Breaker of an account: 0 closed, 1 open, 2 half open.",
+                &["account"],
+            ),
+            quota: metrics.gauge(
+                "orch_quota_utilization",
+                "Share used of a quota window, 0 to 1.",
+                &["account", "window"],
             ),
             late: metrics.counter(
                 "orch_late_outcomes_total",

@@ -31,10 +31,22 @@ pub(crate) async fn list(access: &SchedulerAccess, output: Output, now: Timestam
                     format!("held until `orch account resume {}`: {reason}", account.account)
                 }
             };
-            vec![Cell::from(&account.account), Cell::from(hold)]
+            let quota: Vec<String> = account.quota.iter().map(|quota| used(quota, now)).collect();
+            vec![Cell::from(&account.account), Cell::from(hold), Cell::from(quota.join(", "))]
         });
-        table(&["ACCOUNT", "HOLD"], rows.collect(), "no account is known yet: runners bring them")
+        table(
+            &["ACCOUNT", "HOLD", "QUOTA USED"],
+            rows.collect(),
+            "no account is known yet: runners bring them",
+        )
     })
+}
+
+/// One window of the quota, in a few words.
+fn used(quota: &v1::Quota, now: Timestamp) -> String {
+    let share = quota.utilization.map_or_else(|| "?".to_owned(), |share| format!("{:.0} %", share * 100.0));
+    let reset = quota.resets_at.as_ref().map(|at| format!(" ({})", when(at, now))).unwrap_or_default();
+    format!("{} {share}{reset}", quota.window)
 }
 
 /// `orch account resume ACCOUNT`.

@@ -3,6 +3,7 @@
 //! Here is how it is asked, and what its refusals mean to the person at the terminal.
 
 pub(crate) mod accounts;
+pub(crate) mod breakers;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod queue;

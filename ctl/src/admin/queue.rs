@@ -6,7 +6,7 @@ use proto::v1;
 use super::SchedulerAccess;
 use super::jobs::job_table;
 use crate::exit::Failure;
-use crate::print::{Output, Paint, span};
+use crate::print::{Output, Paint, span, when};
 
 /// `orch queue`: the document of `GET /queue`.
 pub(crate) async fn show(access: &SchedulerAccess, output: Output, now: Timestamp) -> Result<(), Failure> {
@@ -46,6 +46,19 @@ fn text(queue: &v1::QueueReply, paint: Paint, now: Timestamp) -> String {
     }
     if queue.runners.is_empty() {
         lines.push("no runner has registered: jobs wait until `orch-runner` runs somewhere".to_owned());
+    }
+    for breaker in queue.resilience.iter().flat_map(|resilience| &resilience.breaker) {
+        let (account, failed) = (&breaker.account, breaker.consecutive_transient);
+        match (breaker.state.as_str(), &breaker.open_until) {
+            ("open", Some(until)) => lines.push(format!(
+                "the breaker of account {account} is open, {}: the provider failed {failed} times in a row",
+                when(until, now)
+            )),
+            ("half_open", _) => {
+                lines.push(format!("the breaker of account {account} is half open: one probe finds out"));
+            }
+            _ => {}
+        }
     }
     for preflight in queue.resilience.iter().flat_map(|resilience| &resilience.preflight) {
         if !preflight.ok {

@@ -1,5 +1,6 @@
 //! `AdminService`: what people and scripts ask. Every verb decides through `domain` and writes through the store.
 
+mod accounts;
 mod jobs;
 mod logs;
 mod runners;
@@ -10,10 +11,11 @@ use proto::convert;
 use proto::v1::admin_service_server::AdminService;
 use proto::v1::{
     CancelJobRequest, DrainRunnerReply, DrainRunnerRequest, EnqueueReply, EnqueueRequest, GetJobRequest,
-    GetQueueRequest, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest, ListJobsReply,
-    ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame, LoseRunnerReply, LoseRunnerRequest,
-    PauseReply, PauseRequest, QueueReply, ResumeAccountReply, ResumeAccountRequest, ResumeReply,
-    ResumeRequest, RetryJobRequest, StreamLogsRequest,
+    GetQueueRequest, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest, ListBreakersReply,
+    ListBreakersRequest, ListJobsReply, ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame,
+    LoseRunnerReply, LoseRunnerRequest, PauseReply, PauseRequest, QueueReply, ResetBreakerReply,
+    ResetBreakerRequest, ResumeAccountReply, ResumeAccountRequest, ResumeReply, ResumeRequest,
+    RetryJobRequest, StreamLogsRequest,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -87,18 +89,32 @@ impl AdminService for Service {
         runners::lose(&self.0, request.into_inner()).await.map(Response::new)
     }
 
+    async fn list_breakers(
+        &self,
+        _request: Request<ListBreakersRequest>,
+    ) -> Result<Response<ListBreakersReply>, Status> {
+        accounts::breakers(&self.0).await.map(Response::new)
+    }
+
+    async fn reset_breaker(
+        &self,
+        request: Request<ResetBreakerRequest>,
+    ) -> Result<Response<ResetBreakerReply>, Status> {
+        accounts::reset_breaker(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
     async fn list_accounts(
         &self,
         _request: Request<ListAccountsRequest>,
     ) -> Result<Response<ListAccountsReply>, Status> {
-        runners::accounts(&self.0).await.map(Response::new)
+        accounts::list(&self.0).await.map(Response::new)
     }
 
     async fn resume_account(
         &self,
         request: Request<ResumeAccountRequest>,
     ) -> Result<Response<ResumeAccountReply>, Status> {
-        runners::resume_account(&self.0, request.into_inner()).await.map(Response::new)
+        accounts::resume(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn stream_logs(

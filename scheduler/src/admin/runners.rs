@@ -1,11 +1,10 @@
-//! Runners and the accounts their agents use: shown, drained, resumed.
+//! Runners: shown, drained, given up.
 
+use domain::NodeId;
 use domain::transition::LostHow;
-use domain::{Account, NodeId};
 use proto::convert;
 use proto::v1::{
-    self, DrainRequest, DrainRunnerReply, DrainRunnerRequest, ListAccountsReply, ListRunnersReply,
-    LoseRunnerReply, LoseRunnerRequest, ResumeAccountReply, ResumeAccountRequest,
+    DrainRequest, DrainRunnerReply, DrainRunnerRequest, ListRunnersReply, LoseRunnerReply, LoseRunnerRequest,
 };
 use service::grpc;
 use tonic::Status;
@@ -62,32 +61,4 @@ pub(super) async fn lose(shared: &Shared, request: LoseRunnerRequest) -> Result<
         shared.nodes.saved(row, shared.clock.boot_ms());
     }
     Ok(LoseRunnerReply { run_ids: runs.iter().map(|run| run.run.to_string()).collect() })
-}
-
-pub(super) async fn accounts(shared: &Shared) -> Result<ListAccountsReply, Status> {
-    let overview = shared.store.overview(shared.now()).await.map_err(|error| unavailable(&error))?;
-    let accounts = overview.accounts.into_iter().map(|record| v1::Account {
-        account: record.account.to_string(),
-        held_reason: record.held_reason,
-        held_until: record.held_until.map(|until| until.to_string()),
-    });
-    Ok(ListAccountsReply { accounts: accounts.collect() })
-}
-
-pub(super) async fn resume_account(
-    shared: &Shared,
-    request: ResumeAccountRequest,
-) -> Result<ResumeAccountReply, Status> {
-    let account = Account(request.account);
-    let held = shared
-        .store
-        .resume_account(account.clone(), shared.now())
-        .await
-        .map_err(|error| unavailable(&error))?;
-    if !held {
-        return Err(Status::not_found(format!("account {account} is not held")));
-    }
-    tracing::info!(%account, "an operator resumed an account");
-    shared.wake();
-    Ok(ResumeAccountReply {})
 }

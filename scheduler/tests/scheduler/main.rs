@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 
+mod accounts;
 mod alerts;
 mod fake;
 mod faults;

@@ -62,10 +62,11 @@ impl Stack {
             poll_interval: Duration::from_millis(20),
             serial_gate: true,
             policy: Policy { backoff_base: Duration::from_secs(30), ..Policy::default() },
+            quota_reserve: None,
             terms: terms(),
-            queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true },
             sinks: Sinks::default(),
             webhook_silence: Duration::ZERO,
+            queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
             tls: TlsSettings::default(),
             random: Random::system(),
             clock: clock.clone(),
@@ -99,9 +100,14 @@ impl Stack {
 
     /// A second scheduler on the same database, past the lock that forbids it: somebody removed the lock's file.
     pub(crate) async fn start_beside(&self) -> Self {
+        self.start_beside_with(|options| options).await
+    }
+
+    /// The same, with other options.
+    pub(crate) async fn start_beside_with(&self, adjust: impl FnOnce(Options) -> Options) -> Self {
         std::fs::remove_file(self.folder.path().join("orch.db.scheduler.lock")).unwrap();
         let (database_url, sinks) = (self.options.database_url.clone(), self.options.sinks.clone());
-        Self::start_with(|options| Options { database_url, sinks, ..options }).await
+        Self::start_with(|options| adjust(Options { database_url, sinks, ..options })).await
     }
 
     /// Starts another scheduler beside this one.

@@ -4,6 +4,7 @@
 //! this module decides. Order: priority, then fair between projects (fewest live runs first, then the one served
 //! least recently), then age.
 
+mod accounts;
 mod room;
 mod wait;
 
@@ -12,8 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::Opening;
 use crate::{Account, Incarnation, JobId, NodeId, Timestamp};
 use room::Room;
+
+pub use accounts::{AccountFacts, AccountTerms};
 pub use wait::{WaitReason, Waiting};
 
 /// A due job, as the claim reads it.
@@ -31,12 +35,14 @@ pub struct Candidate {
     pub own_prompt: bool,
     /// Higher goes first.
     pub priority: i32,
-    /// Since when it is due.
+    /// Since when it is due; of an early one, when it will be.
     pub available_at: Timestamp,
+    /// Whether it is put off still: it starts only as the probe of a half-open breaker that finds no job that is due.
+    pub early: bool,
 }
 
 /// What limits starts, as of the claim's transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Whether an operator paused all starts.
     pub paused: bool,
@@ -50,6 +56,12 @@ pub struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// Every live run.
     pub live: Vec<LiveFacts>,
+    /// What the nodes' accounts let start; one that is not here lets everything start.
+    pub accounts: BTreeMap<Account, AccountFacts>,
+    /// What is asked of accounts.
+    pub account_terms: AccountTerms,
+    /// The stages that start also on an account of whose quota only the reserve is left.
+    pub essential_stages: BTreeSet<String>,
     /// When a job of each project last started, as far as known; it only settles whose turn it is.
     ///
     /// Without it, of two projects without a live run the one with the older jobs would always go first.
@@ -106,6 +118,12 @@ pub struct LiveFacts {
     pub work_item: String,
     /// The node it was offered to.
     pub node: NodeId,
+    /// The account its agent uses.
+    pub account: Account,
+    /// Which opening of the account's breaker it was claimed under.
+    pub opening: Opening,
+    /// When it was claimed.
+    pub offered_at: Timestamp,
 }
 
 /// What admission decided.
@@ -113,41 +131,23 @@ pub struct LiveFacts {
 pub struct Admission {
     /// Jobs that start, in order, each with the index of its node in [`Facts::nodes`].
     pub starts: Vec<(JobId, usize)>,
-    /// Jobs that wait, each with why.
+    /// Jobs that wait, each with why; an early one waits for its time and is not among them.
     pub waits: Vec<(JobId, Waiting)>,
-}
-
-/// An account on which no work starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountHold {
-    /// The account.
-    pub account: Account,
-    /// The reason's word: `auth`, `billing`, `usage_limit`.
-    pub reason: String,
-    /// Until then; `None`: until a person resumes it.
-    pub until: Option<Timestamp>,
+    /// What any further job would wait for, whatever it is; `None`: some node takes more.
+    pub fleet: Option<Waiting>,
 }
 
 impl Facts {
-    /// What keeps the jobs of a stage from starting; a broken template does not where the job brings its prompt.
-    pub fn check_stage(&self, stage: &str, own_prompt: bool) -> Result<(), WaitReason> {
+    /// What keeps the jobs of a stage from starting, wherever; a broken template does not where the job brings its
+    /// prompt.
+    pub fn check_stage(&self, stage: &str, own_prompt: bool) -> Result<(), Waiting> {
         match self.stages.get(stage) {
-            None => Err(WaitReason::UnknownStage { stage: stage.to_owned() }),
-            Some(None) => Ok(()),
-            Some(Some(WaitReason::Prompt { .. })) if own_prompt => Ok(()),
-            Some(Some(reason)) => Err(reason.clone()),
-        }
-    }
-
-    /// Blocks every open node whose account is held at `now`.
-    pub fn block_held_accounts(&mut self, holds: &[AccountHold], now: Timestamp) {
-        let in_force = |hold: &&AccountHold| hold.until.is_none_or(|until| until > now);
-        for node in self.nodes.iter_mut().filter(|node| node.blocked.is_none()) {
-            if let Some(hold) = holds.iter().filter(in_force).find(|hold| hold.account == node.account) {
-                let (account, reason) = (hold.account.clone(), hold.reason.clone());
-                node.blocked = Some(WaitReason::AccountHeld { account, reason });
-                node.blocked_until = hold.until;
+            None => Err(WaitReason::UnknownStage { stage: stage.to_owned() }.open_ended()),
+            Some(Some(reason)) if !(own_prompt && matches!(reason, WaitReason::Prompt { .. })) => {
+                Err(reason.clone().open_ended())
             }
+            Some(_) if self.essential_stages.contains(stage) => Ok(()),
+            Some(_) => self.check_reserve(),
         }
     }
 }
@@ -155,7 +155,10 @@ impl Facts {
 /// Decides which of `candidates` start.
 ///
 /// Called within a write transaction: n log n in the candidates.
-pub fn admit(mut candidates: Vec<Candidate>, facts: &Facts) -> Admission {
+pub fn admit(candidates: Vec<Candidate>, facts: &Facts) -> Admission {
+    let (mut early, mut candidates): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|candidate| candidate.early);
+    early.sort_unstable_by_key(|candidate| (candidate.available_at, candidate.job));
     candidates.sort_unstable_by_key(|candidate| {
         (Reverse(candidate.priority), candidate.available_at, candidate.job)
     });
@@ -186,6 +189,10 @@ pub fn admit(mut candidates: Vec<Candidate>, facts: &Facts) -> Admission {
             turns.insert(Turn::new(head, facts, *started, &room));
         }
     }
+    for candidate in &early {
+        admission.starts.extend(room.place(candidate).ok().map(|node| (candidate.job, node)));
+    }
+    admission.fleet = room.fleet();
     admission
 }
 

@@ -4,9 +4,11 @@
 //! decision is a function of its arguments, so that the model, the simulation and the services share one truth.
 //! How rows are stored is `store`'s business, how messages look on the wire is `proto`'s.
 
+pub mod account;
 pub mod admission;
 pub mod agent_output;
 pub mod alert;
+pub mod breaker;
 pub mod classify;
 pub mod delivery;
 pub mod ids;

@@ -1,9 +1,10 @@
 //! What people are shown of the whole: the facts behind `GET /queue`, read in one snapshot.
 
+use crate::account::AccountRecord;
 use crate::admission::{WaitReason, Waiting};
 use crate::outbox::SinkRecord;
 use crate::runner::Node;
-use crate::{Account, Job, JobState, Outcome, RunId, Timestamp};
+use crate::{Job, JobState, Outcome, RunId, Timestamp};
 
 /// A job with the last reason why it was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub struct WaitingJob {
 
 impl WaitingJob {
     /// Says why a queued job waits: `due` once its time came at a write or a claim, `decision` by the last claim that
-    /// looked at it.
-    pub fn new(job: Job, due: bool, paused: bool, decision: Option<Waiting>) -> Self {
+    /// looked at it, `fleet` by the last claim for every job it did not look at.
+    pub fn new(job: Job, due: bool, paused: bool, decision: Option<Waiting>, fleet: Option<Waiting>) -> Self {
         let JobState::Queued { available_at } = job.state else {
             return Self { job, waiting: None };
         };
@@ -26,7 +27,7 @@ impl WaitingJob {
         } else if paused {
             WaitReason::Paused.open_ended()
         } else {
-            decision.unwrap_or_else(|| WaitReason::NotLooked.open_ended())
+            decision.or(fleet).unwrap_or_else(|| WaitReason::NotLooked.open_ended())
         };
         Self { job, waiting: Some(waiting) }
     }
@@ -116,15 +117,4 @@ pub struct ReaperRecord {
 impl Overview {
     /// How many jobs `recent` holds at most.
     pub const RECENT_MAX: u32 = 50;
-}
-
-/// An account's row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountRecord {
-    /// Its name.
-    pub account: Account,
-    /// Why no work starts on it, if so.
-    pub held_reason: Option<String>,
-    /// Until when; `None` beside a reason: until a person resumes it.
-    pub held_until: Option<Timestamp>,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::breaker::BreakerTerms;
 
 /// The limits a transition obeys; from the settings of the scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Policy {
     pub backoff_base: Duration,
     /// The longest wait of our own choosing (`ORCH_BACKOFF_MAX_SECONDS`).
     pub backoff_max: Duration,
+    /// When an account's breaker opens, and for how long.
+    pub breaker: BreakerTerms,
 }
 
 /// The most added to a time the provider named, so that a hundred jobs do not start in one second.
@@ -66,6 +69,7 @@ impl Default for Policy {
             infra_attempts_max: 10,
             backoff_base: Duration::from_secs(30),
             backoff_max: Duration::from_hours(1),
+            breaker: BreakerTerms::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::Opening;
 use crate::{Account, Epoch, Incarnation, JobId, NodeId, RunId, Timestamp};
 
 /// A run as the store reads it back.
@@ -19,6 +20,10 @@ pub struct Run {
     pub incarnation: Incarnation,
     /// The account its agent uses.
     pub account: Account,
+    /// Which opening of the account's breaker it was claimed under.
+    pub opening: Opening,
+    /// Whether it is, or was, that opening's probe.
+    pub probe: bool,
     /// Where it is.
     pub state: RunState,
     /// When it was claimed.

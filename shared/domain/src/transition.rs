@@ -6,10 +6,12 @@
 mod change;
 mod event;
 
-pub use change::{After, Expected, Hold, RunChange, Transition};
+pub use change::{After, Expected, RunChange, Transition};
 pub use event::{Conclusion, Event, IllegalEvent, LostHow, Offer};
 
+use crate::account::{AccountNews, Hold, HoldReason};
 use crate::alert::{Alert, JobRef};
+use crate::breaker::Said;
 use crate::job::LiveRunState;
 use crate::policy::{Chance, Policy};
 use crate::{Budgets, Class, Job, JobState, PermanentReason, RunId, Timestamp, TransientReason};
@@ -77,6 +79,22 @@ const fn repeat(reason: PermanentReason) -> Repeat {
     }
 }
 
+/// Whether a verdict holds the run's account, and how long.
+const fn hold(class: &Class) -> Option<Hold> {
+    match class {
+        Class::Transient { reason: TransientReason::UsageLimit, retry_at: Some(until) } => {
+            Some(Hold { reason: HoldReason::UsageLimit, until: Some(*until) })
+        }
+        Class::Permanent { reason: PermanentReason::Auth } => {
+            Some(Hold { reason: HoldReason::Auth, until: None })
+        }
+        Class::Permanent { reason: PermanentReason::Billing } => {
+            Some(Hold { reason: HoldReason::Billing, until: None })
+        }
+        Class::Success | Class::Transient { .. } | Class::Permanent { .. } => None,
+    }
+}
+
 /// The one way to build a queued state: it has nowhere to keep an owner.
 const fn queued(available_at: Timestamp) -> JobState {
     JobState::Queued { available_at }
@@ -91,7 +109,7 @@ struct Mover<'a> {
 
 impl Mover<'_> {
     fn claim(&self, available_at: Timestamp, offer: &Offer) -> Result<Transition, IllegalEvent> {
-        if available_at > self.now {
+        if available_at > self.now && !offer.probe {
             return Err(IllegalEvent::NotDue { job: self.job.id, available_at });
         }
         let state =
@@ -160,30 +178,22 @@ impl Mover<'_> {
     fn judged(&self, run: RunId, class: &Class) -> Transition {
         let spent = self.job.budgets;
         let (word, reason) = (class.as_str(), class.reason().as_str());
-        match class {
+        let transition = match class {
             Class::Success => {
                 self.to(JobState::Done { finished_at: self.now }, RunChange::End { run, class: word, reason })
             }
-            Class::Transient { reason: kind, retry_at } => {
+            Class::Transient { retry_at, .. } => {
                 let budgets = Budgets { transient_attempts: spent.transient_attempts + 1, ..spent };
-                let hold = match (kind, retry_at) {
-                    (TransientReason::UsageLimit, Some(until)) => Some(Hold { reason, until: Some(*until) }),
-                    _ => None,
-                };
-                let transition = if budgets.transient_attempts >= self.policy.transient_attempts_max {
+                if budgets.transient_attempts >= self.policy.transient_attempts_max {
                     let why = format!("{reason}: put off {} times", budgets.transient_attempts);
                     self.give_up(run, word, reason, budgets, why)
                 } else {
                     let at = self.policy.retry_at(self.now, spent.transient_attempts, *retry_at, self.chance);
                     self.release(run, word, reason, budgets, at)
-                };
-                Transition { hold, ..transition }
+                }
             }
             Class::Permanent { reason: kind } => match repeat(*kind) {
-                Repeat::NeedsPerson => {
-                    let hold = Some(Hold { reason, until: None });
-                    Transition { hold, ..self.release(run, word, reason, spent, self.now) }
-                }
+                Repeat::NeedsPerson => self.release(run, word, reason, spent, self.now),
                 Repeat::Certain => {
                     let budgets = Budgets { attempts: spent.attempts + 1, ..spent };
                     self.give_up(run, word, reason, budgets, format!("{reason}: would fail again as it is"))
@@ -198,6 +208,21 @@ impl Mover<'_> {
                     self.release(run, word, reason, budgets, at)
                 }
             },
+        };
+        let windows_hold = *class != Class::Success;
+        let news =
+            AccountNews { said: Said::of(class), reason, hold: hold(class), windows_hold, ..self.no_news() };
+        Transition { news: Some(news), ..transition }
+    }
+
+    /// The end of a run that was not judged says nothing of the provider, but may have seen its windows.
+    const fn no_news(&self) -> AccountNews {
+        AccountNews {
+            said: Said::Nothing,
+            reason: "",
+            hold: None,
+            windows_hold: true,
+            terms: self.policy.breaker,
         }
     }
 
@@ -260,7 +285,8 @@ impl Mover<'_> {
         };
         let alerts = self.given_up(&state, budgets).into_iter().collect();
         let after = After { state, budgets, epoch: self.job.epoch };
-        Transition { job: self.job.id, expected, after, run, hold: None, alerts }
+        let news = matches!(run, RunChange::End { .. }).then(|| self.no_news());
+        Transition { job: self.job.id, expected, after, run, news, alerts }
     }
 
     /// Nobody may have to look for a job that was given up.

@@ -3,6 +3,7 @@
 //! The store keeps and guards; it decides nothing. What may happen to a job is said by a [`domain::Transition`] of
 //! `domain`, which [`Store::apply`] writes in one transaction or not at all.
 
+mod accounts;
 mod claim;
 mod ending;
 mod error;
@@ -19,6 +20,7 @@ mod sqlite;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use domain::account::AccountRecord;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
@@ -35,8 +37,8 @@ pub use records::{
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
-/// Verbs that later capabilities add a place for: `record_advance` and `work_item` (pipeline), `breaker` and `quota`
-/// (accounts), `term` (several schedulers), `prune` (retention), `backup` and `set_generation` (moving).
+/// Verbs that later capabilities add a place for: `record_advance` and `work_item` (pipeline), `term` (several
+/// schedulers), `prune` (retention), `backup` and `set_generation` (moving).
 #[async_trait]
 pub trait Store: Outbox + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.
@@ -88,6 +90,9 @@ pub trait Store: Outbox + Debug + Send + Sync + 'static {
     /// Lifts the hold of an account; false when it was not held.
     async fn resume_account(&self, account: Account, now: Timestamp) -> Result<bool, Error>;
 
+    /// Closes the breaker of an account and forgets its count; false when there is no such account.
+    async fn reset_breaker(&self, account: Account, now: Timestamp) -> Result<bool, Error>;
+
     // ── reads ──
 
     /// Reads a job.
@@ -122,6 +127,9 @@ pub trait Store: Outbox + Debug + Send + Sync + 'static {
 
     /// Reads the database's generation, and the one noted last.
     async fn generation(&self) -> Result<Generation, Error>;
+
+    /// Reads the accounts, by name.
+    async fn accounts(&self) -> Result<Vec<AccountRecord>, Error>;
 
     /// Reads which runners an operator declared lost, and up to which incarnation.
     async fn declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error>;

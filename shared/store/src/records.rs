@@ -27,8 +27,8 @@ pub struct Enqueued {
 pub struct ClaimRequest {
     /// The instant of the claim.
     pub now: Timestamp,
-    /// Limits, projects, stages and nodes. `live` and `paused` are filled in by the store, in the transaction,
-    /// and nodes of held accounts are blocked there.
+    /// Limits, projects, stages and nodes. `live`, `accounts` and `paused` are filled in by the store, in the
+    /// transaction.
     pub facts: Facts,
     /// Fresh run ids; at most this many jobs start.
     pub run_ids: Vec<RunId>,
@@ -43,6 +43,8 @@ pub struct Claimed {
     pub starts: Vec<Start>,
     /// The due jobs looked at that wait, and why; kept as each job's last decision.
     pub waits: Vec<(JobId, Waiting)>,
+    /// When the accounts let something else start, as far as that is known.
+    pub accounts_change_at: Option<Timestamp>,
 }
 
 /// A claimed job with its offered run.

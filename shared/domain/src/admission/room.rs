@@ -1,9 +1,10 @@
 //! What is still free while starts are handed out: the limits, one candidate at a time.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{Candidate, Facts, NodeFacts, ProjectLimits, Serial, WaitReason, Waiting};
-use crate::{JobId, NodeId};
+use crate::{Account, JobId, NodeId};
 
 /// The facts, and what was handed out of them so far.
 pub(super) struct Room<'a> {
@@ -11,8 +12,19 @@ pub(super) struct Room<'a> {
     live_total: usize,
     live_by_project: BTreeMap<&'a str, Live<'a>>,
     live_by_node: BTreeMap<&'a NodeId, u32>,
-    /// Set once no node takes any more: room is only ever handed out.
-    no_node: Option<Waiting>,
+    /// What was handed out of each account's limit.
+    started_by_account: BTreeMap<&'a Account, u32>,
+    /// Set once no node takes any more of what this is asked for: room is only ever handed out.
+    no_node: BTreeMap<Asked, Waiting>,
+}
+
+/// What a job is to a node; jobs of one kind find the same nodes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked {
+    /// Its stage may use the quota's reserve.
+    essential: bool,
+    /// It is put off still: only a probe's place is for it.
+    early: bool,
 }
 
 /// The live jobs of one project.
@@ -31,7 +43,8 @@ impl<'a> Room<'a> {
             live_total: 0,
             live_by_project: BTreeMap::new(),
             live_by_node: BTreeMap::new(),
-            no_node: None,
+            started_by_account: BTreeMap::new(),
+            no_node: BTreeMap::new(),
         };
         for run in &facts.live {
             room.take(&run.project, &run.work_item, run.job, &run.node);
@@ -56,9 +69,28 @@ impl<'a> Room<'a> {
     pub(super) fn place(&mut self, candidate: &'a Candidate) -> Result<usize, Waiting> {
         let limits = self.check_limits(candidate)?;
         self.check_serial(candidate, limits.serial)?;
-        let node = self.pick_node()?;
-        self.take(&candidate.project, &candidate.work_item, candidate.job, &self.facts.nodes[node].node);
+        let essential = self.facts.essential_stages.contains(&candidate.stage);
+        let node = self.pick_node(Asked { essential, early: candidate.early })?;
+        let facts = &self.facts.nodes[node];
+        self.take(&candidate.project, &candidate.work_item, candidate.job, &facts.node);
+        *self.started_by_account.entry(&facts.account).or_default() += 1;
         Ok(node)
+    }
+
+    /// What any further job would wait for, whatever it is; `None`: some node takes more.
+    pub(super) fn fleet(&mut self) -> Option<Waiting> {
+        let ordinary = Asked { essential: false, early: false };
+        self.check_fleet().and_then(|()| self.pick_node(ordinary)).err()
+    }
+
+    fn check_fleet(&self) -> Result<(), Waiting> {
+        if self.facts.paused {
+            return Err(WaitReason::Paused.open_ended());
+        }
+        if self.live_total >= self.facts.concurrency_max as usize {
+            return Err(WaitReason::ConcurrencyLimit { max: self.facts.concurrency_max }.open_ended());
+        }
+        Ok(())
     }
 
     fn check_limits(&self, candidate: &Candidate) -> Result<&'a ProjectLimits, Waiting> {
@@ -69,15 +101,13 @@ impl<'a> Room<'a> {
         let Some(limits) = facts.projects.get(&candidate.project) else {
             return Err(WaitReason::UnknownProject.open_ended());
         };
-        facts.check_stage(&candidate.stage, candidate.own_prompt).map_err(WaitReason::open_ended)?;
+        facts.check_stage(&candidate.stage, candidate.own_prompt)?;
         if let Some(max) = limits.concurrency_max
             && self.live_of(&candidate.project) >= max
         {
             return Err(WaitReason::ProjectLimit { max }.open_ended());
         }
-        if self.live_total >= facts.concurrency_max as usize {
-            return Err(WaitReason::ConcurrencyLimit { max: facts.concurrency_max }.open_ended());
-        }
+        self.check_fleet()?;
         Ok(limits)
     }
 
@@ -93,33 +123,60 @@ impl<'a> Room<'a> {
         behind.map_or(Ok(()), |behind| Err(WaitReason::Serial { behind }.open_ended()))
     }
 
-    fn pick_node(&mut self) -> Result<usize, Waiting> {
-        if let Some(waiting) = &self.no_node {
+    fn pick_node(&mut self, asked: Asked) -> Result<usize, Waiting> {
+        if let Some(waiting) = self.no_node.get(&asked) {
             return Err(waiting.clone());
         }
-        self.emptiest_node().inspect_err(|waiting| self.no_node = Some(waiting.clone()))
+        self.best_node(asked).inspect_err(|waiting| {
+            self.no_node.insert(asked, waiting.clone());
+        })
     }
 
-    /// The open node with the most free slots; else the reason that keeps the node nearest to taking work.
-    fn emptiest_node(&self) -> Result<usize, Waiting> {
+    /// The open node with the most free slots, those of a half-open account last; else the reason that keeps the node
+    /// nearest to taking work.
+    fn best_node(&self, asked: Asked) -> Result<usize, Waiting> {
         let free = |node: &NodeFacts| {
             node.slots.saturating_sub(self.live_by_node.get(&node.node).copied().unwrap_or(0))
         };
-        let open = self.facts.nodes.iter().enumerate().filter(|(_, node)| node.blocked.is_none());
-        if let Some((index, _)) = open
-            .clone()
-            .filter(|(_, node)| free(node) > 0)
-            .max_by_key(|(index, node)| (free(node), usize::MAX - index))
+        let (mut best, mut nearest) = (None, None::<Waiting>);
+        for (index, node) in self.facts.nodes.iter().enumerate() {
+            let refused = match self.check_node(node, asked) {
+                Ok(probes) if free(node) > 0 => {
+                    best = best.max(Some((!probes, free(node), Reverse(index))));
+                    continue;
+                }
+                Ok(_) => WaitReason::NoSlot.open_ended(),
+                Err(waiting) => waiting,
+            };
+            if nearest.as_ref().is_none_or(|near| refused.distance() < near.distance()) {
+                nearest = Some(refused);
+            }
+        }
+        match best {
+            Some((_, _, Reverse(index))) => Ok(index),
+            None => Err(nearest.unwrap_or_else(|| WaitReason::NoRunner.open_ended())),
+        }
+    }
+
+    /// Whether the node takes such a job as far as its own state and its account go; whether it would be a probe.
+    fn check_node(&self, node: &NodeFacts, asked: Asked) -> Result<bool, Waiting> {
+        if let Some(reason) = &node.blocked {
+            return Err(Waiting { reason: reason.clone(), until: node.blocked_until });
+        }
+        let account = self.facts.accounts.get(&node.account);
+        if let Some((max, waiting)) = account.and_then(|account| account.limit.as_ref())
+            && self.started_by_account.get(&node.account).copied().unwrap_or(0) >= *max
         {
-            return Ok(index);
+            return Err(waiting.clone());
         }
-        if open.clone().next().is_some() {
-            return Err(WaitReason::NoSlot.open_ended());
+        let reserved = account.and_then(|account| account.reserved.as_ref());
+        if let Some(reserved) = reserved.filter(|_| !asked.essential) {
+            return Err(reserved.clone());
         }
-        let blocked = self.facts.nodes.iter().filter_map(|node| {
-            let reason = node.blocked.clone()?;
-            Some(Waiting { reason, until: node.blocked_until })
-        });
-        Err(blocked.min_by_key(|w| w.reason.nearness()).unwrap_or_else(|| WaitReason::NoRunner.open_ended()))
+        let probes = account.is_some_and(|account| account.probes);
+        if asked.early && !probes {
+            return Err(WaitReason::NotDue.open_ended());
+        }
+        Ok(probes)
     }
 }

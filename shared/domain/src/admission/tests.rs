@@ -3,6 +3,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::account::{AccountRecord, Hold, HoldReason};
+use crate::breaker::Breaker;
+use crate::outcome::RateLimit;
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
 
@@ -15,6 +18,7 @@ fn job(id: i64, project: &str, work_item: &str) -> Candidate {
         own_prompt: false,
         priority: 0,
         available_at: Timestamp::from_ms(id),
+        early: false,
     }
 }
 
@@ -39,7 +43,14 @@ fn live(id: i64, project: &str, work_item: &str, node: &str) -> LiveFacts {
         project: project.to_owned(),
         work_item: work_item.to_owned(),
         node: NodeId(node.to_owned()),
+        account: Account("default".to_owned()),
+        opening: Opening::default(),
+        offered_at: NOW,
     }
+}
+
+fn account(name: &str) -> AccountRecord {
+    AccountRecord::new(Account(name.to_owned()))
 }
 
 fn open_facts(projects: &[&str], serial: Serial) -> Facts {
@@ -117,7 +128,8 @@ fn every_refusal_has_its_reason() {
         assert_eq!(admission.starts, []);
         admission.waits[0].1.reason.to_string()
     };
-    let held = AccountHold { account: Account("default".to_owned()), reason: "auth".to_owned(), until: None };
+    let held =
+        AccountRecord { hold: Some(Hold { reason: HoldReason::Auth, until: None }), ..account("default") };
     let rows = [
         reason_with(&|facts| facts.paused = true),
         reason_with(&|facts| facts.projects.clear()),
@@ -143,7 +155,7 @@ fn every_refusal_has_its_reason() {
             let preflight = WaitReason::Preflight { error: "claude: not found".to_owned() };
             facts.nodes = vec![blocked("n1", preflight), blocked("n2", WaitReason::Draining)];
         }),
-        reason_with(&|facts| facts.block_held_accounts(std::slice::from_ref(&held), NOW)),
+        reason_with(&|facts| facts.take_accounts([&held], NOW)),
     ];
     insta::assert_snapshot!(rows.join("\n"), @r#"
 paused by an operator: `orch resume` goes on
@@ -172,23 +184,139 @@ fn a_job_that_brings_its_prompt_needs_no_template_but_a_stage() {
     assert_eq!(started(&admit(vec![own], &facts)), [0_i64; 0]);
 }
 
+/// Nodes of two accounts, with what is known of the first one.
+fn two_accounts(record: &AccountRecord, now: Timestamp) -> Facts {
+    let spare = NodeFacts { account: Account("spare".to_owned()), ..node("n2", 1) };
+    let mut facts = Facts { nodes: vec![node("n1", 9), spare], ..open_facts(&["p"], Serial::None) };
+    facts.take_accounts([record], now);
+    facts
+}
+
+/// Where the jobs 1 to 4 start, and what the first that does not start waits for.
+fn spread(facts: &Facts) -> (Vec<&str>, Option<(WaitReason, Option<Timestamp>)>) {
+    let admission = admit((1..=4).map(|id| job(id, "p", "x")).collect(), facts);
+    let nodes = admission.starts.iter().map(|(_, index)| facts.nodes[*index].node.0.as_str()).collect();
+    let waits = admission.waits.first().map(|(_, waiting)| (waiting.reason.clone(), waiting.until));
+    assert_eq!(
+        admission.fleet.map(|fleet| (fleet.reason, fleet.until)),
+        waits,
+        "any further one waits alike"
+    );
+    (nodes, waits)
+}
+
 #[test]
 fn a_hold_ends_at_its_time_and_touches_its_account_alone() {
-    let hold = AccountHold {
-        account: Account("default".to_owned()),
-        reason: "usage_limit".to_owned(),
-        until: Some(NOW),
+    let hold = Some(Hold { reason: HoldReason::UsageLimit, until: Some(NOW) });
+    let record = AccountRecord { hold, ..account("default") };
+    let before = two_accounts(&record, Timestamp::from_ms(NOW.as_ms() - 1));
+    assert_eq!(before.accounts_change_at(), Some(NOW));
+    assert_eq!(spread(&before), (vec!["n2"], Some((WaitReason::NoSlot, None))));
+    let alone = Facts { nodes: vec![node("n1", 9)], ..before };
+    let reason = WaitReason::AccountHeld { account: record.account.clone(), reason: HoldReason::UsageLimit };
+    assert_eq!(spread(&alone), (vec![], Some((reason, Some(NOW)))));
+
+    // Then one at a time for a moment, and as ever.
+    let resumed = two_accounts(&record, NOW);
+    assert_eq!(spread(&resumed).0, ["n1", "n2"]);
+    assert_eq!(resumed.accounts_change_at(), Some(Timestamp::from_ms(NOW.as_ms() + 250)));
+    let free = two_accounts(&record, Timestamp::from_ms(NOW.as_ms() + 2_000));
+    assert_eq!((spread(&free), free.accounts_change_at()), ((vec!["n1"; 4], None), None));
+}
+
+#[test]
+fn an_open_breaker_lets_nothing_start_and_a_half_open_one_a_probe_where_no_other_account_has_room() {
+    let breaker = Breaker { consecutive_transient: 5, opening: Opening(2), open_until: Some(NOW) };
+    let record = AccountRecord { breaker, ..account("default") };
+    let open = two_accounts(&record, Timestamp::from_ms(NOW.as_ms() - 1));
+    assert_eq!(
+        (spread(&open).0, open.wants_probe(), open.accounts_change_at()),
+        (vec!["n2"], false, Some(NOW))
+    );
+    let half_open = two_accounts(&record, NOW);
+    assert_eq!((spread(&half_open).0, half_open.wants_probe()), (vec!["n2", "n1"], true));
+
+    let mut probing = half_open;
+    probing.live.push(LiveFacts { opening: Opening(2), ..live(9, "q", "z", "n1") });
+    probing.take_accounts([&record], NOW);
+    assert_eq!((spread(&probing).0, probing.wants_probe()), (vec!["n2"], false));
+    probing.live[0].opening = Opening(1);
+    probing.take_accounts([&record], NOW);
+    assert!(probing.wants_probe(), "a run of before the opening is no probe");
+}
+
+#[test]
+fn the_probe_is_the_earliest_job_that_is_put_off_when_none_is_due() {
+    let breaker = Breaker { consecutive_transient: 5, opening: Opening(1), open_until: Some(NOW) };
+    let mut facts = open_facts(&["p"], Serial::WorkItem);
+    facts.take_accounts([&AccountRecord { breaker, ..account("default") }], NOW);
+    facts.live.push(LiveFacts { account: Account("spare".to_owned()), ..live(99, "p", "taken", "n9") });
+    let early = |id: i64, item: &str, seconds: u64| Candidate {
+        available_at: NOW.plus(std::time::Duration::from_secs(seconds)),
+        early: true,
+        ..job(id, "p", item)
     };
+    let put_off = vec![early(1, "x", 30), early(2, "taken", 5), early(3, "y", 10)];
+    let admission = admit(put_off.clone(), &facts);
+    assert_eq!((started(&admission), admission.waits), (vec![3], vec![]));
+    let with_due: Vec<Candidate> = put_off.into_iter().chain([job(4, "p", "z")]).collect();
+    assert_eq!(started(&admit(with_due.clone(), &facts)), [4]);
+    facts.accounts.clear();
+    assert_eq!(started(&admit(with_due, &facts)), [4], "a closed breaker starts nothing before its time");
+}
+
+#[test]
+fn while_failures_are_counted_no_more_runs_are_out_than_open_the_breaker() {
+    let faltering = |count: u32, out: usize, age_s: u64| {
+        let breaker = Breaker { consecutive_transient: count, ..Breaker::default() };
+        let mut facts = open_facts(&["p", "q"], Serial::None);
+        let offered_at = Timestamp::from_ms(NOW.as_ms() - i64::try_from(age_s * 1000).expect("small"));
+        let run = |id| LiveFacts { offered_at, ..live(id, "q", "z", "n1") };
+        facts.live = (0..out).map(|n| run(100 + i64::try_from(n).expect("small"))).collect();
+        facts.take_accounts([&AccountRecord { breaker, ..account("default") }], NOW);
+        spread(&facts).0.len()
+    };
+    assert_eq!(faltering(0, 30, 1), 4, "nothing failed");
+    assert_eq!(
+        [faltering(2, 0, 1), faltering(2, 1, 1), faltering(2, 3, 1), faltering(4, 30, 1)],
+        [3, 2, 0, 0]
+    );
+    assert_eq!(faltering(4, 30, 301), 1, "runs that outlived a pause were answered");
+    assert_eq!(
+        [faltering(7, 0, 1), faltering(7, 1, 1)],
+        [1, 0],
+        "a threshold lowered meanwhile blocks nobody"
+    );
+}
+
+#[test]
+fn the_reserve_of_a_quota_is_left_to_essential_stages() {
+    let window = RateLimit {
+        window: "five_hour".to_owned(),
+        status: "allowed".to_owned(),
+        utilization: Some(0.93),
+        resets_at: Some(NOW.plus(std::time::Duration::from_mins(10))),
+    };
+    let until = window.resets_at;
+    let record = AccountRecord { windows: vec![window], ..account("default") };
     let mut facts = open_facts(&["p"], Serial::None);
-    facts.nodes.push(NodeFacts { account: Account("spare".to_owned()), ..node("n2", 1) });
-    let mut before = facts.clone();
-    before.block_held_accounts(std::slice::from_ref(&hold), Timestamp::from_ms(NOW.as_ms() - 1));
-    let shown: Vec<_> =
-        before.nodes.iter().map(|node| (node.blocked.is_some(), node.blocked_until)).collect();
-    assert_eq!(shown, [(true, Some(NOW)), (false, None)]);
-    let untouched = facts.clone();
-    facts.block_held_accounts(&[hold], NOW);
-    assert_eq!(facts, untouched);
+    facts.stages.insert("deploy".to_owned(), None);
+    facts.essential_stages.insert("deploy".to_owned());
+    let jobs = || vec![job(1, "p", "x"), Candidate { stage: "deploy".to_owned(), ..job(2, "p", "y") }];
+    facts.take_accounts([&record], NOW);
+    assert_eq!(started(&admit(jobs(), &facts)), [1, 2], "no reserve is asked for");
+
+    facts.account_terms.quota_reserve = Some(0.1);
+    facts.take_accounts([&record], NOW);
+    let admission = admit(jobs(), &facts);
+    assert_eq!((started(&admission), facts.accounts_change_at()), (vec![2], until));
+    assert_eq!(
+        admission.waits[0].1.reason.to_string(),
+        "the rest of window five_hour of account default is kept for essential stages (ORCH_QUOTA_RESERVE)"
+    );
+    assert!(facts.check_stage("review", false).is_err() && facts.check_stage("deploy", false).is_ok());
+    facts.nodes.push(NodeFacts { account: Account("spare".to_owned()), ..node("n2", 4) });
+    assert!(facts.check_stage("review", false).is_ok(), "another account has more");
 }
 
 #[test]

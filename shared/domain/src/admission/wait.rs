@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::HoldReason;
 use crate::{Account, JobId, Timestamp};
 
 /// Why a job waits.
@@ -62,8 +63,37 @@ pub enum WaitReason {
     AccountHeld {
         /// The account.
         account: Account,
-        /// `auth`, `billing`, `usage_limit`.
-        reason: String,
+        /// What holds it.
+        reason: HoldReason,
+    },
+    /// The account's breaker is open.
+    BreakerOpen {
+        /// The account.
+        account: Account,
+    },
+    /// The account's breaker is half open, and its one probe is out.
+    Probe {
+        /// The account.
+        account: Account,
+    },
+    /// Runs of the account failed one after the other, and as many are out as would open its breaker.
+    Faltering {
+        /// The account.
+        account: Account,
+        /// How many failed.
+        count: u32,
+    },
+    /// The account's hold ended just now, and starts are spread a little.
+    Resuming {
+        /// The account.
+        account: Account,
+    },
+    /// Of the account's quota only the reserve is left, which is kept for essential stages.
+    QuotaReserve {
+        /// The account.
+        account: Account,
+        /// The window.
+        window: String,
     },
     /// The scheduler watches a whole lease before it acts, after a start.
     NotLooked,
@@ -95,13 +125,33 @@ impl fmt::Display for WaitReason {
             Self::Restored => {
                 write!(f, "the database was restored or moved: agents of before may live for one lease more")
             }
-            Self::AccountHeld { account, reason } => match reason.as_str() {
-                "usage_limit" => write!(f, "account {account} is at its usage limit"),
-                _ => write!(
+            Self::AccountHeld { account, reason: HoldReason::UsageLimit } => {
+                write!(f, "account {account} is at its usage limit")
+            }
+            Self::AccountHeld { account, reason } => {
+                let reason = reason.as_str();
+                write!(
                     f,
                     "account {account} is held ({reason}): mend it, then `orch account resume {account}`"
-                ),
-            },
+                )
+            }
+            Self::BreakerOpen { account } => {
+                write!(f, "the breaker of account {account} is open: the provider failed too often in a row")
+            }
+            Self::Probe { account } => {
+                write!(f, "the breaker of account {account} is half open: waits for the end of its one probe")
+            }
+            Self::Faltering { account, count } => write!(
+                f,
+                "the provider failed {count} times in a row on account {account}: waits for the runs that are out"
+            ),
+            Self::Resuming { account } => {
+                write!(f, "account {account} is free again: starts are spread a little")
+            }
+            Self::QuotaReserve { account, window } => write!(
+                f,
+                "the rest of window {window} of account {account} is kept for essential stages (ORCH_QUOTA_RESERVE)"
+            ),
             Self::NotLooked => write!(f, "due; the scheduler has not looked at it yet"),
         }
     }
@@ -116,20 +166,33 @@ pub struct Waiting {
     pub until: Option<Timestamp>,
 }
 
+impl Waiting {
+    /// Of several nodes that take no work, the reason with the least distance is the one worth showing: it is the
+    /// likeliest to end first.
+    pub(super) fn distance(&self) -> (u8, bool, Option<Timestamp>) {
+        (self.reason.nearness(), self.until.is_none(), self.until)
+    }
+}
+
 impl WaitReason {
     /// The reason without a known end.
     pub const fn open_ended(self) -> Waiting {
         Waiting { reason: self, until: None }
     }
 
-    /// Of several blocked nodes, the reason that is likeliest to end first is the one worth showing.
-    pub(super) const fn nearness(&self) -> u8 {
+    const fn nearness(&self) -> u8 {
         match self {
-            Self::Resting => 0,
-            Self::Preflight { .. } => 1,
-            Self::AccountHeld { .. } => 2,
-            Self::Draining => 3,
-            Self::Unreachable => 4,
+            // An open node without a slot says so, whatever the others are.
+            Self::NoSlot => 0,
+            Self::Resting | Self::Resuming { .. } => 1,
+            Self::Preflight { .. } => 2,
+            Self::AccountHeld { .. }
+            | Self::BreakerOpen { .. }
+            | Self::Probe { .. }
+            | Self::Faltering { .. }
+            | Self::QuotaReserve { .. } => 3,
+            Self::Draining => 4,
+            Self::Unreachable => 5,
             Self::NotDue
             | Self::Paused
             | Self::UnknownProject
@@ -139,9 +202,8 @@ impl WaitReason {
             | Self::ProjectLimit { .. }
             | Self::Serial { .. }
             | Self::NoRunner
-            | Self::NoSlot
             | Self::Restored
-            | Self::NotLooked => 5,
+            | Self::NotLooked => 6,
         }
     }
 }

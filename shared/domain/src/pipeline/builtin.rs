@@ -89,5 +89,6 @@ fn plain(name: &str, role: &str, prompt: &'static str) -> Stage {
         max_bounces: None,
         gates: Vec::new(),
         gate_command: Vec::new(),
+        essential: false,
     }
 }

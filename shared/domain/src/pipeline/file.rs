@@ -39,6 +39,7 @@ const STAGE_KEYS: &[&str] = &[
     "max_bounces",
     "gate",
     "gate_command",
+    "essential",
 ];
 const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
 const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
@@ -190,6 +191,7 @@ fn stage(section: &Section<'_, '_>, names: &mut BTreeSet<String>) -> Result<Stag
         max_bounces: section.number("max_bounces", 0)?,
         gates,
         gate_command,
+        essential: section.flag("essential")?.unwrap_or(false),
     })
 }
 

@@ -118,6 +118,8 @@ pub struct Stage {
     pub gates: Vec<Gate>,
     /// The command of the `command` gate, run in the workspace; argv, never through a shell.
     pub gate_command: Vec<String>,
+    /// Whether it starts also when only the reserve is left of an account's quota.
+    pub essential: bool,
 }
 
 /// Where a stage's prompt template comes from.

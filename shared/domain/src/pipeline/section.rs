@@ -137,6 +137,16 @@ impl<'a, 'i> Section<'a, 'i> {
             })
     }
 
+    /// Takes true or false.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, ConfigError> {
+        self.get(key)
+            .map(|value| {
+                let flag = value.get_ref().as_bool();
+                flag.ok_or_else(|| self.wrong_type(key, value, "true or false"))
+            })
+            .transpose()
+    }
+
     /// Takes a UUID in its usual form with four hyphens.
     pub(super) fn uuid(&self, key: &str) -> Result<Option<Uuid>, ConfigError> {
         let Some(text) = self.text(key)? else { return Ok(None) };

@@ -30,6 +30,7 @@ tool_idle_timeout = "1h 30m"
 on_pass = "review"
 gate = ["verdict", "command"]
 gate_command = ["make", "check"]
+essential = true
 
 [[stage]]
 name = "review"
@@ -87,6 +88,7 @@ fn every_key_is_read() {
                 max_bounces: None,
                 gates: vec![Gate::Verdict, Gate::Command],
                 gate_command: vec!["make".to_owned(), "check".to_owned()],
+                essential: true,
             },
             Stage {
                 name: "review".to_owned(),
@@ -102,6 +104,7 @@ fn every_key_is_read() {
                 max_bounces: Some(2),
                 gates: Vec::new(),
                 gate_command: Vec::new(),
+                essential: false,
             },
         ],
         triggers: vec![

@@ -1,7 +1,8 @@
 //! What a transition writes, and what the rows must still say for it to be written.
 
 use super::Offer;
-use crate::{Alert, Budgets, Epoch, JobId, JobState, RunId, Status, Timestamp};
+use crate::account::AccountNews;
+use crate::{Alert, Budgets, Epoch, JobId, JobState, RunId, Status};
 
 /// What shall be written, all of it or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub struct Transition {
     pub after: After,
     /// What happens to its run.
     pub run: RunChange,
-    /// Whether the run's account is held.
-    pub hold: Option<Hold>,
+    /// What the end of its run says of the run's account; `None` where none ends.
+    pub news: Option<AccountNews>,
     /// What people are told of it; written to the outbox with it.
     pub alerts: Vec<Alert>,
 }
@@ -63,13 +64,4 @@ pub enum RunChange {
         /// The reason's word.
         reason: &'static str,
     },
-}
-
-/// Why and how long no work starts on an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// The reason's word: `auth`, `billing`, `usage_limit`.
-    pub reason: &'static str,
-    /// Until then; `None`: until a person resumes it.
-    pub until: Option<Timestamp>,
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::Opening;
 use crate::{Account, Class, Incarnation, JobId, NodeId, RunId, Status, Timestamp};
 
 /// What can happen to a job.
@@ -45,6 +46,10 @@ pub struct Offer {
     pub incarnation: Incarnation,
     /// The account its agents use.
     pub account: Account,
+    /// Which opening of the account's breaker it is claimed under.
+    pub opening: Opening,
+    /// Whether it is the probe of a half-open breaker: it may start before its time.
+    pub probe: bool,
 }
 
 /// What we conclude of a run that is over.

@@ -4,6 +4,7 @@ mod table;
 use uuid::Uuid;
 
 use super::*;
+use crate::breaker::Opening;
 use crate::{Account, Epoch, Incarnation, JobId, NodeId, Status};
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
@@ -18,6 +19,8 @@ fn offer(run: RunId) -> Offer {
         node: NodeId("node".to_owned()),
         incarnation: Incarnation(1),
         account: Account("default".to_owned()),
+        opening: Opening::default(),
+        probe: false,
     }
 }
 

@@ -112,6 +112,9 @@ pub struct QueueSettings {
         default_missing_value = "true"
     )]
     pub impossible_queued_sanitize_enabled: bool,
+    /// Passing faults of the provider in a row after which nothing starts on an account for a while
+    #[arg(long, env = "ORCH_BREAKER_THRESHOLD", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub breaker_threshold: u32,
 }
 
 /// An address that listens everywhere is reached on loopback.

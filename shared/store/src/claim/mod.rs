@@ -19,10 +19,15 @@ pub(crate) use search::{Behind, Head, Search};
 /// Delayed jobs promoted by one claim; the next claim goes on.
 pub(crate) const PROMOTED_MAX: u32 = 1_000;
 
+/// Jobs that a limit put off, read where a breaker wants a probe: the first that nothing else keeps from it starts.
+pub(crate) const PUT_OFF_MAX: usize = 32;
+
 /// A due job and the last decision on it.
 #[derive(Debug)]
 pub(crate) struct Due {
     job: Job,
+    /// Whether it is not due yet, but may be a probe.
+    early: bool,
     own_prompt: bool,
     available_at: Timestamp,
     decision: Option<Waiting>,
@@ -33,7 +38,7 @@ impl Due {
     /// and the next one must be new all the same (I4). `None` when it is not queued.
     pub(crate) fn new(job: Job, own_prompt: bool, decision: Option<Waiting>) -> Option<Self> {
         let JobState::Queued { available_at } = job.state else { return None };
-        Some(Self { job, own_prompt, available_at, decision })
+        Some(Self { job, early: false, own_prompt, available_at, decision })
     }
 
     fn candidate(&self) -> Candidate {
@@ -45,6 +50,7 @@ impl Due {
             own_prompt: self.own_prompt,
             priority: self.job.priority,
             available_at: self.available_at,
+            early: self.early,
         }
     }
 }
@@ -58,6 +64,8 @@ pub(crate) struct Decided {
     pub(crate) undecided: Vec<JobId>,
     /// Decisions that differ from the last one.
     pub(crate) noted: Vec<(JobId, Waiting)>,
+    /// What any further job waits for.
+    pub(crate) fleet: Option<Waiting>,
     pub(crate) claimed: Claimed,
 }
 
@@ -72,18 +80,22 @@ pub(crate) fn decide(
 ) -> Result<Decided, Error> {
     let now = request.now;
     let admission = admission::admit(due.values().map(Due::candidate).collect(), facts);
-    let mut decided = Decided::default();
+    let mut decided = Decided { fleet: admission.fleet, ..Decided::default() };
+    decided.claimed.accounts_change_at = facts.accounts_change_at();
     let (starts, waits) = (&mut decided.claimed.starts, &mut decided.claimed.waits);
     *waits = admission.waits;
     for ((id, node), run) in admission.starts.into_iter().zip(&request.run_ids) {
         let (Some(due), Some(node)) = (due.get(&id), facts.nodes.get(node)) else {
             return Err(Error::Corrupt(format!("job {id} was admitted without having been read")));
         };
+        let account = facts.accounts.get(&node.account);
         let offer = Offer {
             run: *run,
             node: node.node.clone(),
             incarnation: node.incarnation,
             account: node.account.clone(),
+            opening: account.map(|account| account.opening).unwrap_or_default(),
+            probe: account.is_some_and(|account| account.probes),
         };
         let event = Event::Claimed(offer.clone());
         match domain::next(&due.job, &event, now, &request.policy, Chance::new(0.0)) {
@@ -129,6 +141,8 @@ pub(crate) fn offered(job: JobId, offer: &Offer, change: &Change) -> Run {
         node: offer.node.clone(),
         incarnation: offer.incarnation,
         account: offer.account.clone(),
+        opening: offer.opening,
+        probe: offer.probe,
         state: RunState::Offered,
         offered_at: change.now,
         started_at: None,

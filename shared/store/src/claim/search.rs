@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::admission::{Facts, LiveFacts, Serial};
-use domain::{JobId, NodeId};
+use domain::{Account, JobId, NodeId};
 
 use super::Due;
 
@@ -91,6 +91,12 @@ impl<'a> Search<'a> {
         self.deep = read_of.into_keys().collect();
     }
 
+    /// Takes jobs that are put off still: candidates for the place of a probe.
+    pub(crate) fn take_put_off(&mut self, jobs: Vec<Due>) {
+        let early = jobs.into_iter().map(|due| (due.job.id, Due { early: true, ..due }));
+        self.due.extend(early);
+    }
+
     /// What to read behind the heads; `None`: enough is known.
     pub(crate) fn next(&mut self) -> Option<Behind<'_>> {
         while self.current.as_ref().is_none_or(Depth::is_searched) {
@@ -172,18 +178,26 @@ impl Depth {
 
 /// How many more runs the fleet could take, whatever the jobs are.
 fn room(facts: &Facts) -> usize {
-    let mut free: BTreeMap<&NodeId, usize> = facts
+    let mut free: BTreeMap<&NodeId, (usize, &Account)> = facts
         .nodes
         .iter()
         .filter(|node| node.blocked.is_none())
-        .map(|node| (&node.node, node.slots as usize))
+        .map(|node| (&node.node, (node.slots as usize, &node.account)))
         .collect();
     for run in &facts.live {
-        if let Some(free) = free.get_mut(&run.node) {
+        if let Some((free, _)) = free.get_mut(&run.node) {
             *free = free.saturating_sub(1);
         }
     }
-    (facts.concurrency_max as usize).saturating_sub(facts.live.len()).min(free.values().sum())
+    let mut of_accounts: BTreeMap<&Account, usize> = BTreeMap::new();
+    for (free, account) in free.into_values() {
+        *of_accounts.entry(account).or_default() += free;
+    }
+    let limited = of_accounts.into_iter().map(|(account, free)| {
+        let limit = facts.accounts.get(account).and_then(|account| account.limit.as_ref());
+        limit.map_or(free, |(max, _)| free.min(*max as usize))
+    });
+    (facts.concurrency_max as usize).saturating_sub(facts.live.len()).min(limited.sum())
 }
 
 /// The stages that nothing keeps from starting.

@@ -1,10 +1,10 @@
 //! Writes transitions: a job guarded by what is expected of it, and its run.
 
-use domain::overview::AccountRecord;
-use domain::transition::{Expected, Hold, RunChange};
+use domain::transition::{Expected, RunChange};
 use domain::{Job, Run, RunId, RunState};
 
 use super::tables::Tables;
+use crate::accounts::Hearing;
 use crate::claim::offered;
 use crate::ending::Ending;
 use crate::{Applied, Change, Error};
@@ -44,10 +44,8 @@ impl Tables {
             }
             RunChange::End { run, class, reason } => {
                 let run = self.run_to_change(*run, |state| state != RunState::Ended)?;
-                if let Some(hold) = &transition.hold {
-                    self.hold_account(&run, hold);
-                }
-                self.put_run(ended(run, class, reason, change))
+                self.put_run(ended(run.clone(), class, reason, change))?;
+                self.hear(&run, change)
             }
         }
     }
@@ -58,22 +56,15 @@ impl Tables {
         })
     }
 
-    /// A hold never shortens a longer one, nor one that waits for a person.
-    fn hold_account(&mut self, run: &Run, hold: &Hold) {
-        let account = self.accounts.entry(run.account.clone()).or_insert_with(|| AccountRecord {
-            account: run.account.clone(),
-            held_reason: None,
-            held_until: None,
-        });
-        let is_longer = match (&account.held_reason, account.held_until, hold.until) {
-            (None, _, _) | (Some(_), Some(_), None) => true,
-            (Some(_), None, _) => false,
-            (Some(_), Some(current), Some(until)) => until > current,
-        };
-        if is_longer {
-            account.held_reason = Some(hold.reason.to_owned());
-            account.held_until = hold.until;
+    /// Writes what the end of a run says of its account.
+    fn hear(&mut self, run: &Run, change: &Change) -> Result<(), Error> {
+        let account = self.accounts.entry(&run.account);
+        let mut hearing = Hearing::default();
+        hearing.take(change, account.clone(), run.opening);
+        if let Some(changed) = hearing.changed().next() {
+            account.clone_from(changed);
         }
+        self.outbox.push(hearing.notices)
     }
 }
 

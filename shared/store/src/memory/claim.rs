@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use domain::admission::{AccountHold, Facts, LiveFacts};
+use domain::admission::{Facts, LiveFacts};
 use domain::{Job, JobState, Timestamp};
 
 use super::tables::{JobRow, Tables};
-use crate::claim::{self, Behind, Decided, Due, Head, PROMOTED_MAX, Search};
+use crate::claim::{self, Behind, Decided, Due, Head, PROMOTED_MAX, PUT_OFF_MAX, Search};
 use crate::{Applied, ClaimRequest, Claimed, Error};
 
 impl Tables {
@@ -27,23 +27,18 @@ impl Tables {
             let rows = self.behind(&behind);
             search.take_behind(rows);
         }
+        if facts.wants_probe() {
+            search.take_put_off(self.put_off(request.now));
+        }
         let decided = claim::decide(request, &facts, &search.found())?;
         self.write_decided(&decided)?;
+        self.fleet_waits.clone_from(&decided.fleet);
         Ok(decided.claimed)
     }
 
     fn facts(&self, request: &ClaimRequest) -> Facts {
         let mut facts = request.facts.clone();
         facts.paused = self.paused;
-        let holds: Vec<AccountHold> = self
-            .accounts
-            .values()
-            .filter_map(|account| {
-                let reason = account.held_reason.clone()?;
-                Some(AccountHold { account: account.account.clone(), reason, until: account.held_until })
-            })
-            .collect();
-        facts.block_held_accounts(&holds, request.now);
         facts.live = self
             .live()
             .filter_map(|run| {
@@ -53,9 +48,13 @@ impl Tables {
                     project: job.project.clone(),
                     work_item: job.work_item.clone(),
                     node: run.node.clone(),
+                    account: run.account.clone(),
+                    opening: run.opening,
+                    offered_at: run.offered_at,
                 })
             })
             .collect();
+        facts.take_accounts(self.accounts.records(), request.now);
         facts
     }
 
@@ -105,6 +104,19 @@ impl Tables {
                     || (brings_prompt(row) && behind.own_prompt_stages.contains(stage)))
         };
         self.due().into_iter().filter(wanted).take(behind.limit).map(|row| self.read_due(row)).collect()
+    }
+
+    /// The jobs that a limit put off, the earliest first.
+    fn put_off(&self, now: Timestamp) -> Vec<Due> {
+        let is_put_off = |row: &&JobRow| !row.due && row.job.budgets.transient_attempts > 0;
+        let mut rows: Vec<_> = self
+            .queued()
+            .filter(is_put_off)
+            .filter_map(|row| Some((available_at(&row.job)?, row.job.id, row)))
+            .filter(|(at, id, _)| *at > now && self.live_of(*id).is_none())
+            .collect();
+        rows.sort_by_key(|(at, id, _)| (*at, *id));
+        rows.into_iter().take(PUT_OFF_MAX).filter_map(|(_, _, row)| self.read_due(row)).collect()
     }
 
     fn read_due(&self, row: &JobRow) -> Option<Due> {

@@ -15,7 +15,11 @@ impl Tables {
         let below = filter.before.unwrap_or(JobId(i64::MAX));
         let wanted = |row: &&JobRow| filter.status.is_none_or(|status| row.job.state.status() == status);
         let jobs = self.jobs_below(below).filter(wanted).take(filter.limit as usize);
-        jobs.map(|row| WaitingJob::new(row.job.clone(), row.due, self.paused, row.decision.clone())).collect()
+        let shown = |row: &JobRow| {
+            let (decision, fleet) = (row.decision.clone(), self.fleet_waits.clone());
+            WaitingJob::new(row.job.clone(), row.due, self.paused, decision, fleet)
+        };
+        jobs.map(shown).collect()
     }
 
     pub(super) fn tally(&self, since: Timestamp) -> Vec<RunTally> {
@@ -50,7 +54,7 @@ impl Tables {
             paused: self.paused,
             oldest_ready_at: self.queued().filter(ready).filter_map(|row| available_at(&row.job)).min(),
             recent: self.read_jobs(JobFilter { status: None, before: None, limit: Overview::RECENT_MAX }),
-            accounts: self.accounts.values().cloned().collect(),
+            accounts: self.accounts.records().cloned().collect(),
             nodes: self
                 .nodes
                 .values()

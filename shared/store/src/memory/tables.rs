@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use domain::account::AccountRecord;
 use domain::admission::Waiting;
 use domain::delivery::Payload;
-use domain::overview::{AccountRecord, LateOutcome, ReaperRecord};
+use domain::overview::{LateOutcome, ReaperRecord};
 use domain::runner::Node;
 use domain::transition::After;
 use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Timestamp};
@@ -26,9 +27,11 @@ pub(super) struct Tables {
     pub(super) late_outcomes: BTreeMap<RunId, (Outcome, Timestamp)>,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) lost: BTreeMap<NodeId, Incarnation>,
-    pub(super) accounts: BTreeMap<Account, AccountRecord>,
+    pub(super) accounts: Accounts,
     pub(super) reaper: ReaperRecord,
     pub(super) paused: bool,
+    /// What any further job waits for, as the last claim found it.
+    pub(super) fleet_waits: Option<Waiting>,
     pub(super) outbox: OutboxTables,
     /// The generation noted last; that of the disk is 1.
     pub(super) noted_generation: Option<i64>,
@@ -40,6 +43,32 @@ pub(super) struct Tables {
     /// The rows that the transaction under way wrote, as they were before it.
     jobs_before: BTreeMap<JobId, Option<JobRow>>,
     runs_before: BTreeMap<RunId, Option<Run>>,
+}
+
+/// The accounts by name; the one of runners that name none is there from the start.
+#[derive(Debug)]
+pub(super) struct Accounts(BTreeMap<Account, AccountRecord>);
+
+impl Default for Accounts {
+    fn default() -> Self {
+        let default = AccountRecord::new(Account("default".to_owned()));
+        Self(BTreeMap::from([(default.account.clone(), default)]))
+    }
+}
+
+impl Accounts {
+    /// An account, known from now on.
+    pub(super) fn entry(&mut self, account: &Account) -> &mut AccountRecord {
+        self.0.entry(account.clone()).or_insert_with(|| AccountRecord::new(account.clone()))
+    }
+
+    pub(super) fn get_mut(&mut self, account: &Account) -> Option<&mut AccountRecord> {
+        self.0.get_mut(account)
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &AccountRecord> {
+        self.0.values()
+    }
 }
 
 /// A job with what stands beside it.
@@ -131,6 +160,10 @@ impl Tables {
         let other = |id: Option<&RunId>| id.is_some_and(|id| *id != run.id);
         if run.ended_at.is_none() && other(self.live.get(&run.job)) {
             return Err(Error::Corrupt(format!("job {} has another live run than {}", run.job, run.id)));
+        }
+        let probes = |live: &&Run| live.probe && live.account == run.account && live.opening == run.opening;
+        if run.probe && run.ended_at.is_none() && self.live().filter(probes).any(|live| live.id != run.id) {
+            return Err(Error::Corrupt(format!("account {} has another probe than {}", run.account, run.id)));
         }
         if other(self.epochs.get(&(run.job, run.epoch))) {
             return Err(Error::Corrupt(format!("job {} has another run of epoch {}", run.job, run.epoch)));

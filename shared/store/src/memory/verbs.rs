@@ -1,8 +1,10 @@
 //! [`Store`] on the tables: what each verb reads or writes.
 
 use async_trait::async_trait;
+use domain::account::AccountRecord;
+use domain::alert::Notice;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
-use domain::overview::{AccountRecord, LateOutcome, Overview, RunTally, WaitingJob};
+use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
@@ -54,11 +56,7 @@ impl Store for MemoryStore {
 
     async fn save_node(&self, node: Node) -> Result<(), Error> {
         self.write("save_node", |tables| {
-            tables.accounts.entry(node.account.clone()).or_insert_with(|| AccountRecord {
-                account: node.account.clone(),
-                held_reason: None,
-                held_until: None,
-            });
+            tables.accounts.entry(&node.account);
             tables.nodes.insert(node.id.clone(), node);
             Ok(())
         })
@@ -103,11 +101,20 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn resume_account(&self, account: Account, _: Timestamp) -> Result<bool, Error> {
+    async fn resume_account(&self, account: Account, now: Timestamp) -> Result<bool, Error> {
         self.write("resume_account", |tables| {
-            let held = tables.accounts.get_mut(&account).filter(|account| account.held_reason.is_some());
-            let Some(held) = held else { return Ok(false) };
-            (held.held_reason, held.held_until) = (None, None);
+            let alert = tables.accounts.get_mut(&account).and_then(|account| account.resume(now));
+            let was_held = alert.is_some();
+            tables.outbox.push(alert.map(|alert| Notice::new(alert, now)))?;
+            Ok(was_held)
+        })
+    }
+
+    async fn reset_breaker(&self, account: Account, now: Timestamp) -> Result<bool, Error> {
+        self.write("reset_breaker", |tables| {
+            let Some(account) = tables.accounts.get_mut(&account) else { return Ok(false) };
+            let alert = account.reset_breaker();
+            tables.outbox.push(alert.map(|alert| Notice::new(alert, now)))?;
             Ok(true)
         })
     }
@@ -150,6 +157,10 @@ impl Store for MemoryStore {
 
     async fn nodes(&self) -> Result<Vec<Node>, Error> {
         self.read(|tables| tables.nodes.values().cloned().collect())
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {
+        self.read(|tables| tables.accounts.records().cloned().collect())
     }
 
     async fn generation(&self) -> Result<Generation, Error> {

@@ -1,14 +1,16 @@
 //! Writes transitions: job rows guarded by what is expected of them, and their runs in the same transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use domain::breaker::Opening;
 use domain::transition::RunChange;
 use domain::{JobId, JobState, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
 use super::outbox;
-use super::rows::JsonRows;
+use super::rows::{self, JsonRows, text_of};
+use crate::accounts::Hearing;
 use crate::ending::Ending;
 use crate::{Applied, Change};
 
@@ -108,8 +110,8 @@ async fn write_runs(
     conn: &mut SqliteConnection,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<(), Fault> {
-    let [mut ends, mut starts, mut inserts, mut holds] =
-        [const { None }; 4].map(|_: Option<()>| JsonRows::new());
+    let [mut ends, mut starts, mut inserts] = [const { None }; 3].map(|_: Option<()>| JsonRows::new());
+    let mut heard = BTreeMap::new();
     for change in changes {
         let (transition, now) = (&change.transition, change.now);
         match &transition.run {
@@ -122,12 +124,14 @@ async fn write_runs(
                 offer.incarnation,
                 &offer.account,
                 now,
+                offer.opening,
+                offer.probe,
             ))?,
             RunChange::Start { run } => starts.push(&(run, now))?,
             RunChange::End { run, class, reason } => {
                 push_end(&mut ends, run, class, reason, change)?;
-                if let Some(hold) = &transition.hold {
-                    holds.push(&(run, hold.reason, hold.until, now))?;
+                if Hearing::concerns(change) {
+                    heard.insert(run.to_string(), change);
                 }
             }
         }
@@ -135,10 +139,29 @@ async fn write_runs(
     execute(conn, include_str!("sql/apply_runs_end.sql"), ends).await?;
     execute(conn, include_str!("sql/apply_runs_start.sql"), starts).await?;
     execute(conn, include_str!("sql/apply_runs_insert.sql"), inserts).await?;
-    if !holds.is_empty() {
-        sqlx::query(include_str!("sql/apply_holds.sql")).bind(holds.into_text()?).execute(conn).await?;
+    hear(conn, &heard).await
+}
+
+/// Writes what the ends of runs say of their accounts; the changes by run.
+async fn hear(conn: &mut SqliteConnection, heard: &BTreeMap<String, &Change>) -> Result<(), Fault> {
+    if heard.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let runs = text_of(&heard.keys().collect::<Vec<_>>())?;
+    let query = sqlx::query(include_str!("sql/accounts_of_runs.sql")).bind(runs);
+    let mut hearing = Hearing::default();
+    for row in query.fetch_all(&mut *conn).await? {
+        if let Some(change) = heard.get(row.try_get::<&str, _>("run_id")?) {
+            hearing.take(change, rows::account(&row)?, Opening(row.try_get("claimed_under")?));
+        }
+    }
+    let mut changed = JsonRows::new();
+    let now = heard.values().map(|change| change.now).max().unwrap_or_default();
+    for record in hearing.changed() {
+        rows::push_account(&mut changed, record, now)?;
+    }
+    execute(&mut *conn, include_str!("sql/accounts_save.sql"), changed).await?;
+    outbox::push(conn, &hearing.notices).await
 }
 
 fn push_end(
@@ -183,6 +206,6 @@ async fn execute(conn: &mut SqliteConnection, sql: &'static str, rows: JsonRows)
         return Ok(());
     }
     Err(Fault::refused(format!(
-        "{wanted} run rows were to change, {touched} did: a job and its run disagree"
+        "{wanted} rows were to change beside their jobs, {touched} did: they disagree"
     )))
 }

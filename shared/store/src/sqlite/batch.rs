@@ -1,10 +1,13 @@
 //! One batch inside the writer's transaction: one multi-row statement per kind of operation.
 
+use domain::account::AccountRecord;
+use domain::alert::Notice;
 use domain::runner::Node;
+use domain::{Account, Alert, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::fault::Fault;
-use super::rows::JsonRows;
+use super::rows::{self, JsonRows};
 use super::writer::{Answer, Request};
 use super::{accept, apply, claim, outbox, sanitize};
 use crate::Change;
@@ -69,6 +72,7 @@ impl<'a> Sorted<'a> {
                 Request::SaveNode(node) => sorted.nodes.push(node),
                 Request::SetPaused(..)
                 | Request::ResumeAccount(..)
+                | Request::ResetBreaker(..)
                 | Request::DeclareLost(..)
                 | Request::NoteGeneration(_)
                 | Request::NoteTick(..)
@@ -128,6 +132,24 @@ async fn save_late_outcomes(conn: &mut SqliteConnection, requests: &[&Request]) 
     Ok(())
 }
 
+async fn account_row(conn: &mut SqliteConnection, account: &Account) -> Result<Option<AccountRecord>, Fault> {
+    let query = sqlx::query(include_str!("sql/account.sql")).bind(&account.0);
+    Ok(query.fetch_optional(conn).await?.as_ref().map(rows::account).transpose()?)
+}
+
+async fn save_account(
+    conn: &mut SqliteConnection,
+    record: &AccountRecord,
+    alert: Option<Alert>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let mut row = JsonRows::new();
+    rows::push_account(&mut row, record, now)?;
+    sqlx::query(include_str!("sql/accounts_save.sql")).bind(row.into_text()?).execute(&mut *conn).await?;
+    let notices: Vec<Notice> = alert.into_iter().map(|alert| Notice::new(alert, now)).collect();
+    outbox::push(conn, &notices).await
+}
+
 /// Operations that come one by one: by a person's hand, or now and then.
 async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option<Answer>, Fault> {
     match request {
@@ -137,9 +159,21 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
             Ok(Some(Answer::Done))
         }
         Request::ResumeAccount(account, now) => {
-            let query = sqlx::query(include_str!("sql/account_resume.sql"));
-            let resumed = query.bind(&account.0).bind(now.as_ms()).execute(conn).await?.rows_affected();
-            Ok(Some(Answer::Resumed(resumed > 0)))
+            let Some(mut record) = account_row(conn, account).await? else {
+                return Ok(Some(Answer::Found(false)));
+            };
+            let alert = record.resume(*now);
+            let was_held = alert.is_some();
+            save_account(conn, &record, alert, *now).await?;
+            Ok(Some(Answer::Found(was_held)))
+        }
+        Request::ResetBreaker(account, now) => {
+            let Some(mut record) = account_row(conn, account).await? else {
+                return Ok(Some(Answer::Found(false)));
+            };
+            let alert = record.reset_breaker();
+            save_account(conn, &record, alert, *now).await?;
+            Ok(Some(Answer::Found(true)))
         }
         Request::DeclareLost(node, incarnation, now) => {
             let query = sqlx::query(include_str!("sql/lost_runner_save.sql"));

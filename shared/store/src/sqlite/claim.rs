@@ -1,6 +1,7 @@
 //! The claim: due jobs in, runs out, in the writer's transaction. What is read and written is [`crate::claim`]'s to say.
 
-use domain::admission::{AccountHold, Facts, LiveFacts};
+use domain::admission::{Facts, LiveFacts, Waiting};
+use domain::breaker::Opening;
 use domain::{Account, Epoch, JobId, NodeId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
@@ -8,14 +9,14 @@ use sqlx::{Row as _, SqliteConnection};
 use super::apply;
 use super::fault::Fault;
 use super::rows::{self, JsonRows, json, text_of};
-use crate::claim::{self, Behind, Decided, Due, Head, PROMOTED_MAX, Search};
+use crate::claim::{self, Behind, Decided, Due, Head, PROMOTED_MAX, PUT_OFF_MAX, Search};
 use crate::{Applied, ClaimRequest, Claimed};
 
 /// Claims at most one job per run id of the request.
 pub(super) async fn claim(conn: &mut SqliteConnection, request: &ClaimRequest) -> Result<Claimed, Fault> {
     let now = request.now;
     let mut facts = request.facts.clone();
-    read_facts(conn, &mut facts, now).await?;
+    let fleet_before = read_facts(conn, &mut facts, now).await?;
     if facts.paused {
         return Ok(Claimed::default());
     }
@@ -30,24 +31,37 @@ pub(super) async fn claim(conn: &mut SqliteConnection, request: &ClaimRequest) -
         let rows = read_behind(conn, &behind).await?;
         search.take_behind(rows);
     }
+    if facts.wants_probe() {
+        search.take_put_off(read_put_off(conn, now).await?);
+    }
     let decided = claim::decide(request, &facts, &search.found())?;
     write(conn, &decided, now).await?;
+    if decided.fleet != fleet_before {
+        let waits = decided.fleet.as_ref().map(|fleet| text_of(&(&fleet.reason, fleet.until))).transpose()?;
+        sqlx::query(include_str!("sql/claim_fleet.sql")).bind(waits).execute(conn).await?;
+    }
     Ok(decided.claimed)
 }
 
-async fn read_facts(conn: &mut SqliteConnection, facts: &mut Facts, now: Timestamp) -> Result<(), Fault> {
-    let row = sqlx::query(include_str!("sql/claim_facts.sql")).fetch_one(conn).await?;
+/// Reads the facts; gives what the claim before found that any further job waits for.
+async fn read_facts(
+    conn: &mut SqliteConnection,
+    facts: &mut Facts,
+    now: Timestamp,
+) -> Result<Option<Waiting>, Fault> {
+    type Live = (JobId, String, String, NodeId, Account, Opening, Timestamp);
+    let row = sqlx::query(include_str!("sql/claim_facts.sql")).fetch_one(&mut *conn).await?;
     facts.paused = row.try_get(0)?;
-    let holds: Vec<(Account, String, Option<Timestamp>)> = json("holds", row.try_get(1)?)?;
-    let holds: Vec<AccountHold> =
-        holds.into_iter().map(|(account, reason, until)| AccountHold { account, reason, until }).collect();
-    facts.block_held_accounts(&holds, now);
-    let live: Vec<(JobId, String, String, NodeId)> = json("live runs", row.try_get(2)?)?;
-    facts.live = live
-        .into_iter()
-        .map(|(job, project, work_item, node)| LiveFacts { job, project, work_item, node })
-        .collect();
-    Ok(())
+    let live: Vec<Live> = json("live runs", row.try_get(2)?)?;
+    let live = live.into_iter().map(|(job, project, work_item, node, account, opening, offered_at)| {
+        LiveFacts { job, project, work_item, node, account, opening, offered_at }
+    });
+    facts.live = live.collect();
+    let accounts = sqlx::query(include_str!("sql/accounts.sql")).fetch_all(conn).await?;
+    let accounts = accounts.iter().map(rows::account).collect::<Result<Vec<_>, _>>()?;
+    facts.take_accounts(&accounts, now);
+    let fleet = row.try_get::<Option<&str>, _>(1)?.map(rows::fleet).transpose()?;
+    Ok(fleet)
 }
 
 async fn read_heads(conn: &mut SqliteConnection, limit: usize) -> Result<Vec<Head>, Fault> {
@@ -66,6 +80,11 @@ async fn read_behind(conn: &mut SqliteConnection, behind: &Behind<'_>) -> Result
         .fetch_all(conn)
         .await?;
     Ok(rows.iter().map(readable).collect())
+}
+
+async fn read_put_off(conn: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Due>, Fault> {
+    let query = sqlx::query(include_str!("sql/claim_put_off.sql")).bind(now.as_ms()).bind(bound(PUT_OFF_MAX));
+    Ok(query.fetch_all(conn).await?.iter().filter_map(readable).collect())
 }
 
 fn bound(limit: usize) -> i64 {

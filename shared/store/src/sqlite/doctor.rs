@@ -6,7 +6,7 @@ use super::SqliteStore;
 use crate::{Error, Violation};
 
 /// The invariants the statement knows.
-const INVARIANTS: [&str; 4] = ["I1", "I2", "I3", "I4"];
+const INVARIANTS: [&str; 5] = ["I1", "I2", "I3", "I4", "I8"];
 
 impl SqliteStore {
     pub(super) async fn read_violations(&self) -> Result<Vec<Violation>, Error> {

@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
+use domain::account::AccountRecord;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
@@ -137,7 +138,11 @@ impl Store for SqliteStore {
     }
 
     async fn resume_account(&self, account: Account, now: Timestamp) -> Result<bool, Error> {
-        answer!(self.ask(Request::ResumeAccount(account, now)).await?, Resumed)
+        answer!(self.ask(Request::ResumeAccount(account, now)).await?, Found)
+    }
+
+    async fn reset_breaker(&self, account: Account, now: Timestamp) -> Result<bool, Error> {
+        answer!(self.ask(Request::ResetBreaker(account, now)).await?, Found)
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
@@ -178,6 +183,10 @@ impl Store for SqliteStore {
 
     async fn nodes(&self) -> Result<Vec<Node>, Error> {
         self.read_nodes().await
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {
+        self.read_accounts().await
     }
 
     async fn generation(&self) -> Result<Generation, Error> {

@@ -95,7 +95,8 @@ pub(super) async fn push_of_repairs(
     push(conn, &notices).await
 }
 
-async fn push(conn: &mut SqliteConnection, notices: &[Notice]) -> Result<(), Fault> {
+/// Writes alerts with their fact, each once.
+pub(super) async fn push(conn: &mut SqliteConnection, notices: &[Notice]) -> Result<(), Fault> {
     if notices.is_empty() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use domain::account::AccountRecord;
 use domain::delivery::Payload;
 use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
@@ -82,6 +83,11 @@ impl SqliteStore {
     pub(super) async fn read_nodes(&self) -> Result<Vec<Node>, Error> {
         let query = sqlx::query(include_str!("sql/nodes.sql"));
         query.fetch_all(self.readers().await?).await?.iter().map(rows::node).collect()
+    }
+
+    pub(super) async fn read_accounts(&self) -> Result<Vec<AccountRecord>, Error> {
+        let query = sqlx::query(include_str!("sql/accounts.sql"));
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::account).collect()
     }
 
     pub(super) async fn read_generation(&self) -> Result<Generation, Error> {

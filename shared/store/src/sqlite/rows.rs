@@ -1,8 +1,10 @@
 //! Domain values from rows, and rows of parameters as JSON.
 
+use domain::account::{AccountRecord, Hold, HoldReason};
 use domain::admission::Waiting;
+use domain::breaker::{Breaker, Opening};
 use domain::job::LiveRunState;
-use domain::overview::{AccountRecord, LateOutcome, ReaperRecord, RunTally, WaitingJob};
+use domain::overview::{LateOutcome, ReaperRecord, RunTally, WaitingJob};
 use domain::run::RunUsage;
 use domain::runner::{Node, NodeState, Preflight};
 use domain::{
@@ -174,7 +176,8 @@ pub(super) fn decision(row: &SqliteRow) -> Result<Option<Waiting>, Error> {
 
 /// Reads a job with why it waits; columns `paused`, `decision` and `decision_until` beside those of [`job`].
 pub(super) fn waiting_job(row: &SqliteRow) -> Result<WaitingJob, Error> {
-    Ok(WaitingJob::new(job(row)?, get(row, "due")?, get(row, "paused")?, decision(row)?))
+    let fleet = get::<Option<&str>>(row, "fleet_waits")?.map(fleet).transpose()?;
+    Ok(WaitingJob::new(job(row)?, get(row, "due")?, get(row, "paused")?, decision(row)?, fleet))
 }
 
 pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
@@ -185,6 +188,8 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
         node: NodeId(get(row, "node")?),
         incarnation: Incarnation(get(row, "incarnation")?),
         account: Account(get(row, "account")?),
+        opening: Opening(get(row, "opening")?),
+        probe: get(row, "probe")?,
         state: word(row, "state", RunState::parse)?,
         offered_at: at(row, "offered_at")?,
         started_at: at_maybe(row, "started_at")?,
@@ -244,11 +249,44 @@ pub(super) fn node(row: &SqliteRow) -> Result<Node, Error> {
     })
 }
 
+/// What any further job waits for, as a claim noted it.
+pub(super) fn fleet(text: &str) -> Result<Waiting, Error> {
+    let (reason, until) = json("fleet_waits", text)?;
+    Ok(Waiting { reason, until })
+}
+
+fn hold(row: &SqliteRow) -> Result<Option<Hold>, Error> {
+    let Some(reason) = get::<Option<&str>>(row, "held_reason")? else { return Ok(None) };
+    let reason = HoldReason::parse(reason);
+    let reason = reason.ok_or_else(|| Error::Corrupt("held_reason is none that is known".into()))?;
+    Ok(Some(Hold { reason, until: at_maybe(row, "held_until")? }))
+}
+
+/// The parameters of an account's row.
+pub(super) fn push_account(rows: &mut JsonRows, record: &AccountRecord, now: Timestamp) -> Result<(), Error> {
+    let (hold, breaker) = (record.hold, record.breaker);
+    rows.push(&(
+        &record.account,
+        hold.map(|hold| hold.reason),
+        hold.and_then(|hold| hold.until),
+        breaker.consecutive_transient,
+        breaker.opening,
+        breaker.open_until,
+        text_of(&record.windows)?,
+        now,
+    ))
+}
+
 pub(super) fn account(row: &SqliteRow) -> Result<AccountRecord, Error> {
     Ok(AccountRecord {
         account: Account(get(row, "account")?),
-        held_reason: get(row, "held_reason")?,
-        held_until: at_maybe(row, "held_until")?,
+        hold: hold(row)?,
+        breaker: Breaker {
+            consecutive_transient: small(row, "consecutive_transient")?,
+            opening: Opening(get(row, "opening")?),
+            open_until: at_maybe(row, "open_until")?,
+        },
+        windows: json("windows", get(row, "windows")?)?,
     })
 }
 

@@ -46,6 +46,7 @@ pub(super) enum Request {
     Outbox(outbox::Ask),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
+    ResetBreaker(Account, Timestamp),
 }
 
 /// The answer to the request of the same name.
@@ -56,7 +57,8 @@ pub(super) enum Answer {
     Claimed(Claimed),
     Applied(Applied),
     Done,
-    Resumed(bool),
+    /// Whether there was what was asked for.
+    Found(bool),
     Repaired(Vec<Repair>),
     Outbox(outbox::Told),
 }

@@ -1,6 +1,7 @@
 //! What every store must do, whatever it is made of: one function per rule, over an empty store.
 
 pub(crate) mod accepting;
+pub(crate) mod accounts;
 pub(crate) mod claiming;
 pub(crate) mod moving;
 pub(crate) mod outbox;
@@ -60,6 +61,17 @@ macro_rules! every_rule {
                 settled_messages_are_forgotten,
                 a_destination_may_move,
                 sources_are_heard;
+            accounts:
+                the_default_account_is_there_from_the_start,
+                a_breaker_opens_lets_one_probe_through_and_closes,
+                a_probe_that_vanishes_frees_its_place,
+                the_earliest_put_off_job_is_the_probe,
+                runs_of_before_an_opening_never_move_it,
+                an_operator_resets_a_breaker,
+                people_are_told_once_of_each_turn,
+                windows_are_kept_and_a_rejected_one_holds,
+                every_due_job_says_what_the_fleet_waits_for,
+                a_half_open_breaker_admits_one_probe;
         }
     };
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::account::{Hold, HoldReason};
 use domain::admission::WaitReason;
 use domain::job::LiveRunState;
 use domain::overview::LateOutcome;
@@ -140,22 +141,25 @@ pub(crate) async fn holds_only_grow(store: Arc<dyn Store>) {
         usage_limit(later(90_000)),
     ];
     let expected = [
-        (Some("usage_limit"), Some(later(60_000))),
-        (Some("usage_limit"), Some(later(60_000))),
-        (Some("auth"), None),
-        (Some("auth"), None),
+        Hold { reason: HoldReason::UsageLimit, until: Some(later(60_000)) },
+        Hold { reason: HoldReason::UsageLimit, until: Some(later(60_000)) },
+        Hold { reason: HoldReason::Auth, until: None },
+        Hold { reason: HoldReason::Auth, until: None },
     ];
     for ((start, class), expected) in starts.iter().zip(ends).zip(expected) {
         let event = ended(start.run.id, class);
         assert_eq!(happen(&store, start.job.id, &event, later(100)).await, Applied::Done);
         let accounts = store.overview(later(100)).await.unwrap().accounts;
         let [account] = accounts.as_slice() else { panic!("{accounts:?}") };
-        assert_eq!((account.held_reason.as_deref(), account.held_until), expected);
+        assert_eq!(account.hold, Some(expected));
     }
     let held = claim(&store, later(200_000), fleet(4), 4).await;
     assert!(held.starts.is_empty());
     let reason = &held.waits[0].1.reason;
-    assert!(matches!(reason, WaitReason::AccountHeld { reason, .. } if reason == "auth"), "{reason:?}");
+    assert!(
+        matches!(reason, WaitReason::AccountHeld { reason, .. } if *reason == HoldReason::Auth),
+        "{reason:?}"
+    );
     let account = domain::Account("default".into());
     assert!(store.resume_account(account.clone(), later(300_000)).await.unwrap());
     assert!(!store.resume_account(account, later(300_000)).await.unwrap());

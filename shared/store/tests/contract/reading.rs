@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use domain::account::AccountRecord;
 use domain::admission::WaitReason;
-use domain::overview::{AccountRecord, CountByStatus, ReaperRecord, RunTally};
+use domain::overview::{CountByStatus, ReaperRecord, RunTally};
 use domain::runner::{Node, NodeState, Preflight};
 use domain::transition::Event;
 use domain::{Account, Class, Incarnation, JobId, NodeId, PermanentReason, RunId, Status};
@@ -47,7 +48,7 @@ pub(crate) async fn nodes_are_kept(store: Arc<dyn Store>) {
     assert_eq!(store.nodes().await.unwrap(), vec![node("node-a"), newer]);
     let accounts = store.overview(T0).await.unwrap().accounts;
     let account = Account("default".into());
-    assert_eq!(accounts, vec![AccountRecord { account, held_reason: None, held_until: None }]);
+    assert_eq!(accounts, vec![AccountRecord::new(account)]);
 }
 
 /// Runs are counted by class and reason, with what they cost, from the instant on at which they were claimed.

@@ -38,6 +38,20 @@ async fn a_row_that_breaks_an_invariant_is_refused() {
         (format!("UPDATE runs SET state = 'started' WHERE id = '{run}'"), "a_started_run_was_confirmed"),
         ("UPDATE runs SET epoch = 0".into(), "epoch >= 1"),
         (
+            format!(
+                "UPDATE runs SET probe = 1;
+                 INSERT INTO jobs (id, project, work_item, stage, role, priority, own_prompt, status, due, available_at,
+                                   epoch, run_id, created_at, updated_at)
+                 VALUES (999, 'p', 'w', 's', 'r', 0, 0, 'running', 0, 1, 1, '{0}', 1, 1);
+                 INSERT INTO runs (id, job_id, epoch, node, incarnation, account, opening, probe, state, offered_at)
+                 VALUES ('{0}', 999, 1, 'b', 1, 'default', 0, 1, 'offered', 1)",
+                super::contract::values::fresh_run()
+            ),
+            "UNIQUE constraint failed: runs.account, runs.opening",
+        ),
+        ("UPDATE accounts SET open_until = 1".into(), "an_open_breaker_has_opened"),
+        ("UPDATE accounts SET held_reason = 'mood'".into(), "CHECK constraint failed"),
+        (
             "DELETE FROM meta; INSERT INTO meta (id, schema, database_generation) VALUES (2, 1, 1)".into(),
             "id = 1",
         ),

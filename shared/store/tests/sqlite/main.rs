@@ -10,6 +10,7 @@ mod file;
 mod lanes;
 mod plan;
 mod pressure;
+mod probe;
 mod random;
 mod raw;
 mod sanitize;

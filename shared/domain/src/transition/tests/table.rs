@@ -96,7 +96,14 @@ fn shown(job: &Job, event: &Event) -> String {
         RunChange::Start { .. } => parts.push("run started".to_owned()),
         RunChange::End { class, reason, .. } => parts.push(format!("run ended {class}/{reason}")),
     }
-    if let Some(Hold { reason, until }) = transition.hold {
+    if let Some(AccountNews { said, hold, .. }) = transition.news {
+        match said {
+            Said::Nothing => {}
+            Said::Answered => parts.push("provider answered".to_owned()),
+            Said::Faltered => parts.push("provider faltered".to_owned()),
+        }
+        let Some(Hold { reason, until }) = hold else { return parts.join("; ") };
+        let reason = reason.as_str();
         let end = until.map_or("until a person resumes it".to_owned(), |at| {
             format!("for {} s", at.since(NOW).as_secs())
         });

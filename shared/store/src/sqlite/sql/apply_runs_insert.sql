@@ -1,4 +1,4 @@
--- ?1: [[id, job_id, epoch, node, incarnation, account, offered_at], …]
-INSERT INTO runs (id, job_id, epoch, node, incarnation, account, state, offered_at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 'offered', value ->> 6
+-- ?1: [[id, job_id, epoch, node, incarnation, account, offered_at, opening, probe], …]
+INSERT INTO runs (id, job_id, epoch, node, incarnation, account, state, offered_at, opening, probe)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 'offered', value ->> 6, value ->> 7, value ->> 8
 FROM json_each(?1)

@@ -1,5 +1,5 @@
 -- The newest jobs of status ?3 below ?1, at most ?2.
-SELECT j.*, r.state AS run_state, d.reason AS decision, d.until_at AS decision_until, m.paused
+SELECT j.*, r.state AS run_state, d.reason AS decision, d.until_at AS decision_until, m.paused, m.fleet_waits
 FROM meta AS m
 CROSS JOIN jobs AS j INDEXED BY jobs_status
 LEFT JOIN runs AS r ON r.id = j.run_id

@@ -22,4 +22,8 @@ FROM runs GROUP BY job_id, epoch HAVING count(*) > 1
 UNION ALL
 SELECT 'I4', 'run ' || r.id || ' of running job ' || j.id || ' has epoch ' || r.epoch || ', the job ' || j.epoch
 FROM jobs AS j JOIN runs AS r ON r.id = j.run_id WHERE j.status = 'running' AND r.epoch <> j.epoch
+UNION ALL
+SELECT 'I8', 'account ' || a.account || ' has ' || count(*) || ' live probes'
+FROM accounts AS a JOIN runs AS r INDEXED BY runs_live ON r.account = a.account AND r.opening = a.opening
+WHERE r.ended_at IS NULL AND a.open_until IS NOT NULL GROUP BY a.account HAVING count(*) > 1
 LIMIT 100

@@ -1,0 +1,5 @@
+-- The accounts of the runs ?1, a JSON array of ids, each with the opening that its run was claimed under.
+SELECT r.id AS run_id, r.opening AS claimed_under, r.account AS account, a.held_reason, a.held_until,
+       coalesce(a.consecutive_transient, 0) AS consecutive_transient, coalesce(a.opening, 0) AS opening, a.open_until,
+       coalesce(a.windows, '[]') AS windows
+FROM json_each(?1) AS c CROSS JOIN runs AS r ON r.id = c.value LEFT JOIN accounts AS a ON a.account = r.account
