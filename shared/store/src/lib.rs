@@ -1,4 +1,5 @@
-//! The only crate that names `sqlx`: one trait, a `SQLite` and (to come) a `PostgreSQL` store, one contract suite.
+//! The only crate that names `sqlx`: one trait, a `SQLite` and (to come) a `PostgreSQL` store, one in memory for
+//! simulations, one contract suite.
 //!
 //! The store keeps and guards; it decides nothing. What may happen to a job is said by a [`domain::Transition`] of
 //! `domain`, which [`Store::apply`] writes in one transaction or not at all.

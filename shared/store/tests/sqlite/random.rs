@@ -6,7 +6,9 @@ use std::sync::Arc;
 use domain::admission::{Facts, Serial};
 use domain::delivery::NewJob;
 use domain::transition::{Conclusion, Event, LostHow};
-use domain::{Account, Chance, Class, Job, JobId, PermanentReason, Policy, RunId, Timestamp};
+use domain::{
+    Account, Chance, Class, Job, JobId, PermanentReason, Policy, RunId, Timestamp, TransientReason,
+};
 use proptest::prelude::*;
 use store::memory::Disk;
 use store::{Change, Error, JobFilter, Store};
@@ -27,7 +29,7 @@ struct Both {
 
 fn event(pick: u8, run: RunId) -> Event {
     let judged = |class| Event::Ended { run, conclusion: Conclusion::Judged { class } };
-    match pick % 12 {
+    match pick % 13 {
         0 | 1 => Event::Confirmed { run },
         2 => Event::Withdrawn { run, why: "no_capacity" },
         3 => judged(Class::Success),
@@ -38,6 +40,7 @@ fn event(pick: u8, run: RunId) -> Event {
         8 => Event::Ended { run, conclusion: Conclusion::Drained },
         9 => Event::CancelRequested,
         10 => judged(failure(PermanentReason::Auth)),
+        11 => judged(Class::Transient { reason: TransientReason::Overloaded, retry_at: None }),
         _ => Event::Retried,
     }
 }
@@ -68,7 +71,7 @@ impl Both {
     async fn step(&self, step: Step, seen: &mut [Job], now: Timestamp) {
         let (which, pick, stale) = step;
         let item = format!("A-{}", which % 3);
-        match pick % 24 {
+        match pick % 26 {
             11..=13 => {
                 let request = request(now, facts(which), 2);
                 self.ask(async |store| store.claim(request.clone()).await).await;
@@ -96,6 +99,10 @@ impl Both {
             20 => {
                 let run = seen[usize::from(which % 4)].state.run().unwrap_or_else(fresh_run);
                 self.ask(async |store| store.record_late_outcome(run, outcome(), now).await).await;
+            }
+            21 => {
+                let account = Account("default".into());
+                self.ask(async |store| store.reset_breaker(account.clone(), now).await).await;
             }
             _ => self.happen(step, seen, now).await,
         }
