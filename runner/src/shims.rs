@@ -45,7 +45,8 @@ pub trait Shims: fmt::Debug + Send + Sync {
     /// Nobody listens (yet, or any more), or it keeps another run.
     async fn connect(&self, dir: &RunDir, assignment: &Assignment) -> io::Result<Box<dyn ShimLink>>;
 
-    /// Kills what the keeper of a run may have left when it died; true when nothing of it lives any more.
+    /// Kills what the keeper of a run may have left when it died, or lets live though it should not, and spares the
+    /// keeper itself; true when nothing else of the run lives any more.
     fn kill_leftovers(&self, cgroup: Option<&Path>, marker: &str) -> bool;
 }
 

@@ -3,6 +3,7 @@
 
 mod blackhole;
 mod cancel;
+mod hang;
 mod reboot;
 mod rolling;
 
@@ -81,9 +82,10 @@ type Playing = Pin<Box<dyn Future<Output = anyhow::Result<Story>>>>;
 type Play = fn() -> Playing;
 
 /// Every scenario with its name.
-const ALL: [(&str, Play); 4] = [
+const ALL: [(&str, Play); 5] = [
     ("blackhole", || Box::pin(blackhole::play())),
     ("reboot", || Box::pin(reboot::play())),
+    ("hang", || Box::pin(hang::play())),
     ("cancel", || Box::pin(cancel::play())),
     ("rolling", || Box::pin(rolling::play())),
 ];

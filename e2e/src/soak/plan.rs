@@ -193,10 +193,9 @@ impl Draw {
                 (vec![Place::Shims(host)], "kill a shim".to_owned(), vec![(0, Act::KillShim(host, choice))])
             }
             Kind::StopShim => {
-                // Shorter than the margin between the two leases: nobody else keeps the agent's.
-                let stopped_ms = self.rng.random_range(200..2000);
+                let (length, stopped_ms) = self.length();
                 let acts = vec![(0, Act::StopShim(host, choice)), (stopped_ms, Act::ContinueShim(host))];
-                (vec![Place::Shims(host)], "stop a shim".to_owned(), acts)
+                (vec![Place::Shims(host)], format!("stop a shim, {length}"), acts)
             }
             Kind::Cut => {
                 let direction = [Direction::Both, Direction::ToHost, Direction::FromHost][choice % 3];

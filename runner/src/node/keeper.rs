@@ -11,6 +11,7 @@ use domain::log::LogPiece;
 use domain::outcome::{EndedBy, Outcome, TAIL_BYTES_MAX};
 use tokio_util::sync::CancellationToken;
 
+use super::patience::Patience;
 use super::{Held, Node};
 use crate::run_dir::RunDir;
 use crate::shim::{Ask, Wish};
@@ -31,8 +32,9 @@ pub(super) fn begin(node: &Arc<Node>, held: Arc<Held>) {
 
 async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
     let mut backoff = BACKOFF_MIN;
+    let mut patience = Some(Patience::begin(node.clock.boot_ms()));
     loop {
-        let connected = stop.run_until_cancelled(follow(node, held)).await;
+        let connected = stop.run_until_cancelled(follow_with(&mut patience, node, held)).await;
         let Some(connected) = connected else { return };
         if connected {
             backoff = BACKOFF_MIN;
@@ -58,6 +60,29 @@ async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
+}
+
+/// Follows the shim as long as there is patience with it; once that is over, ends the agent in its place.
+async fn follow_with(patience: &mut Option<Patience>, node: &Node, held: &Held) -> bool {
+    let Some(left) = patience else { return follow(node, held).await };
+    tokio::select! {
+        biased;
+        connected = follow(node, held) => return connected,
+        () = left.end(node, held) => {}
+    }
+    let run = held.assignment.run;
+    tracing::error!(run.id = %run, "the shim has not ended its agent in time: killing the agent in its place");
+    let (shims, dir, marker) = (node.shims.clone(), held.dir.clone(), held.assignment.marker());
+    let killed = service::blocking(move || {
+        let cgroup = dir.intent()?.and_then(|intent| intent.cgroup);
+        Ok(shims.kill_leftovers(cgroup.as_deref(), &marker))
+    });
+    match killed.await {
+        Ok(true) => *patience = None,
+        Ok(false) => tracing::error!(run.id = %run, "something that the agent started does not die"),
+        Err(error) => tracing::error!(run.id = %run, %error, "could not read the run's journal"),
+    }
+    false
 }
 
 /// Talks to the shim as long as it can be talked to; true when it could be at all.

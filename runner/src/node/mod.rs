@@ -3,6 +3,7 @@
 
 mod held;
 mod keeper;
+mod patience;
 mod recover;
 mod start;
 

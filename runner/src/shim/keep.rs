@@ -320,7 +320,16 @@ impl<'a> Keeper<'a> {
         if let Some(error) = self.dir.exec_error() {
             return EndedBy::SpawnFailed { error };
         }
-        self.ending.take().map_or(EndedBy::Agent, |ending| ending.by)
+        self.ending.take().map_or_else(|| self.unasked(), |ending| ending.by)
+    }
+
+    /// Who ended an agent that we did not ask to end. Where we hung beyond its lease, the runner killed it in our place.
+    fn unasked(&self) -> EndedBy {
+        let killed = self.exit == Some(Exit::Signal(Signal::KILL.as_raw()));
+        if killed && self.clock.boot_ms() >= self.seen.lease_deadline_ms {
+            return EndedBy::SelfFenced;
+        }
+        EndedBy::Agent
     }
 }
 

@@ -34,7 +34,7 @@ struct What {
     /// Rounds in which a dead run's process id goes to a stranger
     #[arg(long, value_name = "ROUNDS")]
     pid_reuse: Option<usize>,
-    /// One scenario with hosts of their own for runners (blackhole, reboot, cancel, rolling), or all
+    /// One scenario with hosts of their own for runners (blackhole, reboot, hang, cancel, rolling), or all
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
     /// Minutes of random faults under load, and the history of every job checked afterwards
