@@ -4,11 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::task::JoinHandle;
 
+use super::WITHIN;
 use crate::harness::{Outside, boot_ms};
 
 /// What the fakes of a stack wrote into their ledger.
@@ -107,7 +108,7 @@ pub struct Spawn {
 
 impl Spawn {
     /// Waits until this very process is gone, on a thread of its own, and says when that was, in milliseconds of boot
-    /// time: at that instant or a moment later, never before.
+    /// time: at that instant or a moment later, never before. An error when it lives on for [`WITHIN`].
     pub fn death(&self) -> JoinHandle<io::Result<i64>> {
         let spawn = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -117,8 +118,9 @@ impl Spawn {
                 Err(Errno::SRCH) => return Ok(boot_ms()),
                 held => held?,
             };
-            if spawn.lives() {
-                poll(&mut [PollFd::new(&held, PollFlags::IN)], None)?;
+            let limit = Timespec { tv_sec: WITHIN.as_secs().cast_signed(), tv_nsec: 0 };
+            if spawn.lives() && poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&limit))? == 0 {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the agent lives on"));
             }
             Ok(boot_ms())
         })
