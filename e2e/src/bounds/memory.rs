@@ -20,6 +20,7 @@ const RUN_KIB_MAX: u64 = 1024;
 /// Looks until it is told to end.
 #[derive(Debug)]
 pub(super) struct Sampler {
+    runs: usize,
     enough: Arc<AtomicBool>,
     looking: Option<JoinHandle<Memory>>,
 }
@@ -74,10 +75,11 @@ impl Memory {
 }
 
 impl Sampler {
-    /// Looks at the runner of a stack and at the shims that live now.
-    pub(super) fn start(stack: &mut Stack) -> anyhow::Result<Self> {
+    /// Looks at the runner of a stack and at the shims of its `runs` runs.
+    pub(super) fn start(stack: &mut Stack, runs: usize) -> anyhow::Result<Self> {
         let runner = stack.process(Service::Runner(0)).pid().context("the runner does not run")?;
         let shims: Vec<u32> = stack.shims().into_iter().filter_map(|pid| pid.try_into().ok()).collect();
+        ensure!(shims.len() == runs, "{} shims for {runs} runs", shims.len());
         let enough = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&enough);
         let looking = std::thread::Builder::new().name("memory".into()).spawn(move || {
@@ -88,18 +90,18 @@ impl Sampler {
             }
             memory
         })?;
-        Ok(Self { enough, looking: Some(looking) })
+        Ok(Self { runs, enough, looking: Some(looking) })
     }
 
     /// Ends the looking.
     ///
     /// # Errors
-    /// More was held than `runs` runs may.
-    pub(super) fn finish(mut self, runs: usize) -> anyhow::Result<Memory> {
+    /// More was held than its runs may.
+    pub(super) fn finish(mut self) -> anyhow::Result<Memory> {
         self.enough.store(true, Ordering::Relaxed);
         let looked = self.looking.take().and_then(|looking| looking.join().ok());
         let memory = looked.context("the sampler is gone")?;
-        memory.check(runs)?;
+        memory.check(self.runs)?;
         Ok(memory)
     }
 }

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use self::kept::Kept;
 use self::memory::{Memory, Sampler};
-use crate::harness::{Service, Stack, boot_ms, until};
+use crate::harness::{Service, Stack, StackBuilder, boot_ms, until};
 use crate::scenario::Terms;
 use crate::shop::{Ledger, Poured, enqueue, shop, spent};
 
@@ -132,7 +132,7 @@ pub async fn play(size: Size) -> anyhow::Result<Report> {
     let all = || async { Ok((ledger.starts().len() >= size.agents).then_some(())) };
     until("every agent is there", WITHIN, all).await?;
 
-    let sampler = Sampler::start(&mut stack)?;
+    let sampler = Sampler::start(&mut stack, size.agents)?;
     let away = be_away(&mut stack, &size, &ledger, &go).await?;
     File::create(&end)?;
     let mut kept = Vec::new();
@@ -142,7 +142,7 @@ pub async fn play(size: Size) -> anyhow::Result<Report> {
         let run = record["runs"][0]["run_id"].as_str().with_context(|| format!("no run: {record:#}"))?;
         kept.push(kept::check(&stack.folder().join("run-logs"), run, *bytes)?);
     }
-    let memory = sampler.finish(size.agents)?;
+    let memory = sampler.finish()?;
     let (first, others): (Vec<_>, Vec<_>) =
         ledger.floods().into_iter().partition(|flood| flood.job == jobs[0].0);
     stack.finish().await?;
@@ -156,7 +156,7 @@ pub async fn play(size: Size) -> anyhow::Result<Report> {
     })
 }
 
-fn stack(size: &Size) -> crate::harness::StackBuilder {
+fn stack(size: &Size) -> StackBuilder {
     let agents = size.agents.to_string();
     size.terms.tell(shop()).env("ORCH_RUNNER_SLOTS", &agents).env("ORCH_MAX_CONCURRENCY", &agents)
 }
