@@ -83,27 +83,28 @@ impl Lane {
         match plan {
             Plan::List(victim) => self.orders.list(victim),
             Plan::Kill(point) => {
-                let step = self.with_port(&point.step);
+                let step = self.with_own_words(&point.step);
                 self.orders.kill(point.victim, point.moment, point.nth, &step)
             }
         }
     }
 
-    /// What was listed, with services in the place of ports, which are other ones in each stack.
+    /// What was listed, in words that mean the same in each stack.
     pub(super) fn listed(&self) -> Vec<(String, usize)> {
-        let named = |step: String| {
-            SERVICES.into_iter().fold(step, |step, service| step.replace(&self.port(service), name(service)))
-        };
+        let words = self.words();
+        let named = |step: String| words.iter().fold(step, |step, (own, word)| step.replace(own, word));
         self.orders.listed().into_iter().map(|(step, count)| (named(step), count)).collect()
     }
 
-    fn with_port(&self, step: &str) -> String {
-        let ported = |step: String, service| step.replace(name(service), &self.port(service));
-        SERVICES.into_iter().fold(step.to_owned(), ported)
+    fn with_own_words(&self, step: &str) -> String {
+        self.words().iter().fold(step.to_owned(), |step, (own, word)| step.replace(word, own))
     }
 
-    fn port(&self, service: Service) -> String {
-        format!(":{}", self.stack.addr(service).port())
+    /// What is called otherwise in each stack, the ports of services and its folder, each with the word for it.
+    fn words(&self) -> Vec<(String, &'static str)> {
+        let folder = self.stack.folder().file_name().map(|name| name.to_string_lossy().into_owned());
+        let ports = SERVICES.map(|service| (format!(":{}", self.stack.addr(service).port()), name(service)));
+        ports.into_iter().chain(folder.map(|folder| (folder, "FOLDER"))).collect()
     }
 
     /// Stops everything and checks that nothing is left.

@@ -90,7 +90,7 @@ impl fmt::Display for Table {
             if let (Some((middle, _)), Some((p99, _)), Some((most, point))) = (at(50), at(99), waits.last()) {
                 writeln!(
                     out,
-                    "{}: from its start after the kill to the next agent p50 {middle:.0?}, p99 {p99:.0?}, max {most:.0?} \
+                    "{}: from its start after the kill to the next agent p50 {middle:.1?}, p99 {p99:.1?}, max {most:.1?} \
                      ({} kills with an agent still to come; slowest {point})",
                     victim.program(),
                     waits.len()
