@@ -227,14 +227,9 @@ mod tests {
 
     #[test]
     fn a_sink_that_fails_is_named() {
-        let record = |sink, pending, last_error: Option<&str>| SinkRecord {
-            sink,
-            pending,
-            oldest_at: None,
-            last_error: last_error.map(str::to_owned),
-            next_at: None,
-            set_aside: 0,
-            set_aside_error: None,
+        let record = |sink, pending, last_error: Option<&str>| {
+            let last_error = last_error.map(str::to_owned);
+            SinkRecord { pending, last_error, ..SinkRecord::empty(sink) }
         };
         let said = |records: &[SinkRecord]| {
             let check = alerts(records);

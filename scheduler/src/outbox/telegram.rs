@@ -100,9 +100,8 @@ struct Parameters {
     migrate_to_chat_id: Option<i64>,
 }
 
-/// 400s that speak of the chat and not of the message.
-const CHAT_IS_WRONG: [&str; 5] =
-    ["chat not found", "chat_id is empty", "peer_id_invalid", "not enough rights", "have no rights"];
+/// Words of 400s that speak of where a message goes and not of the message: no other one would get through either.
+const OF_THE_CHAT: [&str; 5] = ["chat", "peer", "rights", "topic", "user"];
 
 fn judge(status: StatusCode, body: &[u8]) -> Verdict {
     let reply: Option<Reply> = serde_json::from_slice(body).ok();
@@ -124,7 +123,7 @@ fn judge(status: StatusCode, body: &[u8]) -> Verdict {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
             Verdict::Misconfigured { error }
         }
-        StatusCode::BAD_REQUEST if CHAT_IS_WRONG.iter().any(|wrong| words.contains(wrong)) => {
+        StatusCode::BAD_REQUEST if OF_THE_CHAT.iter().any(|word| words.contains(word)) => {
             Verdict::Misconfigured { error }
         }
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE if understood => Verdict::Never { error },
@@ -160,11 +159,17 @@ mod tests {
             (400, "Bad Request: chat not found"),
             (400, "Bad Request: PEER_ID_INVALID"),
             (400, "Bad Request: not enough rights to send text messages to the chat"),
+            (400, "Bad Request: group chat was deactivated"),
+            (400, "Bad Request: TOPIC_CLOSED"),
         ] {
             let verdict = judged(status, &refusal(status, description));
             assert!(matches!(verdict, Verdict::Misconfigured { .. }), "{status} {description}: {verdict:?}");
         }
-        for description in ["Bad Request: message is too long", "Bad Request: message text is empty"] {
+        for description in [
+            "Bad Request: message is too long",
+            "Bad Request: message text is empty",
+            "Bad Request: strings must be encoded in UTF-8",
+        ] {
             assert!(
                 matches!(judged(400, &refusal(400, description)), Verdict::Never { .. }),
                 "{description}"

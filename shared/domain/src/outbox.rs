@@ -120,6 +120,21 @@ pub struct SinkRecord {
     pub set_aside_error: Option<String>,
 }
 
+impl SinkRecord {
+    /// A sink for which nothing waits.
+    pub const fn empty(sink: Sink) -> Self {
+        Self {
+            sink,
+            pending: 0,
+            oldest_at: None,
+            last_error: None,
+            next_at: None,
+            set_aside: 0,
+            set_aside_error: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -325,15 +325,7 @@ pub(super) async fn sinks(conn: &mut SqliteConnection) -> Result<Vec<SinkRecord>
     for row in &rows {
         let sink = word(row, "sink", Sink::parse)?;
         let index = records.iter().position(|record| record.sink == sink).unwrap_or_else(|| {
-            records.push(SinkRecord {
-                sink,
-                pending: 0,
-                oldest_at: None,
-                last_error: None,
-                next_at: None,
-                set_aside: 0,
-                set_aside_error: None,
-            });
+            records.push(SinkRecord::empty(sink));
             records.len() - 1
         });
         let (record, pending): (_, u64) = (&mut records[index], small(row, "pending")?);

@@ -49,18 +49,6 @@ async fn shown(store: &Arc<dyn Store>) -> Vec<SinkRecord> {
     shown
 }
 
-fn nothing(sink: Sink) -> SinkRecord {
-    SinkRecord {
-        sink,
-        pending: 0,
-        oldest_at: None,
-        last_error: None,
-        next_at: None,
-        set_aside: 0,
-        set_aside_error: None,
-    }
-}
-
 /// The alert of a job that is given up is committed with it; a change that is not written tells nothing.
 pub(crate) async fn a_job_that_is_given_up_is_told_once(store: Arc<dyn Store>) {
     let start = one_running(&store).await;
@@ -93,7 +81,12 @@ pub(crate) async fn a_job_that_is_tried_again_tells_nothing(store: Arc<dyn Store
 pub(crate) async fn an_alert_waits_for_a_sink_and_finds_another(store: Arc<dyn Store>) {
     push(&store, &["a"], 0).await;
     store.address_alerts(vec![], later(1)).await.unwrap();
-    let waits = SinkRecord { pending: 1, oldest_at: Some(T0), next_at: Some(T0), ..nothing(Sink::Unrouted) };
+    let waits = SinkRecord {
+        pending: 1,
+        oldest_at: Some(T0),
+        next_at: Some(T0),
+        ..SinkRecord::empty(Sink::Unrouted)
+    };
     assert_eq!(shown(&store).await, [waits]);
     store.address_alerts(vec![Sink::Telegram, Sink::Webhook], later(2)).await.unwrap();
     for _ in 0..2 {
@@ -152,14 +145,17 @@ pub(crate) async fn a_failure_is_shown_and_what_never_can_stands_aside(store: Ar
         oldest_at: Some(T0),
         next_at: Some(later(5_000)),
         last_error: refused(),
-        ..nothing(Sink::Unrouted)
+        ..SinkRecord::empty(Sink::Unrouted)
     };
     assert_eq!(shown(&store).await, [waits]);
     let taken = take_at(&store, Sink::Unrouted, 5_000).await;
     settle_at(&store, &taken[..1], End::SetAside { error: "too long".into() }, 5_001).await;
     settle_at(&store, &taken[1..], End::Delivered, 5_001).await;
-    let aside =
-        SinkRecord { set_aside: 1, set_aside_error: Some("too long".into()), ..nothing(Sink::Unrouted) };
+    let aside = SinkRecord {
+        set_aside: 1,
+        set_aside_error: Some("too long".into()),
+        ..SinkRecord::empty(Sink::Unrouted)
+    };
     assert_eq!(shown(&store).await, [aside]);
     assert_eq!(take_at(&store, Sink::Unrouted, 90_000).await, []);
 }
