@@ -53,8 +53,9 @@ impl Network {
     pub fn missing() -> Option<String> {
         let folder = tempfile::tempdir();
         let tried = folder.map_err(Into::into).and_then(|folder| {
-            let network = Self::create(1, folder.path())?;
-            network.hosts[0].run("true")?;
+            let mut network = Self::create(1, folder.path())?;
+            network.host(0).run("true")?;
+            network.host(0).cut(Direction::Both)?;
             network.remove()
         });
         tried.err().map(|error| format!("{error:#}"))
@@ -78,10 +79,11 @@ impl Network {
             network.mac(1)
         ))?;
         for host in 0..hosts {
-            let host = network.lay_out(u8::try_from(host)?, folder);
-            fs::create_dir_all(&host.cgroup).context("could not make a cgroup")?;
-            host.plug_in()?;
-            network.hosts.push(host);
+            let laid_out = network.lay_out(u8::try_from(host)?, folder);
+            // Part of the network before it stands, so that what there is of it is removed with the rest.
+            network.hosts.push(laid_out);
+            fs::create_dir_all(&network.hosts[host].cgroup).context("could not make a cgroup")?;
+            network.hosts[host].plug_in()?;
         }
         Ok(network)
     }

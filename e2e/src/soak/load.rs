@@ -91,7 +91,7 @@ fn fate(stack: &Outside, number: u64, rng: &mut StdRng) -> Fate {
 }
 
 /// The steps by which an agent shows when it lived, and whether it was alone.
-pub(super) fn marks(folder: &Path) -> String {
+fn marks(folder: &Path) -> String {
     format!("ledger={} alone={} beat=200", folder.join("ledger").display(), folder.join("locks").display())
 }
 
