@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::post;
 use domain::Timestamp;
-use domain::delivery::{NewJob, Payload};
+use domain::delivery::{About, NewJob, Payload};
+use domain::job::Origin;
 use proto::v1;
 use serde_json::{Value, json};
 use service::server::Limits;
@@ -101,7 +102,7 @@ async fn it_lives_without_a_database_and_recovers_when_one_appears() {
     let store = console.with_database().await;
     let empty = json!({
         "counts": {"queued": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0},
-        "paused": false, "max_concurrency": 4, "oldest_ready_seconds": null, "recent": [],
+        "paused": false, "max_concurrency": 4, "oldest_ready_seconds": null, "recent": [], "needs_you": [],
         "resilience": {"breaker": [], "preflight": [], "quota": []},
         "reaper": {
             "last_tick_at": null, "reaped_total": 0, "impossible_queued_total": 0, "sanitize_enabled": true,
@@ -129,6 +130,8 @@ async fn a_job_is_shown_with_its_runs_and_the_reason_why_it_waits() {
         semantic_key: None,
         payload: Payload { facts: BTreeMap::new(), ..Payload::default() },
         trace_context: None,
+        origin: Origin::default(),
+        about: About::default(),
     };
     store.enqueue(job, Timestamp::from_ms(NOW_MS - 5_000)).await.unwrap();
 

@@ -5,7 +5,7 @@ use domain::Timestamp;
 use service::Clock;
 use service::settings::DatabaseSettings;
 
-use crate::admin::{SchedulerAccess, accounts, breakers, jobs, logs, queue, runners};
+use crate::admin::{SchedulerAccess, accounts, breakers, items, jobs, logs, queue, runners};
 use crate::exit::{EXIT_CODES, Failure};
 use crate::print::Output;
 use crate::{classify, config_check, dev, doctor, migrate};
@@ -95,6 +95,27 @@ pub(crate) enum Admin {
         #[command(flatten)]
         access: SchedulerAccess,
     },
+    /// List work items, the newest change first: where each is in the pipeline, and which need you
+    Items {
+        #[command(flatten)]
+        list: items::List,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Let a work item that needs you go on
+    Approve {
+        #[command(flatten)]
+        decide: items::Decide,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Send a work item that needs you back, or end it where nothing is to go back to
+    Reject {
+        #[command(flatten)]
+        decide: items::Decide,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
     /// Start nothing more; running agents go on
     Pause {
         #[command(flatten)]
@@ -162,6 +183,9 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         Admin::Logs { logs, access } => logs::show(&access, logs, output).await,
         Admin::Cancel { id, access } => jobs::cancel(&access, id, output).await,
         Admin::Retry { id, access } => jobs::retry(&access, id, output).await,
+        Admin::Items { list, access } => items::list(&access, list, output, now).await,
+        Admin::Approve { decide, access } => items::approve(&access, decide, output).await,
+        Admin::Reject { decide, access } => items::reject(&access, decide, output).await,
         Admin::Pause { access } => queue::pause(&access, output).await,
         Admin::Resume { access } => queue::resume(&access, output).await,
         Admin::Runners { verb: None, access } => runners::list(&access, output, now).await,
@@ -208,6 +232,9 @@ mod tests {
             "orch logs -f 0192f0c1-2b3c-7d4e-8f50-616263646566",
             "orch cancel 7",
             "orch retry 7",
+            "orch items --state needs_you --json",
+            "orch approve SHOP-12 --project shop --note fine --by ada",
+            "orch reject acme/shop#12",
             "orch pause",
             "orch resume",
             "orch runners",
@@ -230,6 +257,8 @@ mod tests {
             "orch job",
             "orch job x",
             "orch jobs --status odd",
+            "orch items --state odd",
+            "orch approve",
             "orch classify --now soon",
             "orch enqueue",
         ] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
+use domain::job::Origin;
 use domain::launch::{self, Decision};
 use domain::pipeline::{Pipeline, Project};
 use serde::Serialize;
@@ -112,16 +113,23 @@ fn jobs(
             }
         };
         for stage in stages.into_iter().filter(|stage| started.insert(stage.name.clone())) {
+            let work_item = launch::work_item_key(project, &event.subject);
             jobs.push(NewJob {
                 project: project.name.clone(),
-                work_item: launch::work_item_key(project, &event.subject),
                 stage: stage.name.clone(),
                 role: stage.role.clone(),
                 priority: 0,
                 available_at: envelope.received_at,
-                semantic_key: Some(format!("{}:{}:{}", project.name, event.semantic_key, stage.name)),
+                semantic_key: Some(launch::semantic_key(project, event, &work_item, stage)),
                 payload: payload.clone(),
                 trace_context: envelope.trace_context.clone(),
+                origin: Origin {
+                    delivery: Some(format!("{}:{}", envelope.source, envelope.delivery_id)),
+                    head: event.head.clone(),
+                    ..Origin::default()
+                },
+                about: launch::about(project, event),
+                work_item,
             });
         }
     }

@@ -80,13 +80,13 @@ impl Account {
         let bounded_to =
             |text: &Option<String>, bytes_max| text.as_deref().map(|text| bounded(text, bytes_max));
         Payload {
-            prompt: None,
             title: bounded_to(&self.title, TITLE_BYTES_MAX),
             body: bounded_to(&self.body, BODY_BYTES_MAX),
             url: bounded_to(&self.url, FACT_BYTES_MAX),
             author: bounded_to(&self.author, FACT_BYTES_MAX),
             facts: facts.collect::<BTreeMap<_, _>>(),
             event: Some(snapshot(event, event_bytes)),
+            ..Payload::default()
         }
     }
 }

@@ -55,6 +55,14 @@ CREATE TABLE jobs (
     failure_reason      TEXT,
     semantic_key        TEXT CHECK (semantic_key <> ''),
     trace_context       TEXT,
+    kind                TEXT    NOT NULL DEFAULT 'stage' CHECK (kind IN ('stage', 'reformat')),
+    -- Why it exists: the job whose end it follows from, the webhook its chain began with, and how long the chain is.
+    parent_job          INTEGER,
+    delivery            TEXT CHECK (delivery <> ''),
+    hops                INTEGER NOT NULL DEFAULT 0 CHECK (hops >= 0),
+    head                TEXT CHECK (length(head) IN (40, 64)),
+    -- The queued job for an older commit whose place it took.
+    replaces            INTEGER,
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
 
@@ -101,10 +109,56 @@ CREATE INDEX jobs_impossible ON jobs (id)
 -- Running jobs by their run: a run belongs to one job, and inserting a run need not read all jobs for the reference.
 CREATE UNIQUE INDEX jobs_run ON jobs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, id);
+-- What a newer commit replaces.
+CREATE INDEX jobs_of_a_head ON jobs (project, work_item, stage) WHERE status = 'queued' AND head IS NOT NULL;
 
 CREATE TABLE job_payloads (
     job_id  INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
     payload TEXT NOT NULL
+) STRICT;
+
+-- The issue or pull request that jobs belong to: where it is in the pipeline, and what it waits for.
+CREATE TABLE work_items (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    project    TEXT    NOT NULL,
+    key        TEXT    NOT NULL CHECK (key <> ''),
+    title      TEXT,
+    stage      TEXT    NOT NULL,
+    state      TEXT    NOT NULL CHECK (state IN ('active', 'needs_you', 'done', 'cancelled')),
+    -- What it needs a person for (`domain::work_item::NeedsYou`).
+    needs      TEXT CHECK (json_valid(needs)),
+    head       TEXT CHECK (length(head) IN (40, 64)),
+    -- How many times each stage sent it back.
+    bounces    TEXT    NOT NULL CHECK (json_valid(bounces)),
+    hops       INTEGER NOT NULL CHECK (hops >= 0),
+    revision   INTEGER NOT NULL DEFAULT 0 CHECK (revision >= 0),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (project, key),
+    CONSTRAINT an_item_that_needs_a_person_says_why CHECK ((state = 'needs_you') = (needs IS NOT NULL))
+) STRICT;
+
+CREATE INDEX work_items_newest ON work_items (updated_at, id);
+CREATE INDEX work_items_key ON work_items (key);
+CREATE INDEX work_items_needing ON work_items (updated_at, id) WHERE state = 'needs_you';
+
+-- Other names of a work item: the pull request of an issue's branch, the issue's id, the commits of its pull request.
+CREATE TABLE work_item_aliases (
+    project TEXT NOT NULL,
+    alias   TEXT NOT NULL CHECK (alias <> ''),
+    key     TEXT NOT NULL CHECK (key <> ''),
+    PRIMARY KEY (project, alias)
+) STRICT, WITHOUT ROWID;
+
+-- What people decided.
+CREATE TABLE audit (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at        INTEGER NOT NULL,
+    by        TEXT    NOT NULL CHECK (by <> ''),
+    verb      TEXT    NOT NULL CHECK (verb <> ''),
+    project   TEXT,
+    work_item TEXT,
+    note      TEXT
 ) STRICT;
 
 -- One row per try. The pair (job, epoch) is the fencing token and is never used twice (I4).

@@ -1,7 +1,7 @@
 //! Between the model's small rows and `domain::next`, which decides every move of the job.
 
 use domain::breaker::Opening;
-use domain::job::LiveRunState;
+use domain::job::{LiveRunState, Origin};
 use domain::transition::{Conclusion, LostHow, Offer, RunChange, Transition};
 use domain::{
     Account, Budgets, Chance, Class, Epoch, Event, Incarnation, Job, JobId, JobState, NodeId, Policy, RunId,
@@ -121,6 +121,7 @@ impl JobRow {
             created_at: START,
             updated_at: START,
             trace_context: None,
+            origin: Origin::default(),
         }
     }
 

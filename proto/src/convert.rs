@@ -10,6 +10,7 @@ use domain::outcome::Exit;
 use domain::overview::{LateOutcome, Overview, ReaperRecord};
 use domain::runner::{Node, Preflight};
 use domain::transition::Conclusion;
+use domain::work_item::{NeedsYou, WorkItem};
 use domain::{Epoch, Outcome, Run, RunId, Timestamp};
 
 use crate::v1;
@@ -109,6 +110,12 @@ pub fn job(job: &Job, waiting: Option<&domain::admission::Waiting>) -> v1::Job {
             reason: waiting.reason.to_string(),
             until: waiting.until.map(|until| until.to_string()),
         }),
+        kind: job.origin.kind.as_str().to_owned(),
+        parent_job: job.origin.parent.map(|parent| parent.0),
+        delivery: job.origin.delivery.clone(),
+        hops: job.origin.hops,
+        head: job.origin.head.clone(),
+        replaces: job.origin.replaces.map(|replaced| replaced.0),
         ..v1::Job::default()
     };
     match &job.state {
@@ -162,6 +169,7 @@ pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1
         reaper: Some(reaper(&overview.reaper, settings.sanitize_enabled)),
         runners: overview.nodes.iter().map(|(node, busy)| runner(node, *busy)).collect(),
         alerts: Some(alerts(&overview.outbox)),
+        needs_you: overview.needs_you.iter().map(work_item).collect(),
     }
 }
 
@@ -225,6 +233,40 @@ fn quota(record: &AccountRecord, now: Timestamp) -> impl Iterator<Item = v1::Quo
         utilization,
         resets_at: window.resets_at.map(|at| at.to_string()),
     })
+}
+
+/// Shows a work item.
+pub fn work_item(item: &WorkItem) -> v1::WorkItem {
+    v1::WorkItem {
+        project: item.project.clone(),
+        key: item.key.clone(),
+        title: item.title.clone(),
+        stage: item.stage.clone(),
+        state: item.state.as_str().to_owned(),
+        head: item.head.clone(),
+        hops: item.hops,
+        bounces: item
+            .bounces
+            .iter()
+            .map(|(stage, times)| v1::Bounces { stage: stage.clone(), times: *times })
+            .collect(),
+        needs: item.state.needs().map(needs),
+        created_at: item.created_at.to_string(),
+        updated_at: item.updated_at.to_string(),
+    }
+}
+
+fn needs(needs: &NeedsYou) -> v1::Needs {
+    let result = needs.result.as_ref();
+    v1::Needs {
+        why: needs.why.as_str().to_owned(),
+        reason: needs.to_string(),
+        job: needs.job.map(|job| job.0),
+        stage: needs.stage.clone(),
+        verdict: result.map(|result| result.verdict.clone()),
+        summary: result.map(|result| result.summary.clone()),
+        findings: result.map(|result| result.findings.clone()).unwrap_or_default(),
+    }
 }
 
 fn reaper(record: &ReaperRecord, sanitize_enabled: bool) -> v1::Reaper {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use domain::job::JobKind;
 use domain::pipeline::Stage;
 use domain::{Event, Job};
 use proto::convert;
@@ -26,6 +27,9 @@ use crate::supervise::traced;
 const START_WAIT: Duration = Duration::from_secs(10);
 /// A run's longest life where its stage names none.
 const MAX_RUNTIME: Duration = Duration::from_hours(2);
+/// What a run may take that is asked for the form of a verdict alone.
+const REFORMAT_TURNS: u32 = 3;
+const REFORMAT_RUNTIME: Duration = Duration::from_mins(10);
 /// A run's longest silence where its stage names none (DESIGN.md section 7).
 const IDLE: Duration = Duration::from_mins(30);
 /// The same while a tool call is open.
@@ -190,6 +194,10 @@ fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
     let ms = |set: Option<Duration>, default: Duration| {
         i64::try_from(set.unwrap_or(default).as_millis()).unwrap_or(i64::MAX)
     };
+    let (max_turns, max_runtime) = match job.origin.kind {
+        JobKind::Stage => (stage.max_turns, stage.max_runtime),
+        JobKind::Reformat => (Some(REFORMAT_TURNS), Some(REFORMAT_RUNTIME)),
+    };
     RunSpec {
         job_id: job.id.0,
         project: job.project.clone(),
@@ -198,8 +206,8 @@ fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
         role: job.role.clone(),
         prompt,
         model: stage.model.clone(),
-        max_turns: stage.max_turns,
-        max_runtime_ms: ms(stage.max_runtime, MAX_RUNTIME),
+        max_turns,
+        max_runtime_ms: ms(max_runtime, MAX_RUNTIME),
         idle_ms: ms(stage.idle_timeout, IDLE),
         idle_in_tool_ms: ms(stage.tool_idle_timeout, IDLE_IN_TOOL),
         trace_context: trace_context::current().or_else(|| job.trace_context.clone()),

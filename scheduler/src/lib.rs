@@ -5,6 +5,7 @@
 
 mod accounts;
 mod admin;
+mod advance;
 mod claim;
 mod conditions;
 mod config;

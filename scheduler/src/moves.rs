@@ -5,6 +5,7 @@ use domain::transition::RunChange;
 use domain::{Event, IllegalEvent, JobId, Outcome, RunId, Transition, next};
 use store::{Applied, Change};
 
+use crate::advance;
 use crate::shared::{Shared, pause};
 
 /// How often a row may move under us before we say so.
@@ -52,7 +53,8 @@ pub(crate) async fn move_job(
         let now = shared.now();
         let transition = next(&job, event, now, &shared.policy, shared.chance())?;
         let Report { outcome, evidence } = report.clone();
-        let change = Change { transition: transition.clone(), now, outcome, evidence };
+        let item = advance::of_transition(shared, &job, event, &transition, outcome.as_ref(), now).await?;
+        let change = Change { outcome, evidence, item, ..Change::new(transition.clone(), now) };
         match shared.store.apply(change).await? {
             Applied::Done => {
                 follow_up(shared, &transition);

@@ -15,6 +15,8 @@ fn hostile(work_item: &str) -> NewJob {
         semantic_key: None,
         payload: Payload { facts: BTreeMap::new(), ..Payload::default() },
         trace_context: None,
+        origin: Origin::default(),
+        about: About::default(),
     }
 }
 

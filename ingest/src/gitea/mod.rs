@@ -106,7 +106,7 @@ fn actor(user: Option<&body::User>) -> Option<Actor> {
 /// An owner is known as such; `otherwise` is what the kind of event shows of anybody else.
 fn trust(user: Option<&body::User>, repository: &body::Repository, otherwise: Trust) -> Trust {
     let owner = repository.owner.as_ref().map(|owner| owner.id);
-    if user.is_some_and(|user| owner == Some(user.id)) { Trust::Owner } else { otherwise }
+    if user.is_some_and(|user| owner == Some(user.id)) { Trust::Maintainer } else { otherwise }
 }
 
 fn sha(text: &str) -> Result<&str, Refusal> {

@@ -35,6 +35,7 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
         actor: actor(event.sender.as_ref()),
         trust: trust(event.pull_request.user.as_ref(), &event.repository, pull.author_trust()),
         facts,
+        head: Some(pull.head_sha.clone()),
         semantic_key: format!(
             "gitea.pull_request:{repo}#{}:{}:{}",
             pull.number,
@@ -66,8 +67,9 @@ pub(super) fn observe_review(event_name: &str, event: &PullRequestEvent) -> Resu
         point: LaunchPoint::GiteaReview,
         subject: pull.subject(),
         actor: actor(event.sender.as_ref()),
-        trust: trust(event.sender.as_ref(), &event.repository, Trust::Anyone),
+        trust: trust(event.sender.as_ref(), &event.repository, Trust::Outsider),
         facts: Facts { branch: Some(pull.base.clone()), review: Some(verdict), ..Facts::default() },
+        head: Some(pull.head_sha.clone()),
         semantic_key: format!(
             "gitea.review:{repo}#{}:{}:{}",
             pull.number,
@@ -152,7 +154,7 @@ impl<'a> Checked<'a> {
 
     /// Whoever has a branch in the repository may write to it.
     fn author_trust(&self) -> Trust {
-        if self.in_repository { Trust::Member } else { Trust::Anyone }
+        if self.in_repository { Trust::Member } else { Trust::Outsider }
     }
 
     fn account(&self, event: &PullRequestEvent) -> Account {

@@ -33,6 +33,7 @@ pub(super) fn observe(push: &Push) -> Result<Observed, Refusal> {
         actor: actor(author),
         trust: trust(author, &push.repository, Trust::Member),
         facts: Facts { branch: Some(name.to_owned()), ..Facts::default() },
+        head: Some(after.to_owned()),
         semantic_key: format!("gitea.push:{}:{name}:{before}:{after}", repo_key(&push.repository)),
     };
     let messages: Vec<&str> = push

@@ -153,7 +153,7 @@ fn a_fork_names_no_work_item_and_earns_no_trust() {
         with(pull_request("opened"), "/pull_request/head/repo", json!({"id": 99, "full_name": "eve/shop"}));
     let fork = with(fork, "/pull_request/head/repo_id", json!(99));
     let fork = one("pull_request", &fork);
-    assert_eq!((fork.subject, fork.trust), (subject(None), Trust::Anyone));
+    assert_eq!((fork.subject, fork.trust), (subject(None), Trust::Outsider));
 
     let gone = with(pull_request("opened"), "/pull_request/head/repo", Value::Null);
     let gone = with(gone, "/pull_request/head/repo_id", json!(-1));

@@ -169,6 +169,7 @@ fn observe_issue(
         actor: actor.map(Actor::Plane),
         trust: Trust::Member,
         facts,
+        head: None,
         semantic_key,
     };
     let description = said(issue.description_stripped.as_deref())
@@ -253,6 +254,7 @@ fn observe_comment(workspace: Uuid, comment: &Comment, activity: &Activity) -> R
         actor: actor.map(Actor::Plane),
         trust: Trust::Member,
         facts: Facts { comment: Some(said.clone()), ..Facts::default() },
+        head: None,
         semantic_key: format!("plane.comment:{comment_id}"),
     };
     let account = Account {

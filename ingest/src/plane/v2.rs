@@ -68,6 +68,7 @@ pub(super) fn observe(
         actor: actor.map(Actor::Plane),
         trust: Trust::Member,
         facts,
+        head: None,
         semantic_key,
     };
     let events = if event == "workitem.created" {
@@ -135,6 +136,7 @@ fn observe_comment(place: Place, item_id: Uuid, item: &WorkItem) -> Result<Obser
         actor: id(comment.actor_id.as_deref())?.map(Actor::Plane),
         trust: Trust::Member,
         facts: Facts { comment: Some(said_text.clone()), ..Facts::default() },
+        head: None,
         semantic_key: format!("plane.comment:{comment_id}"),
     };
     let account = Account {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::delivery::{NewJob, Payload};
-use domain::job::LiveRunState;
+use domain::delivery::{About, NewJob, Payload};
+use domain::job::{LiveRunState, Origin};
 use domain::{Event, JobId, JobState, Status as JobStatus};
 use proto::convert;
 use proto::v1::{
@@ -99,6 +99,8 @@ pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<
         semantic_key: request.key.map(|key| format!("enqueue:{key}")),
         payload: Payload { prompt: request.prompt, ..Payload::default() },
         trace_context: trace_context::current(),
+        origin: Origin::default(),
+        about: About::default(),
     };
     let enqueued = shared.store.enqueue(job, now).await.map_err(|error| unavailable(&error))?;
     tracing::info!(job.id = %enqueued.job, fresh = enqueued.fresh, "job enqueued by an operator");

@@ -1,21 +1,23 @@
 //! `AdminService`: what people and scripts ask. Every verb decides through `domain` and writes through the store.
 
 mod accounts;
+mod items;
 mod jobs;
 mod logs;
 mod runners;
 
 use std::sync::Arc;
 
+use domain::work_item::decision::Word;
 use proto::convert;
 use proto::v1::admin_service_server::AdminService;
 use proto::v1::{
-    CancelJobRequest, DrainRunnerReply, DrainRunnerRequest, EnqueueReply, EnqueueRequest, GetJobRequest,
-    GetQueueRequest, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest, ListBreakersReply,
-    ListBreakersRequest, ListJobsReply, ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame,
-    LoseRunnerReply, LoseRunnerRequest, PauseReply, PauseRequest, QueueReply, ResetBreakerReply,
-    ResetBreakerRequest, ResumeAccountReply, ResumeAccountRequest, ResumeReply, ResumeRequest,
-    RetryJobRequest, StreamLogsRequest,
+    CancelJobRequest, DecideItemRequest, DrainRunnerReply, DrainRunnerRequest, EnqueueReply, EnqueueRequest,
+    GetJobRequest, GetQueueRequest, ItemReply, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest,
+    ListBreakersReply, ListBreakersRequest, ListItemsReply, ListItemsRequest, ListJobsReply, ListJobsRequest,
+    ListRunnersReply, ListRunnersRequest, LogFrame, LoseRunnerReply, LoseRunnerRequest, PauseReply,
+    PauseRequest, QueueReply, ResetBreakerReply, ResetBreakerRequest, ResumeAccountReply,
+    ResumeAccountRequest, ResumeReply, ResumeRequest, RetryJobRequest, StreamLogsRequest,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -115,6 +117,21 @@ impl AdminService for Service {
         request: Request<ResumeAccountRequest>,
     ) -> Result<Response<ResumeAccountReply>, Status> {
         accounts::resume(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_items(
+        &self,
+        request: Request<ListItemsRequest>,
+    ) -> Result<Response<ListItemsReply>, Status> {
+        items::list(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn approve_item(&self, request: Request<DecideItemRequest>) -> Result<Response<ItemReply>, Status> {
+        items::say(&self.0, Word::Approve, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn reject_item(&self, request: Request<DecideItemRequest>) -> Result<Response<ItemReply>, Status> {
+        items::say(&self.0, Word::Reject, request.into_inner()).await.map(Response::new)
     }
 
     async fn stream_logs(

@@ -162,7 +162,7 @@ impl Stack {
         let now = Timestamp::from_ms(self.clock.now_ms());
         let transition =
             next(&self.job(job).await, event, now, &Policy::default(), Chance::new(0.0)).unwrap();
-        let change = Change { transition, now, outcome: None, evidence: None };
+        let change = Change::new(transition, now);
         assert_eq!(self.store.apply(change).await.unwrap(), Applied::Done);
     }
 

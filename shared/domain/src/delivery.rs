@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{JobId, Timestamp};
+use crate::agent_output::cut_front;
+use crate::job::Origin;
+use crate::verdict::Report;
+use crate::{Job, JobId, Timestamp};
 
 /// One webhook request, judged, ready to be committed.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +46,23 @@ pub struct NewJob {
     pub payload: Payload,
     /// The W3C `traceparent` of the request.
     pub trace_context: Option<String>,
+    /// Why it is made.
+    pub origin: Origin,
+    /// What its cause shows of the work item.
+    pub about: About,
+}
+
+/// What the cause of a job shows of its work item.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Names the item may be known by, looked for before the job's `work_item`; the first that is known counts.
+    pub known_as: Vec<String>,
+    /// Names by which later events may speak of the item.
+    pub aliases: Vec<String>,
+    /// Whether the job's commit is the item's newest: a queued job of the stage for an older one is replaced.
+    pub moves_head: bool,
+    /// The longest chain of causes; `None`: [`crate::work_item::HOPS_MAX`].
+    pub hops_max: Option<u32>,
 }
 
 /// The inputs of a job's prompt. Texts come from outside and are data, never instructions.
@@ -63,6 +83,87 @@ pub struct Payload {
     pub facts: std::collections::BTreeMap<String, String>,
     /// The event as it came, cut to the size ingest keeps.
     pub event: Option<Value>,
+    /// What earlier stages of the work item said, the newest last; one for each stage.
+    pub results: Vec<StageResult>,
+    /// Set where the form of a verdict is asked for alone.
+    pub reformat: Option<Reformat>,
+}
+
+/// What a stage's agent said, for the stages after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageResult {
+    /// The stage.
+    pub stage: String,
+    /// The job.
+    pub job: Option<JobId>,
+    /// `pass` or `fail`; `approved` or `rejected` where a person said so.
+    pub verdict: String,
+    /// What was done and found.
+    pub summary: String,
+    /// What must be mended, or remarks.
+    pub findings: Vec<String>,
+    /// The commit that was judged or made.
+    pub head: Option<String>,
+    /// The final message, cut to [`MESSAGE_BYTES_MAX`].
+    pub text: String,
+}
+
+/// The final message whose verdict could not be read, cut to [`MESSAGE_BYTES_MAX`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reformat {
+    /// The message; its end, where it was longer.
+    pub message: String,
+}
+
+/// The most kept of an agent's final message for the jobs after it, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// How many earlier stages' results a job is given.
+pub const RESULTS_MAX: usize = 8;
+
+impl Payload {
+    /// Whether the prompt is not made from the stage's template.
+    pub const fn brings_prompt(&self) -> bool {
+        self.prompt.is_some() || self.reformat.is_some()
+    }
+
+    /// The inputs of a job that follows from the one with these. A person's own prompt was what the work is about, so it
+    /// stays known as such.
+    #[must_use]
+    pub fn followed_by(&self, result: Option<StageResult>) -> Self {
+        let mut results: Vec<StageResult> = self.results.clone();
+        if let Some(result) = result {
+            results.retain(|earlier| earlier.stage != result.stage);
+            results.push(result);
+        }
+        let surplus = results.len().saturating_sub(RESULTS_MAX);
+        results.drain(..surplus);
+        let body = self.body.clone().or_else(|| self.prompt.clone());
+        Self { prompt: None, event: None, reformat: None, body, results, ..self.clone() }
+    }
+}
+
+impl StageResult {
+    /// What the agent of `job` said.
+    pub fn of(job: &Job, verdict: &str, report: Report, message: &str) -> Self {
+        Self {
+            stage: job.stage.clone(),
+            job: Some(job.id),
+            verdict: verdict.to_owned(),
+            summary: report.summary,
+            findings: report.findings,
+            head: report.head,
+            text: cut_front(message, MESSAGE_BYTES_MAX),
+        }
+    }
+}
+
+impl Reformat {
+    /// Of this message.
+    pub fn of(message: &str) -> Self {
+        Self { message: cut_front(message, MESSAGE_BYTES_MAX) }
+    }
 }
 
 /// What became of a delivery.
@@ -78,7 +179,7 @@ pub enum Accepted {
         /// The jobs of the first one.
         jobs: Vec<JobId>,
     },
-    /// Committed; it asks for nothing.
+    /// Committed; it asks for nothing, or its work item needs a person first.
     Ignored,
     /// The delivery id was used before with another body; nothing was written.
     Conflict,

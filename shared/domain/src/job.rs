@@ -35,6 +35,54 @@ pub struct Job {
     pub updated_at: Timestamp,
     /// The W3C `traceparent` of the request that made it.
     pub trace_context: Option<String>,
+    /// Why it exists.
+    pub origin: Origin,
+}
+
+/// Why a job exists, and which commit it is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// What it does.
+    pub kind: JobKind,
+    /// The job whose end it follows from.
+    pub parent: Option<JobId>,
+    /// The webhook that began its chain, as `source:delivery id`.
+    pub delivery: Option<String>,
+    /// How many jobs its chain of causes has before it.
+    pub hops: u32,
+    /// The commit it is about, a whole object id, where one is known.
+    pub head: Option<String>,
+    /// The queued job for an older commit whose place it took.
+    pub replaces: Option<JobId>,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// A stage's work.
+    #[default]
+    Stage,
+    /// Asks once more, for the form of a verdict alone.
+    Reformat,
+}
+
+impl JobKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stage, Self::Reformat];
+
+    /// The word used everywhere outside.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Reformat => "reformat",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
 }
 
 /// Where a job is in its life (DESIGN.md section 4).

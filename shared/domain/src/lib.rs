@@ -27,6 +27,7 @@ pub mod text;
 pub mod time;
 pub mod transition;
 pub mod verdict;
+pub mod work_item;
 
 pub use alert::Alert;
 pub use ids::{Account, Epoch, Incarnation, JobId, NodeId, RunId};

@@ -4,6 +4,7 @@ use crate::account::AccountRecord;
 use crate::admission::{WaitReason, Waiting};
 use crate::outbox::SinkRecord;
 use crate::runner::Node;
+use crate::work_item::WorkItem;
 use crate::{Job, JobState, Outcome, RunId, Timestamp};
 
 /// A job with the last reason why it was not started.
@@ -67,6 +68,8 @@ pub struct Overview {
     pub reaper: ReaperRecord,
     /// What waits in the outbox, by sink; none of a sink that has nothing to show.
     pub outbox: Vec<SinkRecord>,
+    /// Work items that need a person, the oldest first, at most [`Overview::NEEDING_MAX`].
+    pub needs_you: Vec<WorkItem>,
 }
 
 /// How many runs of a time ended alike, or live, and what they cost.
@@ -117,4 +120,6 @@ pub struct ReaperRecord {
 impl Overview {
     /// How many jobs `recent` holds at most.
     pub const RECENT_MAX: u32 = 50;
+    /// How many work items `needs_you` holds at most.
+    pub const NEEDING_MAX: u32 = 50;
 }

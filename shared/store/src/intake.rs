@@ -2,12 +2,14 @@
 //!
 //! A store looks up what is [`Known`], asks for each item, and writes the rows that come out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use domain::delivery::{Accepted, NewDelivery, NewJob};
-use domain::{JobId, Timestamp};
+use domain::delivery::{Accepted, NewDelivery, NewJob, StageResult};
+use domain::work_item::{WorkItem, after_existing, arrival};
+use domain::{Budgets, Chance, Epoch, Event, Job, JobId, JobState, Policy, Timestamp};
 
-use crate::Enqueued;
+use crate::{Change, Enqueued};
 
 /// One operation of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +77,36 @@ pub(crate) struct Known<'a> {
     /// Of deliveries that made jobs.
     pub(crate) by_body: BTreeMap<BodyKey<'a>, Vec<JobId>>,
     pub(crate) by_key: BTreeMap<String, JobId>,
+    /// The work items that the jobs may belong to.
+    pub(crate) items: BTreeMap<ItemKey, WorkItem>,
+    /// The keys of work items by their other names.
+    pub(crate) aliases: BTreeMap<ItemKey, String>,
+    /// Queued jobs that a newer commit replaces, by work item and stage.
+    pub(crate) waiting: BTreeMap<(ItemKey, String), Waiting>,
     /// The highest job id ever given.
     pub(crate) newest_job: i64,
+}
+
+/// Project and key, or other name, of a work item.
+pub(crate) type ItemKey = (String, String);
+
+/// A queued job for a commit.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) job: Job,
+    /// What earlier stages told it.
+    pub(crate) results: Vec<StageResult>,
+}
+
+/// The semantic keys that a job may be found by.
+pub(crate) fn keys_of(job: &NewJob) -> impl Iterator<Item = String> {
+    let later = job.semantic_key.as_deref().zip(job.origin.parent);
+    job.semantic_key.clone().into_iter().chain(later.map(|(key, parent)| after_existing(key, parent)))
+}
+
+/// The names that a job's work item may be known by.
+pub(crate) fn names_of(job: &NewJob) -> impl Iterator<Item = ItemKey> {
+    job.about.known_as.iter().chain([&job.work_item]).map(|name| (job.project.clone(), name.clone()))
 }
 
 /// A delivery to insert, or to put in the place of an ignored one.
@@ -91,7 +121,7 @@ pub(crate) struct KeptDelivery<'a> {
 #[derive(Debug)]
 pub(crate) struct KeptJob<'a> {
     pub(crate) id: JobId,
-    pub(crate) job: &'a NewJob,
+    pub(crate) job: Cow<'a, NewJob>,
     pub(crate) created_at: Timestamp,
 }
 
@@ -99,6 +129,27 @@ impl KeptJob<'_> {
     /// Whether it may be claimed at once.
     pub(crate) fn is_due(&self) -> bool {
         self.job.available_at <= self.created_at
+    }
+
+    /// The row it becomes.
+    pub(crate) fn row(&self) -> Job {
+        let new = &self.job;
+        Job {
+            id: self.id,
+            project: new.project.clone(),
+            work_item: new.work_item.clone(),
+            stage: new.stage.clone(),
+            role: new.role.clone(),
+            priority: new.priority,
+            budgets: Budgets::default(),
+            epoch: Epoch::default(),
+            revision: 0,
+            state: JobState::Queued { available_at: new.available_at },
+            created_at: self.created_at,
+            updated_at: self.created_at,
+            trace_context: new.trace_context.clone(),
+            origin: new.origin.clone(),
+        }
     }
 }
 
@@ -108,11 +159,24 @@ pub(crate) struct Intake<'a> {
     known: Known<'a>,
     pub(crate) deliveries: Vec<KeptDelivery<'a>>,
     pub(crate) jobs: Vec<KeptJob<'a>>,
+    /// Work items, new or changed.
+    pub(crate) items: BTreeMap<ItemKey, WorkItem>,
+    /// New names of work items.
+    pub(crate) aliases: BTreeMap<ItemKey, String>,
+    /// Queued jobs whose place a new one takes; written after the new ones.
+    pub(crate) replaced: Vec<Change>,
 }
 
 impl<'a> Intake<'a> {
     pub(crate) const fn new(known: Known<'a>) -> Self {
-        Self { known, deliveries: Vec::new(), jobs: Vec::new() }
+        Self {
+            known,
+            deliveries: Vec::new(),
+            jobs: Vec::new(),
+            items: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            replaced: Vec::new(),
+        }
     }
 
     /// Judges one item.
@@ -120,8 +184,12 @@ impl<'a> Intake<'a> {
         match *item {
             Item::Delivery(delivery) => ItemAnswer::Delivery(self.take_delivery(delivery)),
             Item::Job(job, now) => {
-                let (job, fresh) = self.take_job(job, now);
-                ItemAnswer::Job(Enqueued { job, fresh })
+                let job = self.placed(job);
+                let known = self.find(&job);
+                ItemAnswer::Job(Enqueued {
+                    job: known.unwrap_or_else(|| self.make(job, now)),
+                    fresh: known.is_none(),
+                })
             }
         }
     }
@@ -151,11 +219,20 @@ impl<'a> Intake<'a> {
         }
         let (mut jobs, mut any_fresh) = (Vec::with_capacity(delivery.jobs.len()), false);
         for job in &delivery.jobs {
-            let (id, fresh) = self.take_job(job, delivery.received_at);
-            any_fresh |= fresh;
-            jobs.push(id);
+            let job = self.placed(job);
+            if let Some(id) = self.find(&job) {
+                jobs.push(id);
+            } else if !self.stops(&job, delivery.received_at) {
+                jobs.push(self.make(job, delivery.received_at));
+                any_fresh = true;
+            }
         }
-        if any_fresh {
+        if jobs.is_empty() {
+            if !ignored_before {
+                self.keep(delivery, Decision::Ignored, &[]);
+            }
+            Accepted::Ignored
+        } else if any_fresh {
             self.keep(delivery, Decision::Enqueued, &jobs);
             self.known.by_body.insert(body, jobs.clone());
             Accepted::Enqueued { jobs }
@@ -165,18 +242,87 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// The job's id, and whether it is new.
-    fn take_job(&mut self, job: &'a NewJob, now: Timestamp) -> (JobId, bool) {
-        if let Some(id) = job.semantic_key.as_ref().and_then(|key| self.known.by_key.get(key)) {
-            return (*id, false);
+    /// The job with the work item that it belongs to, whatever name its cause knew.
+    fn placed(&self, job: &'a NewJob) -> Cow<'a, NewJob> {
+        let mut job = Cow::Borrowed(job);
+        let key = names_of(&job).find_map(|name| self.known.aliases.get(&name).cloned());
+        if let Some(key) = key.filter(|key| *key != job.work_item) {
+            job.to_mut().work_item = key;
         }
+        job
+    }
+
+    /// The job that this one repeats. What follows from a job's end repeats only what was made since that job was: what an
+    /// earlier round made for the same commit is over.
+    fn find(&self, job: &NewJob) -> Option<JobId> {
+        let since = job.origin.parent.unwrap_or(JobId(i64::MIN));
+        keys_of(job).find_map(|key| self.known.by_key.get(&key).copied().filter(|id| *id > since))
+    }
+
+    /// Whether the work item needs a person before the job may be made.
+    fn stops(&mut self, job: &NewJob, now: Timestamp) -> bool {
+        let name = (job.project.clone(), job.work_item.clone());
+        let Some(item) = arrival::stopped(self.known.items.get(&name), job, now) else { return false };
+        self.put_item(name, item);
+        true
+    }
+
+    fn make(&mut self, mut job: Cow<'a, NewJob>, now: Timestamp) -> JobId {
         self.known.newest_job += 1;
         let id = JobId(self.known.newest_job);
+        let name = (job.project.clone(), job.work_item.clone());
+        let known = self.known.items.get(&name);
+        let hops = arrival::hops(known, &job, now);
+        if hops != job.origin.hops {
+            job.to_mut().origin.hops = hops;
+        }
+        let item = arrival::arrive(known, &job, now);
+        if let (Some(key), Some(parent)) = (&job.semantic_key, job.origin.parent)
+            && self.known.by_key.contains_key(key)
+        {
+            job.to_mut().semantic_key = Some(after_existing(key, parent));
+        }
         if let Some(key) = &job.semantic_key {
             self.known.by_key.insert(key.clone(), id);
         }
-        self.jobs.push(KeptJob { id, job, created_at: now });
-        (id, true)
+        for alias in &job.about.aliases {
+            let alias = (job.project.clone(), alias.clone());
+            if alias != name && !self.known.aliases.contains_key(&alias) {
+                self.known.aliases.insert(alias.clone(), name.1.clone());
+                self.aliases.insert(alias, name.1.clone());
+            }
+        }
+        self.put_item(name.clone(), item);
+        self.replace(&name, &mut job, now);
+        let kept = KeptJob { id, job, created_at: now };
+        if kept.job.about.moves_head {
+            let waiting = Waiting { job: kept.row(), results: kept.job.payload.results.clone() };
+            self.known.waiting.insert((name, kept.job.stage.clone()), waiting);
+        }
+        self.jobs.push(kept);
+        id
+    }
+
+    /// One queued job for a work item and stage: the newest commit's.
+    fn replace(&mut self, item: &ItemKey, job: &mut Cow<'a, NewJob>, now: Timestamp) {
+        if !job.about.moves_head || job.origin.head.is_none() {
+            return;
+        }
+        let Some(older) = self.known.waiting.remove(&(item.clone(), job.stage.clone())) else { return };
+        let withdrawn =
+            domain::next(&older.job, &Event::CancelRequested, now, &Policy::default(), Chance::new(0.0));
+        let Ok(transition) = withdrawn else { return };
+        let job = job.to_mut();
+        job.origin.replaces = Some(older.job.id);
+        if job.payload.results.is_empty() {
+            job.payload.results = older.results;
+        }
+        self.replaced.push(Change::new(transition, now));
+    }
+
+    fn put_item(&mut self, name: ItemKey, item: WorkItem) {
+        self.known.items.insert(name.clone(), item.clone());
+        self.items.insert(name, item);
     }
 
     fn keep(&mut self, delivery: &'a NewDelivery, decision: Decision, jobs: &[JobId]) {

@@ -26,20 +26,21 @@ use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
+use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
 pub use open::{Access, open};
 pub use outbox::Outbox;
 pub use records::{
-    Applied, Change, ClaimRequest, Claimed, Enqueued, Generation, JobFilter, Schema, Start, StoreStats,
-    Violation,
+    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Generation, ItemFilter, JobFilter, Schema,
+    Start, StoreStats, Violation,
 };
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
-/// Verbs that later capabilities add a place for: `record_advance` and `work_item` (pipeline), `term` (several
-/// schedulers), `prune` (retention), `backup` and `set_generation` (moving).
+/// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention), `backup` and
+/// `set_generation` (moving).
 #[async_trait]
 pub trait Store: Outbox + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.
@@ -62,8 +63,12 @@ pub trait Store: Outbox + Debug + Send + Sync + 'static {
     /// runs, all in one transaction. Work grows with what is due, never with rows that are delayed or finished.
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed, Error>;
 
-    /// Writes a transition, guarded by what it expects. [`Applied::Conflict`]: the row had moved; nothing was written.
+    /// Writes a transition with what it does to its work item, and the job that follows, guarded by what it expects. [`Applied::Conflict`]: the row had moved; nothing was written.
     async fn apply(&self, change: Change) -> Result<Applied, Error>;
+
+    /// Writes a person's word on a work item with the job that follows and its audit, guarded by the item's revision.
+    /// [`Applied::Conflict`]: the item had moved; nothing was written. Read again and decide again.
+    async fn decide(&self, change: ItemChange, audit: Audit) -> Result<Applied, Error>;
 
     /// Keeps the report of a run that no longer owns its job, for audit; changes nothing else. Idempotent.
     async fn record_late_outcome(&self, run: RunId, outcome: Outcome, now: Timestamp) -> Result<(), Error>;
@@ -110,6 +115,9 @@ pub trait Store: Outbox + Debug + Send + Sync + 'static {
 
     /// Reads the reports of a job's runs that came after the run was given up, the oldest run's first.
     async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error>;
+
+    /// Reads work items, the newest change first.
+    async fn work_items(&self, filter: ItemFilter) -> Result<Vec<WorkItem>, Error>;
 
     /// Reads every run that has not ended.
     async fn live_runs(&self) -> Result<Vec<Run>, Error>;

@@ -2,6 +2,7 @@
 
 use domain::admission::{Facts, Waiting};
 use domain::alert::Notice;
+use domain::work_item::ItemChange;
 use domain::{Job, JobId, Outcome, Policy, Run, RunId, Status, Timestamp, Transition};
 
 /// The schema found and the one needed, as migration numbers.
@@ -67,6 +68,41 @@ pub struct Change {
     pub outcome: Option<Outcome>,
     /// The field or line that decided the run's class.
     pub evidence: Option<String>,
+    /// What the job's end does to its work item, written with it or not at all.
+    pub item: Option<ItemChange>,
+}
+
+impl Change {
+    /// A transition alone.
+    pub const fn new(transition: Transition, now: Timestamp) -> Self {
+        Self { transition, now, outcome: None, evidence: None, item: None }
+    }
+}
+
+/// A person's word, for the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// When it was said.
+    pub at: Timestamp,
+    /// Who said it, as far as is known.
+    pub by: String,
+    /// What: `approve`, `reject`.
+    pub verb: &'static str,
+    /// What was said beside it.
+    pub note: Option<String>,
+}
+
+/// Which work items to read.
+#[derive(Clone, Debug, Default)]
+pub struct ItemFilter {
+    /// Only of this project.
+    pub project: Option<String>,
+    /// Only of this key.
+    pub key: Option<String>,
+    /// Only of this state, by its word.
+    pub state: Option<String>,
+    /// At most this many.
+    pub limit: u32,
 }
 
 impl Change {

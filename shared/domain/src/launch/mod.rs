@@ -12,7 +12,7 @@ use crate::pipeline::{
     CiResult, Identity, LaunchPoint, Pipeline, Project, PullRequestAction, ReviewVerdict, Stage, Trust,
 };
 
-pub use work_item::{Subject, work_item_key};
+pub use work_item::{Subject, about, semantic_key, work_item_key};
 
 /// Something that happened outside, at one of the eight launch points.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct LaunchEvent {
     pub trust: Trust,
     /// What conditions are asked of.
     pub facts: Facts,
+    /// The commit it speaks of, a whole object id.
+    pub head: Option<String>,
     /// Two events with one key are one event, whatever their bodies; defined per kind of event.
     pub semantic_key: String,
 }
@@ -43,6 +45,18 @@ pub enum Scope {
         /// Its own id.
         project: Uuid,
     },
+}
+
+impl LaunchEvent {
+    /// Whether its commit is the newest of its work item, rather than one that something is said of.
+    pub fn moves_head(&self) -> bool {
+        let moves = match (self.point, self.facts.action) {
+            (LaunchPoint::GiteaPush, _) => true,
+            (LaunchPoint::GiteaPullRequest, action) => action != Some(PullRequestAction::Merged),
+            _ => false,
+        };
+        moves && self.head.is_some()
+    }
 }
 
 /// An account on the other side.

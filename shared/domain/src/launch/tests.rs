@@ -53,8 +53,9 @@ fn pull_request(action: PullRequestAction) -> LaunchEvent {
         point: LaunchPoint::GiteaPullRequest,
         subject: Subject::PullRequest { number: 12, own_head: None },
         actor: Some(Actor::Gitea(5)),
-        trust: Trust::Anyone,
+        trust: Trust::Outsider,
         facts: Facts { action: Some(action), branch: Some("main".to_owned()), ..Facts::default() },
+        head: None,
         semantic_key: "key".to_owned(),
     }
 }
@@ -83,7 +84,7 @@ fn every_matching_trigger_starts_its_stage_once() {
         ..pull_request(PullRequestAction::Opened)
     };
     assert_eq!(stages(&pipeline, &hotfix), ["review", "deploy"]);
-    let stranger = LaunchEvent { trust: Trust::Anyone, ..hotfix };
+    let stranger = LaunchEvent { trust: Trust::Outsider, ..hotfix };
     assert_eq!(stages(&pipeline, &stranger), ["review"]);
 }
 

@@ -2,7 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::pipeline::Project;
+use super::LaunchEvent;
+use crate::delivery::About;
+use crate::pipeline::{LaunchPoint, Project, PullRequestAction, Stage};
+use crate::work_item::head_key;
 
 /// Branches of this prefix belong to the work item named by the rest.
 const OWN_BRANCH_PREFIX: &str = "orch/";
@@ -48,6 +51,45 @@ pub fn work_item_key(project: &Project, subject: &Subject) -> String {
             (None, _) | (_, None) => id.to_string(),
         },
     }
+}
+
+/// The semantic key of the job that does `stage` for an event. A pull request's commit has that of the pipeline's own
+/// advance: the one that comes second finds the job of the first.
+pub fn semantic_key(project: &Project, event: &LaunchEvent, work_item: &str, stage: &Stage) -> String {
+    match &event.head {
+        Some(head) if announces_commit(event) => head_key(&project.name, work_item, &stage.name, head),
+        Some(_) | None => format!("{}:{}:{}", project.name, event.semantic_key, stage.name),
+    }
+}
+
+/// A pull request that is opened again is looked at again, though its commit is known.
+fn announces_commit(event: &LaunchEvent) -> bool {
+    event.point == LaunchPoint::GiteaPullRequest
+        && event.moves_head()
+        && event.facts.action != Some(PullRequestAction::Reopened)
+}
+
+/// By which names the event's work item may be known, and which names the event teaches (DESIGN.md section 9, end).
+///
+/// A status names a commit alone and belongs to the pull request of that commit, a comment of Plane's v1 an issue without
+/// its number, and some test results the number of a pull request whose branch makes it an issue's.
+pub fn about(project: &Project, event: &LaunchEvent) -> About {
+    let repo = project.gitea_repo.as_deref().unwrap_or(&project.name);
+    let commit = event.head.as_ref().map(|head| format!("{repo}@{head}"));
+    let (known_as, aliases) = match &event.subject {
+        Subject::PullRequest { number, own_head: Some(_) } => {
+            (Vec::new(), [Some(format!("{repo}#{number}")), commit].into_iter().flatten().collect())
+        }
+        Subject::PullRequest { .. } if event.moves_head() => (Vec::new(), commit.into_iter().collect()),
+        Subject::Commit(_) | Subject::Branch(_) if !event.moves_head() => {
+            (commit.into_iter().collect(), Vec::new())
+        }
+        Subject::Issue { id, sequence: Some(_) } => (Vec::new(), vec![id.to_string()]),
+        Subject::PullRequest { .. } | Subject::Commit(_) | Subject::Branch(_) | Subject::Issue { .. } => {
+            (Vec::new(), Vec::new())
+        }
+    };
+    About { known_as, aliases, moves_head: event.moves_head(), hops_max: project.max_hops }
 }
 
 fn named_by_branch(branch: &str) -> Option<String> {

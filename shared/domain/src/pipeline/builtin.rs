@@ -28,7 +28,7 @@ pub(super) fn stages() -> Vec<Stage> {
     vec![
         advances("analysis", "analyst", include_str!("prompts/analyst.md"), Some("architecture")),
         advances("architecture", "architect", include_str!("prompts/architect.md"), Some("development")),
-        plain("development", "developer", include_str!("prompts/developer.md")),
+        advances("development", "developer", include_str!("prompts/developer.md"), None),
         judges(advances("review", "reviewer", include_str!("prompts/reviewer.md"), Some("testing"))),
         judges(advances("testing", "tester", include_str!("prompts/tester.md"), Some("deploy"))),
         advances("deploy", "deployer", include_str!("prompts/deployer.md"), None),
@@ -88,7 +88,6 @@ fn plain(name: &str, role: &str, prompt: &'static str) -> Stage {
         on_fail: None,
         max_bounces: None,
         gates: Vec::new(),
-        gate_command: Vec::new(),
         essential: false,
     }
 }

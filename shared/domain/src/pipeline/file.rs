@@ -24,6 +24,7 @@ const PROJECT_KEYS: &[&str] = &[
     "max_concurrency",
     "serial",
     "trust",
+    "max_hops",
 ];
 const STAGE_KEYS: &[&str] = &[
     "name",
@@ -38,12 +39,13 @@ const STAGE_KEYS: &[&str] = &[
     "on_fail",
     "max_bounces",
     "gate",
-    "gate_command",
     "essential",
 ];
 const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
 const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
 const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
+/// Gates that are known by name and not built: a stage that names one is refused.
+const GATES_TO_COME: &[&str] = &["command", "ci"];
 /// Plane's state groups (`db/models/state.py` of Plane 1.3.1).
 const STATE_GROUPS: &[&str] = &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
 /// The fields whose change is a launch point, as `when = { field }` names them.
@@ -121,6 +123,7 @@ fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
                 max_concurrency: section.number("max_concurrency", 1)?,
                 serial: section.word("serial", SERIAL, serial_word)?.unwrap_or_default(),
                 trust: section.word("trust", Trust::ALL, Trust::as_str)?,
+                max_hops: section.number("max_hops", 0)?,
             })
         })
         .collect()
@@ -165,18 +168,8 @@ fn stages(sections: &[Section<'_, '_>]) -> Result<Vec<Stage>, ConfigError> {
 
 fn stage(section: &Section<'_, '_>, names: &mut BTreeSet<String>) -> Result<Stage, ConfigError> {
     let name = unique_name(section, names)?;
-    let gates = section
-        .texts("gate")?
-        .iter()
-        .map(|text| section.word_of("gate", text, Gate::ALL, Gate::as_str))
-        .collect::<Result<Vec<_>, _>>()?;
-    let gate_command: Vec<String> =
-        section.texts("gate_command")?.into_iter().map(|text| text.value).collect();
-    if gates.contains(&Gate::Command) && gate_command.is_empty() {
-        let reason =
-            format!("stage `{name}` has the gate `command` but no `gate_command`: add it, a list of texts");
-        return Err(section.refuse(section.span(), reason));
-    }
+    let gates =
+        section.texts("gate")?.iter().map(|text| gate(section, text)).collect::<Result<Vec<_>, _>>()?;
     Ok(Stage {
         name,
         role: section.required("role")?.value,
@@ -190,9 +183,19 @@ fn stage(section: &Section<'_, '_>, names: &mut BTreeSet<String>) -> Result<Stag
         on_fail: section.text("on_fail")?.map(|text| text.value),
         max_bounces: section.number("max_bounces", 0)?,
         gates,
-        gate_command,
         essential: section.flag("essential")?.unwrap_or(false),
     })
+}
+
+fn gate(section: &Section<'_, '_>, text: &Placed<String>) -> Result<Gate, ConfigError> {
+    if GATES_TO_COME.contains(&text.value.as_str()) {
+        let reason = format!(
+            "the gate `{}` does not exist in this version, and a gate is never passed over: remove it",
+            text.value
+        );
+        return Err(section.refuse(&text.span, reason));
+    }
+    section.word_of("gate", text, Gate::ALL, Gate::as_str)
 }
 
 fn trigger(section: &Section<'_, '_>, stages: &[Stage]) -> Result<Trigger, ConfigError> {

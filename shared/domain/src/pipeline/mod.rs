@@ -80,6 +80,8 @@ pub struct Project {
     pub serial: Serial,
     /// The least trust its event authors need; unset: every author is admitted.
     pub trust: Option<Trust>,
+    /// How many jobs may follow from each other before a person is asked; unset: [`crate::work_item::HOPS_MAX`].
+    pub max_hops: Option<u32>,
 }
 
 impl Project {
@@ -116,10 +118,15 @@ pub struct Stage {
     pub max_bounces: Option<u32>,
     /// What must hold before the stage counts as passed, in this order.
     pub gates: Vec<Gate>,
-    /// The command of the `command` gate, run in the workspace; argv, never through a shell.
-    pub gate_command: Vec<String>,
     /// Whether it starts also when only the reserve is left of an account's quota.
     pub essential: bool,
+}
+
+impl Stage {
+    /// Whether it judges a commit, and sends the work back, rather than making one.
+    pub const fn judges(&self) -> bool {
+        self.on_fail.is_some()
+    }
 }
 
 /// Where a stage's prompt template comes from.

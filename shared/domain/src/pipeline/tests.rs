@@ -28,8 +28,7 @@ max_runtime = "2h"
 idle_timeout = 90
 tool_idle_timeout = "1h 30m"
 on_pass = "review"
-gate = ["verdict", "command"]
-gate_command = ["make", "check"]
+gate = ["verdict", "approval"]
 essential = true
 
 [[stage]]
@@ -72,6 +71,7 @@ fn every_key_is_read() {
             max_concurrency: Some(2),
             serial: Serial::Project,
             trust: Some(Trust::Member),
+            max_hops: None,
         }],
         stages: vec![
             Stage {
@@ -86,8 +86,7 @@ fn every_key_is_read() {
                 on_pass: Some("review".to_owned()),
                 on_fail: None,
                 max_bounces: None,
-                gates: vec![Gate::Verdict, Gate::Command],
-                gate_command: vec!["make".to_owned(), "check".to_owned()],
+                gates: vec![Gate::Verdict, Gate::Approval],
                 essential: true,
             },
             Stage {
@@ -103,7 +102,6 @@ fn every_key_is_read() {
                 on_fail: Some("analysis".to_owned()),
                 max_bounces: Some(2),
                 gates: Vec::new(),
-                gate_command: Vec::new(),
                 essential: false,
             },
         ],
@@ -216,7 +214,7 @@ fn refusals_name_the_place_the_fault_and_the_remedy() {
         ),
         (
             format!("{stage}gate = [\"command\"]\n"),
-            "line 1, column 1: stage `analysis` has the gate `command` but no `gate_command`: add it, a list of texts",
+            "line 5, column 9: the gate `command` does not exist in this version, and a gate is never passed over: remove it",
         ),
         (
             format!("{stage}on_pass = \"nowhere\"\n"),

@@ -94,11 +94,11 @@ words! {
     /// How far an event's author is trusted, least first.
     Trust {
         /// Somebody of whom nothing is known, such as the author of a pull request from a fork.
-        Anyone = "anyone",
+        Outsider = "outsider",
         /// Somebody who may write to the repository or the tracker project.
         Member = "member",
         /// The repository's owner.
-        Owner = "owner",
+        Maintainer = "maintainer",
     }
 }
 
@@ -107,10 +107,6 @@ words! {
     Gate {
         /// The agent's typed verdict, bound to the head commit.
         Verdict = "verdict",
-        /// A command run in the workspace.
-        Command = "command",
-        /// The forge's combined status of the head commit.
-        Ci = "ci",
         /// A person's word.
         Approval = "approval",
     }

@@ -39,5 +39,6 @@ fn job(state: JobState) -> Job {
         created_at: NOW,
         updated_at: NOW,
         trace_context: None,
+        origin: crate::job::Origin::default(),
     }
 }

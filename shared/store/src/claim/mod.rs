@@ -103,7 +103,7 @@ pub(crate) fn decide(
                 if due.decision.is_some() {
                     decided.undecided.push(id);
                 }
-                let change = Change { transition, now, outcome: None, evidence: None };
+                let change = Change::new(transition, now);
                 starts.push(started(&due.job, &offer, &change));
                 decided.changes.push(change);
             }

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use domain::{Budgets, Epoch, Job, JobState};
+use domain::delivery::NewJob;
+use domain::job::JobKind;
+use domain::work_item::head_key;
 
 use super::tables::{JobRow, Tables};
-use crate::Error;
-use crate::intake::{Decision, Intake, Item, ItemAnswer, KeptDelivery, KeptJob, Known, Seen};
+use crate::intake::{
+    Decision, Intake, Item, ItemAnswer, ItemKey, KeptDelivery, KeptJob, Known, Seen, Waiting, keys_of,
+    names_of,
+};
+use crate::{Applied, Error};
 
 /// Hex digits of a SHA-256.
 const SHA256_TEXT_LEN: usize = 64;
@@ -28,6 +33,17 @@ impl Tables {
         if let Item::Delivery(delivery) = item {
             self.outbox.hear(&delivery.source, delivery.received_at);
         }
+        for (name, item) in intake.items {
+            self.put_item(name, item);
+        }
+        self.aliases.extend(intake.aliases);
+        for replaced in &intake.replaced {
+            if self.apply(replaced)? == Applied::Conflict {
+                return Err(Error::Corrupt(
+                    "a queued job moved inside the transaction that replaces it".into(),
+                ));
+            }
+        }
         Ok(answer)
     }
 
@@ -44,12 +60,45 @@ impl Tables {
                 known.by_body.insert((source, event, body), jobs.clone());
             }
         }
-        for key in item.jobs().iter().filter_map(|job| job.semantic_key.as_ref()) {
-            if let Some(id) = self.keys.get(key) {
-                known.by_key.insert(key.clone(), *id);
+        for key in item.jobs().iter().flat_map(keys_of) {
+            if let Some(id) = self.keys.get(&key) {
+                known.by_key.insert(key, *id);
+            }
+        }
+        for job in item.jobs() {
+            for name in names_of(job) {
+                self.know_item(&mut known, name, job);
             }
         }
         known
+    }
+
+    fn know_item(&self, known: &mut Known<'_>, name: ItemKey, job: &NewJob) {
+        let key = self.aliases.get(&name).map_or_else(|| name.clone(), |key| (name.0.clone(), key.clone()));
+        if let Some(item) = self.items.get(&key) {
+            known.items.insert(key.clone(), item.clone());
+        }
+        if job.about.moves_head {
+            let replaceable = |row: &&JobRow| {
+                let (job, origin) = (&row.job, &row.job.origin);
+                let head = origin.head.as_deref().unwrap_or_default();
+                let by_head = head_key(&job.project, &job.work_item, &job.stage, head);
+                origin.kind == JobKind::Stage
+                    && origin.head.is_some()
+                    && (origin.parent.is_none()
+                        || row.semantic_key.as_deref().is_some_and(|key| key.starts_with(&by_head)))
+            };
+            let of_item = |row: &&JobRow| {
+                (&row.job.project, &row.job.work_item, &row.job.stage) == (&key.0, &key.1, &job.stage)
+            };
+            for row in self.queued().filter(of_item).filter(replaceable) {
+                let waiting = Waiting { job: row.job.clone(), results: row.payload.results.clone() };
+                known.waiting.insert((key.clone(), job.stage.clone()), waiting);
+            }
+        }
+        if key != name {
+            known.aliases.insert(name, key.1);
+        }
     }
 
     fn keep_delivery(&mut self, kept: &KeptDelivery<'_>) -> Result<(), Error> {
@@ -68,26 +117,11 @@ impl Tables {
     }
 
     fn keep_job(&mut self, kept: &KeptJob<'_>) {
-        let new = kept.job;
-        if let Some(key) = &new.semantic_key {
+        let semantic_key = kept.job.semantic_key.clone();
+        if let Some(key) = &semantic_key {
             self.keys.insert(key.clone(), kept.id);
         }
-        let job = Job {
-            id: kept.id,
-            project: new.project.clone(),
-            work_item: new.work_item.clone(),
-            stage: new.stage.clone(),
-            role: new.role.clone(),
-            priority: new.priority,
-            budgets: Budgets::default(),
-            epoch: Epoch::default(),
-            revision: 0,
-            state: JobState::Queued { available_at: new.available_at },
-            created_at: kept.created_at,
-            updated_at: kept.created_at,
-            trace_context: new.trace_context.clone(),
-        };
-        let payload = Arc::new(new.payload.clone());
-        self.put_job(JobRow { job, payload, due: kept.is_due(), decision: None });
+        let payload = Arc::new(kept.job.payload.clone());
+        self.put_job(JobRow { job: kept.row(), payload, semantic_key, due: kept.is_due(), decision: None });
     }
 }

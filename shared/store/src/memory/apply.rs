@@ -1,13 +1,15 @@
 //! Writes transitions: a job guarded by what is expected of it, and its run.
 
 use domain::transition::{Expected, RunChange};
+use domain::work_item::ItemChange;
 use domain::{Job, Run, RunId, RunState};
 
 use super::tables::Tables;
 use crate::accounts::Hearing;
 use crate::claim::offered;
 use crate::ending::Ending;
-use crate::{Applied, Change, Error};
+use crate::intake::Item;
+use crate::{Applied, Audit, Change, Error};
 
 impl Tables {
     /// Writes `change` if the job still says what is expected.
@@ -18,9 +20,15 @@ impl Tables {
         let transition = &change.transition;
         let row = self.job(transition.job).filter(|row| meets(&row.job, &transition.expected));
         let Some(mut row) = row.cloned() else { return Ok(Applied::Conflict) };
+        if change.item.as_ref().is_some_and(|item| !self.item_is(item)) {
+            return Ok(Applied::Conflict);
+        }
         row.move_to(&transition.after, change.now);
         self.put_job(row);
         self.change_run(change)?;
+        if let Some(item) = &change.item {
+            self.change_item(item)?;
+        }
         match transition.after.state.run() {
             Some(run) if self.run(run).is_none() => Err(Error::Corrupt(format!("there is no run {run}"))),
             _ => {
@@ -28,6 +36,33 @@ impl Tables {
                 Ok(Applied::Done)
             }
         }
+    }
+
+    /// Writes a person's word on a work item, if the item is still as it was decided on.
+    ///
+    /// # Errors
+    /// As [`Tables::accept`], of the job that follows.
+    pub(super) fn decide(&mut self, change: &ItemChange, audit: Audit) -> Result<Applied, Error> {
+        if !self.item_is(change) {
+            return Ok(Applied::Conflict);
+        }
+        self.change_item(change)?;
+        self.audit.push(audit);
+        Ok(Applied::Done)
+    }
+
+    fn item_is(&self, change: &ItemChange) -> bool {
+        let name = (change.after.project.clone(), change.after.key.clone());
+        self.items.get(&name).is_some_and(|item| item.revision == change.expected)
+    }
+
+    fn change_item(&mut self, change: &ItemChange) -> Result<(), Error> {
+        let after = &change.after;
+        self.put_item((after.project.clone(), after.key.clone()), after.clone());
+        if let Some(next) = &change.next {
+            self.accept(&Item::Job(next, after.updated_at))?;
+        }
+        Ok(())
     }
 
     fn change_run(&mut self, change: &Change) -> Result<(), Error> {

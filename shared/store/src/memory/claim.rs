@@ -142,7 +142,7 @@ impl Tables {
 }
 
 fn brings_prompt(row: &JobRow) -> bool {
-    row.payload.prompt.is_some()
+    row.payload.brings_prompt()
 }
 
 /// Since when a queued job may start.

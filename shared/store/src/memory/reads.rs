@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
+use domain::work_item::WorkItem;
 use domain::{JobId, RunId, Status, Timestamp};
 
 use super::claim::available_at;
 use super::tables::{JobRow, Tables};
-use crate::JobFilter;
+use crate::{ItemFilter, JobFilter};
 
 impl Tables {
     pub(super) fn read_jobs(&self, filter: JobFilter) -> Vec<WaitingJob> {
@@ -37,6 +38,30 @@ impl Tables {
         tallies
     }
 
+    pub(super) fn read_work_items(&self, filter: &ItemFilter) -> Vec<WorkItem> {
+        let is =
+            |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+        let mut items: Vec<&WorkItem> = self
+            .items
+            .values()
+            .filter(|item| {
+                is(&filter.project, &item.project)
+                    && is(&filter.key, &item.key)
+                    && is(&filter.state, item.state.as_str())
+            })
+            .collect();
+        items.sort_by_key(|item| Reverse(item.updated_at));
+        items.into_iter().take(filter.limit as usize).cloned().collect()
+    }
+
+    /// The items that need a person, the oldest first.
+    fn needing_you(&self) -> Vec<WorkItem> {
+        let mut items: Vec<&WorkItem> =
+            self.items.values().filter(|item| item.state.needs().is_some()).collect();
+        items.sort_by_key(|item| item.updated_at);
+        items.into_iter().take(Overview::NEEDING_MAX as usize).cloned().collect()
+    }
+
     pub(super) fn late_outcomes_of(&self, job: JobId) -> Vec<LateOutcome> {
         self.runs_of(job).filter_map(|run| self.late_outcome(run.id)).collect()
     }
@@ -62,6 +87,7 @@ impl Tables {
                 .collect(),
             reaper: self.reaper,
             outbox: self.outbox.sinks(),
+            needs_you: self.needing_you(),
         }
     }
 

@@ -9,12 +9,13 @@ use domain::delivery::Payload;
 use domain::overview::{LateOutcome, ReaperRecord};
 use domain::runner::Node;
 use domain::transition::After;
+use domain::work_item::WorkItem;
 use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Timestamp};
 
 use super::outbox::OutboxTables;
 use super::{Moved, Snapshot};
-use crate::intake::Seen;
-use crate::{Error, Generation};
+use crate::intake::{ItemKey, Seen};
+use crate::{Audit, Error, Generation};
 
 /// All rows.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(super) struct Tables {
     /// The jobs of deliveries that made some, by source, event and body hash.
     pub(super) bodies: BTreeMap<(String, String, String), Vec<JobId>>,
     pub(super) keys: BTreeMap<String, JobId>,
+    pub(super) aliases: BTreeMap<ItemKey, String>,
+    pub(super) audit: Vec<Audit>,
     pub(super) late_outcomes: BTreeMap<RunId, (Outcome, Timestamp)>,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) lost: BTreeMap<NodeId, Incarnation>,
@@ -35,6 +38,7 @@ pub(super) struct Tables {
     pub(super) outbox: OutboxTables,
     /// The generation noted last; that of the disk is 1.
     pub(super) noted_generation: Option<i64>,
+    pub(super) items: BTreeMap<ItemKey, WorkItem>,
     jobs: BTreeMap<JobId, JobRow>,
     runs: BTreeMap<RunId, Run>,
     queued: BTreeSet<JobId>,
@@ -42,6 +46,7 @@ pub(super) struct Tables {
     live: BTreeMap<JobId, RunId>,
     /// The rows that the transaction under way wrote, as they were before it.
     jobs_before: BTreeMap<JobId, Option<JobRow>>,
+    items_before: BTreeMap<ItemKey, Option<WorkItem>>,
     runs_before: BTreeMap<RunId, Option<Run>>,
 }
 
@@ -76,6 +81,7 @@ impl Accounts {
 pub(super) struct JobRow {
     pub(super) job: Job,
     pub(super) payload: Arc<Payload>,
+    pub(super) semantic_key: Option<String>,
     /// Whether a queued job may be claimed; set at a write, else by a claim's promotion.
     pub(super) due: bool,
     /// Why it was not started, at the last look.
@@ -152,6 +158,14 @@ impl Tables {
         self.jobs_before.entry(id).or_insert(before);
     }
 
+    /// Inserts or replaces a work item; its revision is one more than the one before.
+    pub(super) fn put_item(&mut self, name: ItemKey, item: WorkItem) {
+        let before = self.items.get(&name).cloned();
+        let revision = before.as_ref().map_or(0, |before| before.revision + 1);
+        self.items.insert(name.clone(), WorkItem { revision, ..item });
+        self.items_before.entry(name).or_insert(before);
+    }
+
     /// Inserts or replaces a run.
     ///
     /// # Errors
@@ -176,6 +190,7 @@ impl Tables {
 
     /// Ends the transaction; says what it changed.
     pub(super) fn commit(&mut self) -> (Vec<Moved<Job>>, Vec<Moved<Run>>) {
+        self.items_before.clear();
         let before = std::mem::take(&mut self.jobs_before);
         let moved = before.into_iter().filter_map(|(id, before)| {
             Some(Moved { before: before.map(|row| row.job), after: self.jobs.get(&id)?.job.clone() })
@@ -189,8 +204,14 @@ impl Tables {
         (jobs, runs)
     }
 
-    /// Ends the transaction and undoes what it did to jobs and runs.
+    /// Ends the transaction and undoes what it did to work items, jobs and runs.
     pub(super) fn roll_back(&mut self) {
+        for (name, before) in std::mem::take(&mut self.items_before) {
+            match before {
+                Some(item) => self.items.insert(name, item),
+                None => self.items.remove(&name),
+            };
+        }
         for (id, before) in std::mem::take(&mut self.jobs_before) {
             self.set_job(id, before);
         }

@@ -7,13 +7,14 @@ use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
+use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 use super::MemoryStore;
 use crate::intake::{Item, ItemAnswer};
 use crate::{
-    Applied, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, JobFilter, Schema, Store,
-    StoreStats, Violation,
+    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
+    Schema, Store, StoreStats, Violation,
 };
 
 /// There is one form of the tables.
@@ -45,6 +46,10 @@ impl Store for MemoryStore {
 
     async fn apply(&self, change: Change) -> Result<Applied, Error> {
         self.write("apply", |tables| tables.apply(&change))
+    }
+
+    async fn decide(&self, change: ItemChange, audit: Audit) -> Result<Applied, Error> {
+        self.write("decide", |tables| tables.decide(&change, audit))
     }
 
     async fn record_late_outcome(&self, run: RunId, outcome: Outcome, now: Timestamp) -> Result<(), Error> {
@@ -141,6 +146,10 @@ impl Store for MemoryStore {
 
     async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {
         self.read(|tables| tables.late_outcomes_of(job))
+    }
+
+    async fn work_items(&self, filter: ItemFilter) -> Result<Vec<WorkItem>, Error> {
+        self.read(|tables| tables.read_work_items(&filter))
     }
 
     async fn live_runs(&self) -> Result<Vec<Run>, Error> {

@@ -7,7 +7,8 @@ use sqlx::SqliteConnection;
 
 use super::fault::Fault;
 use super::rows::{JsonRows, get, json, text_of};
-use crate::intake::{Decision, Intake, Item, ItemAnswer, Known, Seen};
+use super::{apply, items};
+use crate::intake::{Decision, Intake, Item, ItemAnswer, Known, Seen, keys_of};
 
 /// Commits nothing itself; answers in the order of `items`.
 pub(super) async fn accept(
@@ -51,16 +52,16 @@ async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<
             deliveries.push(&(&d.source, &d.delivery_id, &d.event, &d.body_sha256))?;
             asked.push(d);
         }
-        for key in item.jobs().iter().filter_map(|job| job.semantic_key.as_ref()) {
-            keys.push(key)?;
+        for key in item.jobs().iter().flat_map(keys_of) {
+            keys.push(&key)?;
         }
     }
     let rows = sqlx::query(include_str!("sql/accept_lookup.sql"))
         .bind(deliveries.into_text()?)
         .bind(keys.into_text()?)
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-    let mut known = Known::default();
+    let mut known = items::look_up(conn, items).await?;
     for row in &rows {
         let kind: &str = get(row, "kind")?;
         match kind {
@@ -104,7 +105,8 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
         ))?;
     }
     for kept in &intake.jobs {
-        let job = kept.job;
+        let job = &kept.job;
+        let origin = &job.origin;
         jobs.push(&(
             kept.id,
             &job.project,
@@ -117,7 +119,8 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
             &job.semantic_key,
             &job.trace_context,
             kept.created_at,
-            job.payload.prompt.is_some(),
+            job.payload.brings_prompt(),
+            (origin.kind, origin.parent, &origin.delivery, origin.hops, &origin.head, origin.replaces),
         ))?;
         payloads.push(&text_of(&job.payload)?)?;
     }
@@ -135,5 +138,11 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
             .execute(&mut *conn)
             .await?;
     }
-    Ok(())
+    items::save(conn, intake.items.values()).await?;
+    items::save_aliases(conn, &intake.aliases).await?;
+    let moved = apply::write_jobs(conn, intake.replaced.iter()).await?;
+    if moved.len() == intake.replaced.len() {
+        return Ok(());
+    }
+    Err(Fault::refused("a queued job moved inside the transaction that replaces it"))
 }

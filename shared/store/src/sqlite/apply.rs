@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::breaker::Opening;
 use domain::transition::RunChange;
+use domain::work_item::ItemChange;
 use domain::{JobId, JobState, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
+use super::items;
 use super::outbox;
 use super::rows::{self, JsonRows, text_of};
 use crate::accounts::Hearing;
@@ -16,19 +18,24 @@ use crate::{Applied, Change};
 
 /// Writes as many of `changes` as still meet what they expect; answers in their order.
 ///
-/// Changes of one job come after each other, so that the second one sees what the first one did.
+/// Changes of one job or work item come after each other, so that the second one sees what the first one did.
 pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[&Change]) -> Result<Vec<Applied>, Fault> {
     let mut answers = vec![Applied::Conflict; changes.len()];
     let mut open: Vec<usize> = (0..changes.len()).collect();
     while !open.is_empty() {
-        let mut seen = BTreeSet::new();
-        let (round, later): (Vec<_>, Vec<_>) =
-            open.into_iter().partition(|&index| seen.insert(changes[index].transition.job));
+        let (mut seen, mut seen_items) = (BTreeSet::new(), BTreeSet::new());
+        let (round, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|&index| {
+            let item = changes[index].item.as_ref().map(|item| (&item.after.project, &item.after.key));
+            seen.insert(changes[index].transition.job) && item.is_none_or(|item| seen_items.insert(item))
+        });
+        let round = with_items_as_expected(conn, changes, round).await?;
         let moved = write_jobs(conn, round.iter().map(|&index| changes[index])).await?;
         let done: Vec<usize> =
             round.into_iter().filter(|&index| moved.contains(&changes[index].transition.job)).collect();
         write_runs(conn, done.iter().map(|&index| changes[index])).await?;
         outbox::push_of_changes(conn, done.iter().map(|&index| changes[index])).await?;
+        let items: Vec<&ItemChange> = done.iter().filter_map(|&index| changes[index].item.as_ref()).collect();
+        items::write(conn, &items).await?;
         for index in done {
             answers[index] = Applied::Done;
         }
@@ -37,14 +44,29 @@ pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[&Change]) -> R
     Ok(answers)
 }
 
+/// Leaves out the changes whose work item was moved by somebody else.
+async fn with_items_as_expected(
+    conn: &mut SqliteConnection,
+    changes: &[&Change],
+    mut round: Vec<usize>,
+) -> Result<Vec<usize>, Fault> {
+    let items: Vec<&ItemChange> = round.iter().filter_map(|&index| changes[index].item.as_ref()).collect();
+    let mut met = items::guard(conn, &items).await?.into_iter();
+    round.retain(|&index| changes[index].item.is_none() || met.next() == Some(true));
+    Ok(round)
+}
+
 /// Updates the jobs that meet the guard; says which did.
-async fn write_jobs(
+pub(super) async fn write_jobs(
     conn: &mut SqliteConnection,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<BTreeSet<JobId>, Fault> {
     let mut rows = JsonRows::new();
     for change in changes {
         push_job(&mut rows, change)?;
+    }
+    if rows.is_empty() {
+        return Ok(BTreeSet::new());
     }
     let moved =
         sqlx::query(include_str!("sql/apply_jobs.sql")).bind(rows.into_text()?).fetch_all(conn).await?;

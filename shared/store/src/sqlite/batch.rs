@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 use super::fault::Fault;
 use super::rows::{self, JsonRows};
 use super::writer::{Answer, Request};
-use super::{accept, apply, claim, outbox, sanitize};
+use super::{accept, apply, claim, items, outbox, sanitize};
 use crate::Change;
 use crate::intake::{Item, ItemAnswer};
 
@@ -77,6 +77,7 @@ impl<'a> Sorted<'a> {
                 | Request::NoteGeneration(_)
                 | Request::NoteTick(..)
                 | Request::Outbox(_)
+                | Request::Decide(..)
                 | Request::Sanitize(_) => {
                     sorted.single.push((index, request));
                 }
@@ -191,6 +192,9 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
             Ok(Some(Answer::Done))
         }
         Request::Outbox(ask) => Ok(Some(Answer::Outbox(outbox::answer(conn, ask).await?))),
+        Request::Decide(change, audit) => {
+            Ok(Some(Answer::Applied(items::decide(conn, change, audit).await?)))
+        }
         Request::Sanitize(rules) => Ok(Some(Answer::Repaired(sanitize::sanitize(conn, rules).await?))),
         Request::Accept(_)
         | Request::Enqueue(..)

@@ -10,6 +10,7 @@ mod checkpoint;
 mod claim;
 mod doctor;
 mod fault;
+mod items;
 mod migrate;
 mod open;
 mod outbox;
@@ -32,6 +33,7 @@ use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
+use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
@@ -39,8 +41,8 @@ use tokio::task::JoinHandle;
 
 use self::writer::{Answer, Door, Request};
 use crate::{
-    Applied, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, JobFilter, Schema, Store,
-    StoreStats, Violation,
+    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
+    Schema, Store, StoreStats, Violation,
 };
 
 /// A SQLite database, open for reading, or for both.
@@ -99,6 +101,10 @@ impl Store for SqliteStore {
 
     async fn apply(&self, change: Change) -> Result<Applied, Error> {
         answer!(self.ask(Request::Apply(change)).await?, Applied)
+    }
+
+    async fn decide(&self, change: ItemChange, audit: Audit) -> Result<Applied, Error> {
+        answer!(self.ask(Request::Decide(Box::new(change), audit)).await?, Applied)
     }
 
     async fn record_late_outcome(&self, run: RunId, outcome: Outcome, now: Timestamp) -> Result<(), Error> {
@@ -167,6 +173,10 @@ impl Store for SqliteStore {
 
     async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {
         self.read_late_outcomes_of(job).await
+    }
+
+    async fn work_items(&self, filter: ItemFilter) -> Result<Vec<WorkItem>, Error> {
+        self.read_work_items(&filter).await
     }
 
     async fn live_runs(&self) -> Result<Vec<Run>, Error> {

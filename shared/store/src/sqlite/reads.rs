@@ -131,6 +131,8 @@ async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overvie
     let accounts = sqlx::query(include_str!("sql/accounts.sql")).fetch_all(&mut *conn).await?;
     let nodes = sqlx::query(include_str!("sql/nodes_busy.sql")).fetch_all(&mut *conn).await?;
     let reaper = sqlx::query(include_str!("sql/reaper_read.sql")).fetch_one(&mut *conn).await?;
+    let needing = sqlx::query(include_str!("sql/items_needing.sql"));
+    let needing = needing.bind(Overview::NEEDING_MAX).fetch_all(&mut *conn).await?;
     Ok(Overview {
         counts,
         paused,
@@ -142,6 +144,7 @@ async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overvie
             .map(|row| Ok((rows::node(row)?, rows::get(row, "busy")?)))
             .collect::<Result<_, Error>>()?,
         reaper: rows::reaper(&reaper)?,
+        needs_you: needing.iter().map(rows::work_item).collect::<Result<_, _>>()?,
         outbox: outbox::sinks(conn).await?,
     })
 }

@@ -3,10 +3,11 @@
 use domain::account::{AccountRecord, Hold, HoldReason};
 use domain::admission::Waiting;
 use domain::breaker::{Breaker, Opening};
-use domain::job::LiveRunState;
+use domain::job::{JobKind, LiveRunState, Origin};
 use domain::overview::{LateOutcome, ReaperRecord, RunTally, WaitingJob};
 use domain::run::RunUsage;
 use domain::runner::{Node, NodeState, Preflight};
+use domain::work_item::{ItemState, WorkItem};
 use domain::{
     Account, Budgets, Epoch, Incarnation, Job, JobId, JobState, NodeId, Run, RunId, RunState, Status,
     Timestamp,
@@ -154,6 +155,40 @@ fn job_in(row: &SqliteRow, state: JobState) -> Result<Job, Error> {
         created_at: at(row, "created_at")?,
         updated_at: at(row, "updated_at")?,
         trace_context: get(row, "trace_context")?,
+        origin: Origin {
+            kind: word(row, "kind", JobKind::parse)?,
+            parent: get::<Option<i64>>(row, "parent_job")?.map(JobId),
+            delivery: get(row, "delivery")?,
+            hops: small(row, "hops")?,
+            head: get(row, "head")?,
+            replaces: get::<Option<i64>>(row, "replaces")?.map(JobId),
+        },
+    })
+}
+
+/// Reads a work item.
+pub(super) fn work_item(row: &SqliteRow) -> Result<WorkItem, Error> {
+    let state = match (get(row, "state")?, get::<Option<&str>>(row, "needs")?) {
+        ("active", None) => ItemState::Active,
+        ("needs_you", Some(needs)) => ItemState::NeedsYou(Box::new(json("needs", needs)?)),
+        ("done", None) => ItemState::Done,
+        ("cancelled", None) => ItemState::Cancelled,
+        (state, needs) => {
+            return Err(Error::Corrupt(format!("a work item's state says {state:?}, its needs {needs:?}")));
+        }
+    };
+    Ok(WorkItem {
+        project: get(row, "project")?,
+        key: get(row, "key")?,
+        title: get(row, "title")?,
+        stage: get(row, "stage")?,
+        state,
+        head: get(row, "head")?,
+        bounces: json("bounces", get(row, "bounces")?)?,
+        hops: small(row, "hops")?,
+        revision: get(row, "revision")?,
+        created_at: at(row, "created_at")?,
+        updated_at: at(row, "updated_at")?,
     })
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Timestamp;
-use domain::delivery::{NewJob, Payload};
+use domain::delivery::{About, NewJob, Payload};
+use domain::job::Origin;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::checkpoint::Checkpoints;
@@ -27,6 +28,8 @@ fn large_job() -> Request {
         semantic_key: None,
         payload,
         trace_context: None,
+        origin: Origin::default(),
+        about: About::default(),
     };
     Request::Enqueue(job, NOW)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use domain::delivery::{Accepted, NewDelivery, NewJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
+use domain::work_item::ItemChange;
 use domain::{Account, Incarnation, NodeId, Outcome, RunId, Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +20,7 @@ use super::checkpoint::Checkpoints;
 use super::fault::{Fault, FaultKind, unavailable};
 use super::turnstile::Turnstile;
 use super::{batch, outbox, pragmas};
-use crate::{Applied, Change, ClaimRequest, Claimed, Enqueued, Error};
+use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error};
 
 /// Operations that may wait; one more is refused at once.
 const QUEUE_MAX: usize = 4_096;
@@ -42,6 +43,7 @@ pub(super) enum Request {
     DeclareLost(NodeId, Incarnation, Timestamp),
     NoteGeneration(i64),
     NoteTick(Timestamp, u32),
+    Decide(Box<ItemChange>, Audit),
     Sanitize(Rules),
     Outbox(outbox::Ask),
     SetPaused(bool, Timestamp),

@@ -31,6 +31,7 @@ pub(crate) async fn a_delivery_is_kept_with_its_jobs_and_payloads(store: Arc<dyn
         author: Some("Ada".into()),
         facts: [("branch".to_owned(), "feature/ü".to_owned())].into(),
         event: Some(serde_json::json!({"id": 9_007_199_254_740_993_i64, "x": [1.5, null, "\u{0}"]})),
+        ..Payload::default()
     };
     let first = NewJob {
         priority: -3,
@@ -58,6 +59,7 @@ pub(crate) async fn a_delivery_is_kept_with_its_jobs_and_payloads(store: Arc<dyn
             created_at: T0,
             updated_at: T0,
             trace_context: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            origin: domain::job::Origin::default(),
         }
     );
     assert_eq!(store.payload(jobs[0]).await.unwrap(), Some(payload));

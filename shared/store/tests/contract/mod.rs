@@ -2,6 +2,7 @@
 
 pub(crate) mod accepting;
 pub(crate) mod accounts;
+pub(crate) mod advancing;
 pub(crate) mod claiming;
 pub(crate) mod moving;
 pub(crate) mod outbox;
@@ -33,6 +34,15 @@ macro_rules! every_rule {
                 a_pause_stops_all_starts,
                 a_waiting_job_says_why,
                 a_clock_that_steps_back_starts_nothing_early;
+            advancing:
+                an_end_and_what_follows_are_one_commit,
+                a_webhook_and_an_advance_of_one_commit_are_one_job,
+                an_earlier_round_of_the_same_commit_is_no_repeat,
+                an_item_that_moved_refuses_the_change,
+                an_item_is_known_by_its_other_names,
+                a_newer_commit_takes_the_place_of_a_queued_one,
+                a_chain_of_events_is_stopped,
+                a_person_decides_once;
             reading:
                 nodes_are_kept,
                 the_overview_is_whole,

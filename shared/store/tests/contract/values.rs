@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::admission::{Facts, NodeFacts, ProjectLimits, Serial};
-use domain::delivery::{NewDelivery, NewJob, Payload};
+use domain::delivery::{About, NewDelivery, NewJob, Payload};
+use domain::job::Origin;
 use domain::transition::{Conclusion, Event};
 use domain::{
     Account, Chance, Class, Incarnation, Job, JobId, NodeId, Outcome, PermanentReason, Policy, RunId,
@@ -30,6 +31,8 @@ pub(crate) fn job(work_item: &str) -> NewJob {
         semantic_key: None,
         payload: Payload { title: Some(format!("Fix {work_item}")), ..Payload::default() },
         trace_context: None,
+        origin: Origin::default(),
+        about: About::default(),
     }
 }
 
@@ -99,7 +102,7 @@ pub(crate) async fn read(store: &Arc<dyn Store>, id: JobId) -> Job {
 /// What `domain` says of `event` on the job as it was read.
 pub(crate) fn change(job: &Job, event: &Event, now: Timestamp) -> Change {
     let transition = domain::next(job, event, now, &Policy::default(), Chance::new(0.5)).unwrap();
-    Change { transition, now, outcome: None, evidence: None }
+    Change::new(transition, now)
 }
 
 /// Reads the job, decides and writes.

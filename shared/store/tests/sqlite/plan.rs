@@ -8,8 +8,9 @@ use super::{fresh, raw};
 
 /// Statements that people ask for now and then, whose answer is about every row.
 const MAY_SCAN: [&str; 2] = ["counts.sql", "violations.sql"];
-/// Indexes that hold live runs, the jobs that have one, what was not told yet, and rows that ought not to be.
-const LIVE: [&str; 8] = [
+/// Indexes that hold live runs, work items that need a person, the jobs that have one, what was not told yet, and rows that ought not to be.
+const LIVE: [&str; 9] = [
+    "USING INDEX work_items_needing",
     "USING INDEX outbox_pending",
     "USING COVERING INDEX outbox_pending",
     "USING COVERING INDEX outbox_set_aside",

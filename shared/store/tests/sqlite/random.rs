@@ -117,8 +117,11 @@ impl Both {
         let event = event(pick, run);
         if let Ok(transition) = domain::next(&seen[index], &event, now, &Policy::default(), Chance::new(0.3))
         {
-            let change =
-                Change { transition, now, outcome: Some(outcome()), evidence: Some("line 3".into()) };
+            let change = Change {
+                outcome: Some(outcome()),
+                evidence: Some("line 3".into()),
+                ..Change::new(transition, now)
+            };
             // A stale reading meets a conflict, which is right.
             let _ = self.ask(async |store| store.apply(change.clone()).await).await;
         }

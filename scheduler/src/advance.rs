@@ -1,0 +1,67 @@
+//! What the end of a job does to its work item: the facts gathered, the decision `domain::work_item`'s, written with the
+//! transition by whoever moves the job.
+
+use domain::verdict;
+use domain::work_item::step::{JobEnd, Scene, step};
+use domain::work_item::{ItemChange, WorkItem};
+use domain::{Event, Job, JobState, Outcome, Timestamp, Transition};
+use store::ItemFilter;
+
+use crate::shared::Shared;
+
+/// What `transition` of `job` does to its work item; `None`: nothing.
+pub(crate) async fn of_transition(
+    shared: &Shared,
+    job: &Job,
+    event: &Event,
+    transition: &Transition,
+    outcome: Option<&Outcome>,
+    now: Timestamp,
+) -> Result<Option<ItemChange>, store::Error> {
+    let Some(end) = end(job, event, transition, outcome) else { return Ok(None) };
+    let Some(item) = read(shared, &job.project, &job.work_item).await? else { return Ok(None) };
+    let payload = shared.store.payload(job.id).await?.unwrap_or_default();
+    let pipeline = shared.pipeline.get();
+    let scene = Scene { item: &item, job, payload: &payload, pipeline: &pipeline, now };
+    let change = step(&scene, end);
+    tracing::info!(
+        job.id = %job.id, work_item = item.key, stage = job.stage, state = change.after.state.as_str(),
+        next = change.next.as_ref().map(|next| next.stage.as_str()), "work item moves"
+    );
+    Ok(Some(change))
+}
+
+/// Reads one work item.
+pub(crate) async fn read(
+    shared: &Shared,
+    project: &str,
+    key: &str,
+) -> Result<Option<WorkItem>, store::Error> {
+    let filter =
+        ItemFilter { project: Some(project.to_owned()), key: Some(key.to_owned()), state: None, limit: 1 };
+    Ok(shared.store.work_items(filter).await?.pop())
+}
+
+/// How the job ended; `None`: it goes on.
+fn end<'a>(
+    job: &Job,
+    event: &Event,
+    transition: &'a Transition,
+    outcome: Option<&'a Outcome>,
+) -> Option<JobEnd<'a>> {
+    match &transition.after.state {
+        JobState::Done { .. } if is_cancel_requested(&job.state) => Some(JobEnd::Cancelled),
+        JobState::Done { .. } => {
+            let message = outcome.map_or("", verdict::final_message);
+            Some(JobEnd::Done { verdict: verdict::read(message), message })
+        }
+        JobState::Failed { reason, .. } => Some(JobEnd::Failed { reason }),
+        JobState::Cancelled { .. } => Some(JobEnd::Cancelled),
+        JobState::Queued { .. } if matches!(event, Event::Retried) => Some(JobEnd::Retried),
+        JobState::Queued { .. } | JobState::Running { .. } => None,
+    }
+}
+
+fn is_cancel_requested(state: &JobState) -> bool {
+    matches!(state, JobState::Running { cancel_requested_at: Some(_), .. })
+}

@@ -1,0 +1,211 @@
+//! The issue or pull request that jobs belong to: where it is in the pipeline, and what it waits for.
+//!
+//! Two things move a work item: a job that is made for it ([`arrival`]) and a job of it that ends ([`step`]), or a person's
+//! word on one that waits ([`decision`]). All three are pure; the store writes what they say in the transaction of the
+//! job they speak of, so that an advance happens exactly once.
+
+pub mod arrival;
+pub mod decision;
+mod key;
+pub mod step;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::StageResult;
+use crate::verdict::Unreadable;
+use crate::{JobId, Timestamp};
+
+pub use key::{after_existing, after_key, head_key};
+
+/// How many times a stage sends an item back where its `max_bounces` does not say.
+pub const BOUNCES_MAX: u32 = 3;
+/// How many jobs may follow from each other where a project's `max_hops` does not say.
+pub const HOPS_MAX: u32 = 32;
+
+/// A work item as the store reads it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkItem {
+    /// The project's name.
+    pub project: String,
+    /// Its key, such as `SHOP-12` or `acme/shop#12`; unique in its project.
+    pub key: String,
+    /// Its title, when an event said it; one line.
+    pub title: Option<String>,
+    /// Where it is: the stage last started for it.
+    pub stage: String,
+    /// What it waits for.
+    pub state: ItemState,
+    /// Its newest known commit.
+    pub head: Option<String>,
+    /// How many times each stage sent it back since it was last done.
+    pub bounces: BTreeMap<String, u32>,
+    /// How long the chain of causes is that its newest job ends: 0, a person began it.
+    pub hops: u32,
+    /// Counts every change of the row; guards each one.
+    pub revision: i64,
+    /// When its first job was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What a work item waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemState {
+    /// A job of it is queued or running, or an event from outside moves it on.
+    Active,
+    /// A person.
+    NeedsYou(Box<NeedsYou>),
+    /// Nothing: its stage passed and nothing follows.
+    Done,
+    /// Nothing: a person ended it.
+    Cancelled,
+}
+
+impl ItemState {
+    /// The words of all states.
+    pub const WORDS: [&'static str; 4] = ["active", "needs_you", "done", "cancelled"];
+
+    /// The state's word in the database, JSON and commands.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::NeedsYou(_) => "needs_you",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// What it needs a person for.
+    pub const fn needs(&self) -> Option<&NeedsYou> {
+        match self {
+            Self::NeedsYou(needs) => Some(needs),
+            Self::Active | Self::Done | Self::Cancelled => None,
+        }
+    }
+}
+
+/// What a work item needs a person for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeedsYou {
+    /// Why.
+    pub why: Why,
+    /// The job whose end, or whose stage, brought it here; `None`: an event from outside did.
+    pub job: Option<JobId>,
+    /// The stage it stopped at.
+    pub stage: String,
+    /// What that stage's agent said, when it could be read.
+    pub result: Option<StageResult>,
+}
+
+/// Why a work item needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "why")]
+pub enum Why {
+    /// The stage passed and its gate asks for a person's word.
+    Approval,
+    /// The agent's verdict could not be read, not even when it was asked for the form alone.
+    Unreadable {
+        /// What was wrong with the last message.
+        cause: Unreadable,
+    },
+    /// The stage failed and `orch.toml` names no stage to go back to.
+    Failed,
+    /// The stage sent it back as often as it may.
+    Bounces {
+        /// How many times.
+        times: u32,
+    },
+    /// So many jobs followed from each other that it looks like a loop.
+    Hops {
+        /// How many.
+        times: u32,
+        /// The stage that was not started.
+        to: String,
+    },
+    /// A job of it was given up.
+    JobFailed {
+        /// What ended it, in one line.
+        reason: String,
+    },
+    /// The stage of its job is no longer in `orch.toml`.
+    StageGone,
+}
+
+impl Why {
+    /// The reason's word in JSON.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Failed => "failed",
+            Self::Bounces { .. } => "bounces",
+            Self::Hops { .. } => "hops",
+            Self::JobFailed { .. } => "job_failed",
+            Self::StageGone => "stage_gone",
+        }
+    }
+}
+
+/// What happened and what to do, in one line for people.
+impl fmt::Display for NeedsYou {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = &self.stage;
+        match (&self.why, self.job) {
+            (Why::Approval, _) => write!(f, "{stage} passed and waits for a person: approve or reject it"),
+            (Why::Unreadable { cause }, _) => write!(
+                f,
+                "the verdict of {stage} could not be read ({cause}): approve it as a pass, or reject it as a fail"
+            ),
+            (Why::Failed, _) => write!(
+                f,
+                "{stage} failed and has no on_fail: approve it as a pass all the same, or reject it to end the item"
+            ),
+            (Why::Bounces { times }, _) => {
+                write!(
+                    f,
+                    "{stage} failed and sent it back {times} times already: approve another round, or reject it to end the item"
+                )
+            }
+            (Why::Hops { times, to }, Some(_)) => write!(
+                f,
+                "{times} jobs followed from each other, which looks like a loop: approve to start {to}, or reject it to end the item"
+            ),
+            (Why::Hops { times, to }, None) => write!(
+                f,
+                "{times} jobs followed from each other, which looks like a loop: approve, and the next event starts {to} again, \
+                 or reject it to end the item"
+            ),
+            (Why::JobFailed { reason }, Some(job)) => {
+                write!(
+                    f,
+                    "job {job} of {stage} was given up ({reason}): `orch retry {job}`, or reject it to end the item"
+                )
+            }
+            (Why::JobFailed { reason }, None) => {
+                write!(f, "a job of {stage} was given up ({reason}): reject it to end the item")
+            }
+            (Why::StageGone, _) => write!(
+                f,
+                "orch.toml has no stage {stage} any more: reject it to end the item, or start another stage with `orch enqueue`"
+            ),
+        }
+    }
+}
+
+/// What shall be written of a work item, guarded by its revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemChange {
+    /// The revision its row must still have.
+    pub expected: i64,
+    /// The row afterwards; its revision is given by the store.
+    pub after: WorkItem,
+    /// The job that follows, in the same transaction; found instead of made when its key is there already.
+    pub next: Option<Box<crate::delivery::NewJob>>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! Work items: found by any of their names, written with the job they speak of, decided by a person.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::delivery::Payload;
+use domain::work_item::{ItemChange, WorkItem, head_key};
+use sqlx::{Row as _, SqliteConnection};
+
+use super::fault::Fault;
+use super::rows::{self, JsonRows, get, json};
+use super::{SqliteStore, accept};
+use crate::intake::{Item, ItemKey, Known, Waiting, names_of};
+use crate::{Applied, Audit, Error, ItemFilter};
+
+/// What is known of the work items that the jobs of `items` belong to.
+pub(super) async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<Known<'a>, Fault> {
+    let mut known = Known::default();
+    let names: BTreeSet<ItemKey> = items.iter().flat_map(Item::jobs).flat_map(names_of).collect();
+    if names.is_empty() {
+        return Ok(known);
+    }
+    let mut asked = JsonRows::new();
+    for name in &names {
+        asked.push(name)?;
+    }
+    let query = sqlx::query(include_str!("sql/items_lookup.sql")).bind(asked.into_text()?);
+    for row in query.fetch_all(&mut *conn).await? {
+        let (project, name): (String, String) = (get(&row, "project")?, get(&row, "name")?);
+        let key: String = get(&row, "canonical")?;
+        if get::<Option<&str>>(&row, "key")?.is_some() {
+            known.items.insert((project.clone(), key.clone()), rows::work_item(&row)?);
+        }
+        if key != name {
+            known.aliases.insert((project, name), key);
+        }
+    }
+    look_up_waiting(conn, items, &mut known).await?;
+    Ok(known)
+}
+
+async fn look_up_waiting(
+    conn: &mut SqliteConnection,
+    items: &[Item<'_>],
+    known: &mut Known<'_>,
+) -> Result<(), Fault> {
+    let mut asked = BTreeSet::new();
+    for job in items.iter().flat_map(Item::jobs).filter(|job| job.about.moves_head) {
+        for (project, name) in names_of(job) {
+            let key = known.aliases.get(&(project.clone(), name.clone())).unwrap_or(&name).clone();
+            let start = head_key(&project, &key, &job.stage, "");
+            asked.insert((project, key, job.stage.clone(), start));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let mut rows = JsonRows::new();
+    for waiting in &asked {
+        rows.push(waiting)?;
+    }
+    let query = sqlx::query(include_str!("sql/items_waiting.sql")).bind(rows.into_text()?);
+    for row in query.fetch_all(conn).await? {
+        let job = rows::queued_job(&row)?;
+        let payload: Payload = json("payload", get(&row, "payload")?)?;
+        let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
+        known.waiting.insert(place, Waiting { job, results: payload.results });
+    }
+    Ok(())
+}
+
+/// Writes items as they are now.
+pub(super) async fn save(
+    conn: &mut SqliteConnection,
+    items: impl Iterator<Item = &WorkItem>,
+) -> Result<(), Fault> {
+    let mut rows = JsonRows::new();
+    for item in items {
+        rows.push(&(
+            &item.project,
+            &item.key,
+            &item.title,
+            &item.stage,
+            item.state.as_str(),
+            item.state.needs().map(rows::text_of).transpose()?,
+            &item.head,
+            rows::text_of(&item.bounces)?,
+            item.hops,
+            item.created_at,
+            item.updated_at,
+        ))?;
+    }
+    if !rows.is_empty() {
+        sqlx::query(include_str!("sql/items_save.sql")).bind(rows.into_text()?).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Writes new names of items.
+pub(super) async fn save_aliases(
+    conn: &mut SqliteConnection,
+    aliases: &BTreeMap<ItemKey, String>,
+) -> Result<(), Fault> {
+    let mut rows = JsonRows::new();
+    for ((project, alias), key) in aliases {
+        rows.push(&(project, alias, key))?;
+    }
+    if !rows.is_empty() {
+        sqlx::query(include_str!("sql/items_alias.sql")).bind(rows.into_text()?).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Says which of `changes` still find their item as they expect it, in their order.
+pub(super) async fn guard(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<Vec<bool>, Fault> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut asked = JsonRows::new();
+    for change in changes {
+        asked.push(&(&change.after.project, &change.after.key))?;
+    }
+    let query = sqlx::query(include_str!("sql/items_revisions.sql")).bind(asked.into_text()?);
+    let mut revisions: BTreeMap<ItemKey, i64> = BTreeMap::new();
+    for row in query.fetch_all(conn).await? {
+        revisions.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
+    }
+    let found = |change: &&ItemChange| {
+        revisions.get(&(change.after.project.clone(), change.after.key.clone())) == Some(&change.expected)
+    };
+    Ok(changes.iter().map(found).collect())
+}
+
+/// Writes item changes that met their guard, and the jobs that follow.
+pub(super) async fn write(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<(), Fault> {
+    save(conn, changes.iter().map(|change| &change.after)).await?;
+    let next: Vec<Item<'_>> = changes
+        .iter()
+        .filter_map(|change| change.next.as_deref().map(|job| Item::Job(job, change.after.updated_at)))
+        .collect();
+    if !next.is_empty() {
+        accept::accept(conn, &next).await?;
+    }
+    Ok(())
+}
+
+/// Writes a person's decision with its audit, if the item is still as it was decided on.
+pub(super) async fn decide(
+    conn: &mut SqliteConnection,
+    change: &ItemChange,
+    audit: &Audit,
+) -> Result<Applied, Fault> {
+    if guard(conn, &[change]).await? != [true] {
+        return Ok(Applied::Conflict);
+    }
+    write(conn, &[change]).await?;
+    sqlx::query(include_str!("sql/audit_save.sql"))
+        .bind(audit.at.as_ms())
+        .bind(&audit.by)
+        .bind(audit.verb)
+        .bind(&change.after.project)
+        .bind(&change.after.key)
+        .bind(&audit.note)
+        .execute(conn)
+        .await?;
+    Ok(Applied::Done)
+}
+
+impl SqliteStore {
+    pub(super) async fn read_work_items(&self, filter: &ItemFilter) -> Result<Vec<WorkItem>, Error> {
+        let sql = match filter.key {
+            None => include_str!("sql/items.sql"),
+            Some(_) => include_str!("sql/items_of_key.sql"),
+        };
+        let mut query = sqlx::query(sql).bind(&filter.project).bind(&filter.state).bind(filter.limit);
+        if let Some(key) = &filter.key {
+            query = query.bind(key);
+        }
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::work_item).collect()
+    }
+}
