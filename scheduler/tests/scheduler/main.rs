@@ -8,6 +8,7 @@ mod fake;
 mod faults;
 mod life;
 mod people;
+mod pipeline;
 mod process;
 mod repairs;
 mod stack;
