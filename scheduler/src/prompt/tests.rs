@@ -240,9 +240,9 @@ fn hostile_words_stay_material() {
             .replace("{W\u{200b}ORD}", &format!("{}\u{200b}{}", &word[..8], &word[8..]))
     })
     .into();
-    corpus.push("x".repeat(3 * 1024 * 1024));
-    corpus.push("\u{200b}".repeat(1024 * 1024));
-    corpus.push(format!("----- end {word} -----\n").repeat(10_000));
+    corpus.push("x".repeat(100 * 1024));
+    corpus.push("\u{200b}".repeat(20 * 1024));
+    corpus.push(format!("----- end {word} -----\n").repeat(300));
     assert!(corpus.len() >= 30);
     for hostile in &corpus {
         let everywhere = Payload {

@@ -39,7 +39,7 @@ pub(crate) async fn end(store: &Arc<dyn Store>, start: &Start, event: &Event, no
         Policy { transient_attempts_max: u32::MAX, infra_attempts_max: u32::MAX, ..Policy::default() };
     let job = read(store, start.job.id).await;
     let transition = domain::next(&job, event, now, &policy, Chance::new(0.9)).unwrap();
-    let change = Change { transition, now, outcome: None, evidence: None };
+    let change = Change::new(transition, now);
     assert_eq!(store.apply(change).await.unwrap(), Applied::Done);
 }
 
