@@ -3,7 +3,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --workspace --bins --locked \
+RUN cargo build --release --workspace --exclude sim --bins --locked \
  && install -D -t /out target/release/orch target/release/orch-ingest target/release/orch-scheduler \
       target/release/orch-console target/release/orch-runner
 
