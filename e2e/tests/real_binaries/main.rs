@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bounds;
+mod breaker;
 mod deliveries;
 mod dev;
 mod endings;
