@@ -14,10 +14,11 @@ use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::transition::RunChange;
+use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Alert, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use store::{
-    Applied, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, JobFilter, Outbox, Schema, Store,
-    StoreStats, Violation,
+    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
+    Outbox, Schema, Store, StoreStats, Violation,
 };
 
 use crate::broken::Broken;
@@ -172,6 +173,10 @@ impl Store for Database {
         applied
     }
 
+    async fn decide(&self, change: ItemChange, audit: Audit) -> Result<Applied, Error> {
+        self.paced(self.inner.decide(change, audit)).await
+    }
+
     async fn record_late_outcome(&self, run: RunId, outcome: Outcome, now: Timestamp) -> Result<(), Error> {
         self.judge.saw("late outcome");
         self.paced(self.inner.record_late_outcome(run, outcome, now)).await
@@ -238,6 +243,10 @@ impl Store for Database {
 
     async fn late_outcomes_of(&self, job: JobId) -> Result<Vec<LateOutcome>, Error> {
         self.inner.late_outcomes_of(job).await
+    }
+
+    async fn work_items(&self, filter: ItemFilter) -> Result<Vec<WorkItem>, Error> {
+        self.inner.work_items(filter).await
     }
 
     async fn live_runs(&self) -> Result<Vec<Run>, Error> {

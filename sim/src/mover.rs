@@ -21,6 +21,6 @@ impl Mover {
         let event = Event::Ended { run, conclusion: Conclusion::Lost { how: LostHow::LeaseExpired } };
         let Ok(transition) = next(&row, &event, now, &Terms::policy(), Chance::new(0.0)) else { return };
         // What cannot be written now is tried at the next occasion.
-        let _ = self.0.apply(Change { transition, now, outcome: None, evidence: None }).await;
+        let _ = self.0.apply(Change::new(transition, now)).await;
     }
 }

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use domain::delivery::{NewJob, Payload};
+use domain::delivery::{About, NewJob, Payload};
+use domain::job::Origin;
 use domain::{JobId, Timestamp};
 use futures::FutureExt as _;
 use store::Store;
@@ -257,6 +258,8 @@ impl World {
             semantic_key: None,
             payload: Payload { prompt: Some(job.prompt.clone()), ..Payload::default() },
             trace_context: None,
+            origin: Origin::default(),
+            about: About::default(),
         };
         match self.ingest.enqueue(new, now).now_or_never() {
             Some(Ok(enqueued)) => {
