@@ -268,7 +268,12 @@ async fn two_schedulers_tell_each_alert_once() {
         first.clock.advance(Duration::from_secs(1));
         second.clock.advance(Duration::from_secs(1));
     }
-    all_settled(&first).await;
+    // Time stands: a lease that ran out would rightly be taken by the other.
+    eventually("an empty outbox", async || {
+        let waits = first.store.sinks().await.unwrap();
+        waits.iter().all(|record| record.pending == 0).then_some(())
+    })
+    .await;
     let mut told: Vec<String> = hook.taken().iter().flat_map(keys).collect();
     told.sort_unstable();
     let mut expected: Vec<String> = (1..=10).map(|n| format!("job_failed/{n}/1")).collect();
@@ -300,6 +305,7 @@ async fn a_lost_preflight_is_told_once_and_its_return_too() {
     live(&stack, [true, false]).await;
     live(&stack, [false, false]).await;
     eventually("the loss", async || (told(&hook) == ["preflight_lost"]).then_some(())).await;
+    all_settled(&stack).await;
     stack.restart().await;
     one.register(&stack, &[]).await.unwrap();
     two.register(&stack, &[]).await.unwrap();
@@ -332,6 +338,7 @@ async fn a_silent_source_is_told_once_and_its_return_too() {
     stack.clock.advance(day + Duration::from_secs(1));
     let told = requests(&stack, &hook, 1).await;
     assert_eq!(kinds(&told[0]), ["webhooks_silent"]);
+    all_settled(&stack).await;
     stack.restart().await;
     for _ in 0..20 {
         stack.clock.advance(Duration::from_mins(1));
@@ -352,5 +359,32 @@ async fn an_account_alert_is_what_its_writer_said() {
     stack.store.push_alerts(vec![alert.clone()], Timestamp::from_ms(stack.clock.now_ms())).await.unwrap();
     all_settled(&stack).await;
     assert_eq!(telegram.taken()[0].field("text"), alert.text());
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_mass_expiry_is_told() {
+    let hook = Receiver::start().await.unwrap();
+    let args = to_webhook(&hook);
+    let adjust = |options: Options| Options {
+        sinks: sinks(&args),
+        queue: proto::convert::QueueSettings { concurrency_max: 12, ..options.queue },
+        ..options
+    };
+    let stack = Stack::start_with(adjust).await;
+    let nodes =
+        [Node::start(&stack, "a").await, Node::start(&stack, "b").await, Node::start(&stack, "c").await];
+    for _ in 0..12 {
+        stack.enqueue().await;
+    }
+    eventually("twelve offers on three nodes", async || {
+        let offered = nodes.each_ref().map(|node| node.state().launches.len());
+        (offered.iter().sum::<usize>() == 12 && offered.iter().all(|count| *count > 0)).then_some(())
+    })
+    .await;
+    // A jump of the clock: all leases at once.
+    stack.clock.advance(Duration::from_mins(8));
+    let told = requests(&stack, &hook, 1).await;
+    assert_eq!(kinds(&told[0]), ["mass_expiry"]);
     stack.stop().await;
 }
