@@ -116,7 +116,7 @@ async fn an_item_goes_its_way_to_a_persons_word() {
     let queue = stack.admin().get_queue(proto::v1::GetQueueRequest {}).await.unwrap().into_inner();
     assert_eq!(queue.needs_you.len(), 1);
     let approved = stack.admin().approve_item(word("fine")).await.unwrap().into_inner().item.unwrap();
-    assert_eq!((approved.state.as_str(), approved.hops), ("done", 4));
+    assert_eq!((approved.state.as_str(), approved.hops), ("done", 5));
     let again = stack.admin().approve_item(word("fine")).await.unwrap_err();
     assert_eq!(
         (again.code(), again.message()),

@@ -44,12 +44,13 @@ pub fn arrive(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> WorkIte
     }
 }
 
-/// How long the chain is that the job ends. A person begins one; an event from outside goes on with the item's, since it
-/// may be the echo of what an agent did, unless the item had a rest.
+/// How many jobs the chain of causes has before this one. A person begins a chain; an event from outside goes on with the
+/// item's, which grows with each job of it that ends, since it may be the echo of what an agent did; unless the item had a
+/// rest.
 pub fn hops(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> u32 {
     match (job.origin.parent, &job.origin.delivery, known) {
         (Some(_), _, _) => job.origin.hops,
-        (None, Some(_), Some(item)) if now.since(item.updated_at) < CHAIN_REST => item.hops + 1,
+        (None, Some(_), Some(item)) if now.since(item.updated_at) < CHAIN_REST => item.hops,
         (None, _, _) => 0,
     }
 }

@@ -42,7 +42,7 @@ pub struct WorkItem {
     pub head: Option<String>,
     /// How many times each stage sent it back since it was last done.
     pub bounces: BTreeMap<String, u32>,
-    /// How long the chain of causes is that its newest job ends: 0, a person began it.
+    /// How many jobs of its chain of causes have ended; 0: a person began it anew.
     pub hops: u32,
     /// Counts every change of the row; guards each one.
     pub revision: i64,

@@ -45,6 +45,10 @@ pub enum JobEnd<'a> {
 
 /// Says what the end of a job does to its item, and which job follows.
 pub fn step(scene: &Scene<'_>, end: JobEnd<'_>) -> ItemChange {
+    // Whatever happens next may be an echo of this job.
+    let hops = scene.item.hops.max(scene.job.origin.hops + 1);
+    let item = WorkItem { hops, ..scene.item.clone() };
+    let scene = Scene { item: &item, ..*scene };
     match end {
         JobEnd::Done { verdict, message } => scene.done(verdict, message),
         JobEnd::Failed { reason } => {

@@ -371,7 +371,7 @@ fn a_job_begins_its_item_or_takes_it_along() {
     let known =
         WorkItem { head: Some(H1.to_owned()), hops: 3, state: ItemState::Done, ..item("development") };
     let taken = arrive(Some(&known), &new_job(None, true), NOW);
-    assert_eq!((taken.stage.as_str(), &taken.state, taken.hops), ("review", &ItemState::Active, 4));
+    assert_eq!((taken.stage.as_str(), &taken.state, taken.hops), ("review", &ItemState::Active, 3));
     assert_eq!(taken.head.as_deref(), Some(H1), "an event about a commit moves no head");
     let moving = NewJob { about: About { moves_head: true, ..About::default() }, ..new_job(None, true) };
     assert_eq!(arrive(Some(&known), &moving, NOW).head.as_deref(), Some(H2));
@@ -379,7 +379,7 @@ fn a_job_begins_its_item_or_takes_it_along() {
 
 #[test]
 fn outside_events_go_on_with_a_chain_and_people_begin_one() {
-    let known = WorkItem { hops: 5, ..item("development") };
+    let known = WorkItem { hops: 6, ..item("development") };
     let rested = NOW.plus(CHAIN_REST);
     let just_before = NOW.plus(CHAIN_REST.checked_sub(Duration::from_millis(1)).unwrap());
     assert_eq!(hops(Some(&known), &new_job(None, true), just_before), 6);

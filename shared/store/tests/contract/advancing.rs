@@ -205,18 +205,22 @@ pub(crate) async fn a_chain_of_events_is_stopped(store: Arc<dyn Store>) {
         about: About { hops_max: Some(2), ..About::default() },
         ..keyed("SHOP-1", &format!("k{n}"))
     };
-    for n in 0..3 {
-        let accepted = store
-            .accept(delivery(&format!("d{n}"), char::from_digit(10 + n, 36).unwrap(), vec![event(n)]))
-            .await;
+    // Events that come while nothing of the item ended are no echo of it, however many there are.
+    for n in 0..5 {
+        let body = char::from_digit(10 + n, 36).unwrap();
+        let accepted = store.accept(delivery(&format!("d{n}"), body, vec![event(n)])).await;
         assert!(matches!(accepted, Ok(Accepted::Enqueued { .. })), "{accepted:?}");
     }
+    let seen = item(&store, "SHOP-1").await;
+    let grown = ItemChange { expected: seen.revision, after: WorkItem { hops: 3, ..seen }, next: None };
+    let audit = Audit { at: T0, by: "ada".into(), verb: "approve", note: None };
+    assert_eq!(store.decide(grown, audit).await.unwrap(), Applied::Done);
     let stopped = store.accept(delivery("d9", 'f', vec![event(9)])).await.unwrap();
     assert_eq!(stopped, Accepted::Ignored);
     let item = item(&store, "SHOP-1").await;
     assert_eq!(item.state.needs().map(|needs| needs.why.as_str()), Some("hops"));
     assert_eq!(store.overview(T0).await.unwrap().needs_you, std::slice::from_ref(&item));
-    assert_eq!(jobs(&store).await.len(), 3);
+    assert_eq!(jobs(&store).await.len(), 5);
 }
 
 /// A decision is written with its audit and the job that follows, once.
