@@ -122,11 +122,8 @@ async fn read_job(store: &dyn Store, id: &str) -> Result<Option<v1::JobDetail>, 
     let Some(entry) = found.into_iter().find(|entry| entry.job.id == JobId(number)) else { return Ok(None) };
     let runs = store.runs_of(entry.job.id).await?;
     let late = store.late_outcomes_of(entry.job.id).await?;
-    Ok(Some(v1::JobDetail {
-        job: Some(convert::job(&entry.job, entry.waiting.as_ref())),
-        runs: runs.iter().map(convert::run).collect(),
-        late_outcomes: late.iter().map(convert::late_outcome).collect(),
-    }))
+    let job = convert::job(&entry.job, entry.waiting.as_ref());
+    Ok(Some(convert::job_detail(job, &runs, &late)))
 }
 
 #[derive(Deserialize)]

@@ -58,7 +58,7 @@ pub(crate) async fn read(
     let overview = store.overview(now).await?;
     let mut runs: BTreeMap<RunId, v1::Run> = BTreeMap::new();
     for run in store.live_runs().await? {
-        runs.insert(run.id, convert::run(&run));
+        runs.insert(run.id, convert::run(&run, 0));
     }
     let running = jobs(store, Status::Running, RUNNING_MAX).await?;
     let of_job = |job: &v1::Job| runs.get(&convert::read_run_id(job.run_id.as_deref()?).ok()?).cloned();

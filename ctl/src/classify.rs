@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use domain::Timestamp;
-use domain::classify::{classify, outcome_of_text};
+use domain::classify::{Patterns, classify, outcome_of_text};
 use domain::outcome::Exit;
+use domain::{Timestamp, pipeline};
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -27,6 +27,9 @@ pub(crate) struct Classify {
     /// Instant at which it ended (RFC 3339), which printed times such as `resets 3am` count from; now when not given
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     now: Option<Timestamp>,
+    /// An orch.toml whose `[[classify]]` patterns count too
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 fn parse_instant(text: &str) -> Result<Timestamp, String> {
@@ -47,12 +50,23 @@ struct Verdict {
 /// `orch classify`.
 pub(crate) fn run(ask: &Classify, output: Output, now: Timestamp) -> Result<(), Failure> {
     let text = read(&ask.file)?;
-    let verdict = judge(&text, ask.exit_code, ask.now.unwrap_or(now));
+    let patterns = ask.config.as_deref().map(patterns).transpose()?.unwrap_or_default();
+    let verdict = judge(&text, ask.exit_code, &patterns, ask.now.unwrap_or(now));
     output.show(&verdict, |_| shown(&verdict))
 }
 
-fn judge(text: &str, exit_code: i32, now: Timestamp) -> Verdict {
-    let judgement = classify(&outcome_of_text(text, Exit::from_number(exit_code), now), now);
+/// The patterns of a configuration that would be taken.
+fn patterns(file: &Path) -> Result<Patterns, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Usage(format!("could not read {}: {error}", file.display())))?;
+    let pipeline = pipeline::parse(&text);
+    pipeline
+        .map(|pipeline| pipeline.patterns)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+}
+
+fn judge(text: &str, exit_code: i32, patterns: &Patterns, now: Timestamp) -> Verdict {
+    let judgement = classify(&outcome_of_text(text, Exit::from_number(exit_code), now), patterns, now);
     Verdict {
         class: judgement.class.as_str(),
         reason: judgement.class.reason().as_str(),
@@ -93,14 +107,35 @@ mod tests {
     #[test]
     fn a_limit_is_transient_and_says_when_it_resets() {
         let now = Timestamp::parse("2026-11-22T02:00:00Z").unwrap();
-        let verdict = judge("You've hit your session limit · resets 3:11am (UTC)\n", 1, now);
+        let verdict =
+            judge("You've hit your session limit · resets 3:11am (UTC)\n", 1, &Patterns::default(), now);
         assert_eq!((verdict.class, verdict.reason), ("transient", "usage_limit"));
         assert_eq!(verdict.resets_at.as_deref(), Some("2026-11-22T03:11:00.000Z"));
     }
 
     #[test]
     fn a_signal_is_a_negative_exit_code() {
-        let verdict = judge("", -11, Timestamp::from_ms(0));
+        let verdict = judge("", -11, &Patterns::default(), Timestamp::from_ms(0));
         assert_eq!((verdict.class, verdict.reason), ("permanent", "crash"));
+    }
+
+    #[test]
+    fn patterns_come_from_a_configuration_that_would_be_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("orch.toml");
+        let write = |class: &str| {
+            let table = "[[classify]]\npattern = \"gateway: quota spent\"\n";
+            std::fs::write(&file, format!("{table}class = \"{class}\"\nreason = \"rate_limit\"\n")).unwrap();
+        };
+        write("transient");
+        let patterns = patterns(&file).unwrap();
+        let judged = |exit| judge("gateway: quota spent\n", exit, &patterns, Timestamp::from_ms(0)).reason;
+        assert_eq!((judged(1), judged(0)), ("rate_limit", "none"));
+        write("transent");
+        let Err(Failure::Usage(error)) = super::patterns(&file) else { panic!("it would be refused") };
+        assert!(
+            error.contains("orch.toml: line 3, column 9") && error.contains("did you mean `transient`?"),
+            "{error}"
+        );
     }
 }

@@ -30,6 +30,7 @@ struct Report {
     projects: Vec<String>,
     stages: Vec<String>,
     triggers: Vec<String>,
+    patterns: Vec<String>,
 }
 
 /// `orch config check`.
@@ -53,6 +54,11 @@ fn check(file: &Path) -> Result<Report, Failure> {
                 file: named,
                 ok: problems.is_empty(),
                 problems,
+                patterns: pipeline
+                    .patterns
+                    .iter()
+                    .map(|pattern| format!("{} -> {}", pattern.source(), pattern.reason()))
+                    .collect(),
                 projects: pipeline.projects.into_iter().map(|project| project.name).collect(),
                 stages: pipeline.stages.into_iter().map(|stage| stage.name).collect(),
                 triggers: pipeline
@@ -69,6 +75,7 @@ fn check(file: &Path) -> Result<Report, Failure> {
             projects: Vec::new(),
             stages: Vec::new(),
             triggers: Vec::new(),
+            patterns: Vec::new(),
         },
     })
 }
@@ -93,6 +100,9 @@ fn shown(report: &Report) -> String {
         lines.push(format!("  projects: {}", list(&report.projects)));
         lines.push(format!("  stages:   {}", list(&report.stages)));
         lines.push(format!("  triggers: {}", list(&report.triggers)));
+        if !report.patterns.is_empty() {
+            lines.push(format!("  patterns: {}", list(&report.patterns)));
+        }
     }
     lines.join("\n") + "\n"
 }

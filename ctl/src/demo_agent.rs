@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// What `--version` prints.
-const VERSION: &str = "0.0.0 (Orch DEMO agent, not Claude)";
+/// What `--version` prints: the version whose output it imitates.
+const VERSION: &str = "2.1.330-demo (Orch DEMO agent, not Claude)";
 /// The most read of a prompt.
 const PROMPT_BYTES_MAX: u64 = 64 * 1024;
 /// The pause between two lines, so that a person can watch.
@@ -141,7 +141,7 @@ fn play(act: Act, earlier_tries: u32, session: &str) -> (Vec<Value>, bool) {
 #[cfg(test)]
 mod tests {
     use domain::Timestamp;
-    use domain::classify::{classify, outcome_of_text};
+    use domain::classify::{Patterns, classify, outcome_of_text};
     use domain::outcome::Exit;
 
     use super::*;
@@ -151,7 +151,12 @@ mod tests {
         let (events, ends_well) = play(act, earlier_tries, "s");
         let text: String = events.iter().flat_map(|event| [event.to_string(), "\n".to_owned()]).collect();
         let now = Timestamp::from_ms(1_795_317_438_000);
-        let class = classify(&outcome_of_text(&text, Exit::Code(i32::from(!ends_well)), now), now).class;
+        let class = classify(
+            &outcome_of_text(&text, Exit::Code(i32::from(!ends_well)), now),
+            &Patterns::default(),
+            now,
+        )
+        .class;
         (class.as_str(), class.reason().as_str())
     }
 

@@ -179,11 +179,15 @@ CREATE TABLE runs (
     class         TEXT CHECK (class IN ('success', 'transient', 'permanent', 'lost', 'withdrawn', 'drained', 'cancelled')),
     reason        TEXT,
     evidence      TEXT,
+    -- The conversation its agent was told to go on with.
+    resumed_session TEXT CHECK (resumed_session <> ''),
     session_id    TEXT,
     cost_usd      REAL,
     turns         INTEGER CHECK (turns >= 0),
     input_tokens  INTEGER CHECK (input_tokens >= 0),
     output_tokens INTEGER CHECK (output_tokens >= 0),
+    cache_read_tokens INTEGER CHECK (cache_read_tokens >= 0),
+    api_retries   INTEGER NOT NULL DEFAULT 0 CHECK (api_retries >= 0),
     exit_code     INTEGER,
     tail          TEXT,
     log_bytes     INTEGER NOT NULL DEFAULT 0 CHECK (log_bytes >= 0),
@@ -223,6 +227,8 @@ CREATE TABLE runners (
     preflight_version    TEXT,
     preflight_checked_at INTEGER NOT NULL,
     preflight_error      TEXT,
+    preflight_program    TEXT,
+    preflight_note       TEXT,
     last_seen_at         INTEGER NOT NULL
 ) STRICT;
 

@@ -24,6 +24,7 @@ pub(crate) fn claimed(run: usize, node: usize, incarnation: u8) -> Event {
         account: Account(String::new()),
         opening: Opening::default(),
         probe: false,
+        resume: None,
     })
 }
 

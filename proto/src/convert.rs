@@ -2,12 +2,13 @@
 
 use domain::account::AccountRecord;
 use domain::breaker::BreakerState;
-use domain::classify::conclude;
+use domain::classify::{Patterns, conclude};
 use domain::job::{Job, JobState};
 use domain::log::LogPiece;
 use domain::outbox::SinkRecord;
 use domain::outcome::Exit;
 use domain::overview::{LateOutcome, Overview, ReaperRecord};
+use domain::resume::tokens_saved;
 use domain::runner::{Node, Preflight};
 use domain::transition::Conclusion;
 use domain::work_item::{NeedsYou, WorkItem};
@@ -77,6 +78,8 @@ pub fn preflight_report(preflight: &Preflight) -> v1::PreflightReport {
         version: preflight.version.clone(),
         checked_at_ms: preflight.checked_at.as_ms(),
         error: preflight.error.clone(),
+        program: preflight.program.clone(),
+        note: preflight.note.clone(),
     }
 }
 
@@ -87,6 +90,8 @@ pub fn read_preflight(report: Option<&v1::PreflightReport>) -> Preflight {
         version: report.version.clone(),
         checked_at: Timestamp::from_ms(report.checked_at_ms),
         error: report.error.clone(),
+        program: report.program.clone(),
+        note: report.note.clone(),
     })
 }
 
@@ -303,11 +308,24 @@ pub fn preflight(node: &Node) -> v1::Preflight {
         version: node.preflight.version.clone(),
         checked_at: node.preflight.checked_at.to_string(),
         error: node.preflight.error.clone(),
+        program: node.preflight.program.clone(),
+        note: node.preflight.note.clone(),
     }
 }
 
-/// Shows a run.
-pub fn run(run: &Run) -> v1::Run {
+/// Shows a job with all its runs, the oldest first.
+pub fn job_detail(job: v1::Job, runs: &[Run], late: &[LateOutcome]) -> v1::JobDetail {
+    let saved = tokens_saved(runs);
+    v1::JobDetail {
+        job: Some(job),
+        tokens_saved: saved.iter().copied().fold(0, u64::saturating_add),
+        runs: runs.iter().zip(saved).map(|(one, tokens_saved)| run(one, tokens_saved)).collect(),
+        late_outcomes: late.iter().map(late_outcome).collect(),
+    }
+}
+
+/// Shows a run; what it spared is known beside the job's other runs, see [`job_detail`].
+pub fn run(run: &Run, tokens_saved: u64) -> v1::Run {
     v1::Run {
         run_id: run.id.to_string(),
         epoch: run.epoch.0,
@@ -328,16 +346,21 @@ pub fn run(run: &Run) -> v1::Run {
         log_bytes: run.log_bytes,
         account: run.account.to_string(),
         probe: run.probe,
+        resumed_session: run.resumed_session.clone(),
+        api_retries: run.usage.api_retries,
+        cache_read_tokens: run.usage.cache_read_tokens,
+        tokens_saved,
     }
 }
 
 /// Shows a report that came too late, with what would have been concluded of it.
-pub fn late_outcome(late: &LateOutcome) -> v1::LateOutcome {
-    let (conclusion, evidence) = conclude(&late.outcome, late.received_at);
+fn late_outcome(late: &LateOutcome) -> v1::LateOutcome {
+    let (conclusion, evidence) = conclude(&late.outcome, false, &Patterns::default(), late.received_at);
     let class = match &conclusion {
         Conclusion::Judged { class } => class.as_str(),
         Conclusion::Lost { .. } => "lost",
         Conclusion::Drained => "drained",
+        Conclusion::NotTried { .. } => "withdrawn",
         Conclusion::Cancelled => "cancelled",
     };
     v1::LateOutcome {

@@ -21,5 +21,6 @@ mod watch;
 mod workspace;
 
 pub use config::{AgentCommand, Cli, Containment, Options, RunLimits, Settings, ShimCommand};
+pub use preflight::Program;
 pub use serve::{Handle, serve, start, start_on};
 pub use shims::{ShimLink, Shims, Spawned};

@@ -20,6 +20,8 @@ pub(crate) const SCHEDULER: &str = "scheduler";
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long the first message waits for the first preflight.
+const FIRST_LOOK_WAIT: Duration = Duration::from_secs(2);
 /// The shortest time between two renews, whatever asks for the next.
 const RENEW_PAUSE: Duration = Duration::from_millis(50);
 
@@ -33,9 +35,8 @@ enum Ended {
 
 /// Registers and renews until the runner stops or is superseded.
 pub(crate) async fn stay_registered(node: Arc<Node>, readiness: Readiness) {
-    // The first message should say whether agents can be spawned.
-    let looked = node.preflight.subscribe().wait_for(Option::is_some).await.is_ok();
-    debug_assert!(looked, "the node holds the sender");
+    // The first message should say whether agents can be spawned; but those that live need their lease.
+    node.preflights.first(FIRST_LOOK_WAIT).await;
     // Rises for the whole session: begun anew with a Register, it could fall behind a straggler from before it.
     let mut number = 0;
     loop {

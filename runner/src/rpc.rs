@@ -163,5 +163,6 @@ fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, 
         idle_ms: spec.idle_ms,
         idle_in_tool_ms: spec.idle_in_tool_ms,
         trace_context: spec.trace_context,
+        resume_session: spec.resume_session,
     })
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::files;
+use crate::preflight::Program;
 
 const ASSIGNMENT: &str = "assignment.json";
 const INTENT: &str = "intent.json";
@@ -55,6 +56,8 @@ pub struct Assignment {
     pub idle_in_tool_ms: i64,
     /// The job's `traceparent`.
     pub trace_context: Option<String>,
+    /// `--resume`.
+    pub resume_session: Option<String>,
 }
 
 impl Assignment {
@@ -80,8 +83,8 @@ pub struct Intent {
     pub after_result_ms: i64,
     /// How the shim's own binary is called as a shim.
     pub shim_args: Vec<String>,
-    /// The agent's program.
-    pub program: PathBuf,
+    /// The file to execute, as the preflight saw it.
+    pub program: Program,
     /// Its arguments before those that every agent gets.
     pub leading_args: Vec<String>,
     /// `--permission-mode`.

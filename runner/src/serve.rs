@@ -19,18 +19,14 @@ use tonic::service::Routes;
 
 use crate::config::{Cli, Containment, Options};
 use crate::contain::cgroup;
-use crate::files;
 use crate::identity::Identity;
 use crate::node::{self, Held, Node};
 use crate::registration;
 use crate::rpc::Rpc;
 use crate::shim::Ask;
 use crate::shims::{HostShims, Shims};
+use crate::{files, preflight};
 
-/// The name of the readiness condition.
-const PREFLIGHT: &str = "preflight";
-/// How soon a failed preflight is repeated.
-const PREFLIGHT_RETRY: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether agents that were told to end have done so.
@@ -141,7 +137,8 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         Arc::new(Node::new(options, shims, identity, advertise_url, cgroups, scheduler, tasks.clone()));
     node::recover(&node).await.context("could not read the journal of the last start")?;
 
-    let (readiness, metrics) = (Readiness::new(&[registration::SCHEDULER, PREFLIGHT]), Metrics::new());
+    let (readiness, metrics) =
+        (Readiness::new(&[registration::SCHEDULER, preflight::CONDITION]), Metrics::new());
     spawn_loops(&node, &readiness, &metrics);
     let app = router(&node, addr, readiness, metrics).await?;
     tracing::info!(%addr, node.id = %node.identity.node, incarnation = node.identity.incarnation.0, "listening");
@@ -170,7 +167,7 @@ fn advertise_url(options: &Options, addr: SocketAddr) -> String {
 }
 
 fn spawn_loops(node: &Arc<Node>, readiness: &Readiness, metrics: &Metrics) {
-    let looking = look(node.clone(), readiness.clone());
+    let looking = preflight::stay_fresh(node.clone(), readiness.clone());
     let registered = registration::stay_registered(node.clone(), readiness.clone());
     let gauges = gauges(node.clone(), metrics.clone());
     spawn_loop(node, "preflight", looking);
@@ -185,27 +182,6 @@ fn spawn_loop(node: &Node, name: &'static str, looped: impl Future<Output = ()> 
         // Whether it was cut or ended by itself, there is nothing left to do.
         let _ = stop.run_until_cancelled(looped).await;
     });
-}
-
-/// Keeps the preflight fresh.
-async fn look(node: Arc<Node>, readiness: Readiness) {
-    let home = node.options.state_dir.join("homes").join("preflight");
-    loop {
-        if let Err(error) = files::create_private_dir(&home) {
-            tracing::warn!(path = %home.display(), %error, "could not make a home for the preflight");
-        }
-        let preflight = node.shims.preflight(&home, &node.clock).await;
-        let ttl = node.options.preflight_ttl.max(Duration::from_millis(100));
-        // A fresh look comes before the last one is too old to count.
-        let wait = if preflight.ok { ttl / 2 } else { (ttl / 2).min(PREFLIGHT_RETRY) };
-        readiness.set(PREFLIGHT, preflight.error.clone().map_or(Ok(()), Err));
-        let ok = preflight.ok;
-        let before = node.preflight.send_replace(Some(preflight));
-        if before.is_none_or(|before| before.ok != ok) {
-            node.renew_soon.notify_one();
-        }
-        tokio::time::sleep(wait).await;
-    }
 }
 
 async fn gauges(node: Arc<Node>, metrics: Metrics) {

@@ -17,6 +17,7 @@ use service::Clock;
 use tokio::process::Command;
 
 use crate::config::{AgentCommand, Options, ShimCommand};
+use crate::preflight::Program;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::{Ask, Link, PATH_DEFAULT};
 use crate::{contain, identity, preflight};
@@ -29,6 +30,9 @@ pub trait Shims: fmt::Debug + Send + Sync {
     /// # Errors
     /// The system does not tell.
     fn boot_id(&self) -> io::Result<String>;
+
+    /// The agent's program as its file is now; none when there is none.
+    fn program(&self) -> Option<Program>;
 
     /// Looks whether the agent can be run. `home` is the HOME it is asked with.
     async fn preflight(&self, home: &Path, clock: &Clock) -> Preflight;
@@ -99,6 +103,10 @@ impl HostShims {
 impl Shims for HostShims {
     fn boot_id(&self) -> io::Result<String> {
         identity::boot_id()
+    }
+
+    fn program(&self) -> Option<Program> {
+        Program::find(&self.agent.program)
     }
 
     async fn preflight(&self, home: &Path, clock: &Clock) -> Preflight {

@@ -35,7 +35,7 @@ async fn a_node_describes_itself_and_shows_its_health_on_the_same_port() {
     assert_eq!(node.node_id, runner.handle.node.0);
     assert_eq!(
         node.preflight.as_ref().map(|it| (it.ok, it.version.clone())),
-        Some((true, Some("1.0".to_owned())))
+        Some((true, Some("2.1.330".to_owned())))
     );
     let info = runner.client.info(InfoRequest {}).await.unwrap().into_inner().node.unwrap();
     assert_eq!(

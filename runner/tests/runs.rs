@@ -3,7 +3,9 @@
 mod common;
 
 use common::*;
+use domain::classify::Patterns;
 use domain::outcome::{EndedBy, Exit};
+use domain::transition::{Conclusion, NotTried};
 use proto::v1::{LaunchStatus, RunPhase};
 
 #[tokio::test]
@@ -173,16 +175,47 @@ async fn a_watch_resumes_anywhere_and_beyond_the_quota_the_middle_is_a_declared_
 #[tokio::test]
 async fn a_program_that_cannot_be_executed_is_said_so() {
     let place = Place::new("");
+    // Its interpreter goes after the preflight: the file itself stays the one that was looked at.
+    let shell = place.file("shell");
+    std::os::unix::fs::symlink("/bin/bash", &shell).unwrap();
+    let script = read(&place.agent).replacen("/bin/bash", &shell.display().to_string(), 1);
+    std::fs::write(&place.agent, script).unwrap();
     let scheduler = FakeScheduler::start(Script::default()).await;
     let mut runner = InProcess::start(place.options(&scheduler), &scheduler).await;
-    // Gone since the last preflight.
-    std::fs::remove_file(&place.agent).unwrap();
+    std::fs::remove_file(&shell).unwrap();
     let run = key(1);
     launch(&mut runner.client, runner.incarnation, &run, spec("")).await;
     let outcome = watch(&mut runner.client, &run, 0).await.outcome;
     let EndedBy::SpawnFailed { error } = outcome.ended_by else { panic!("{outcome:?}") };
     assert!(error.contains("could not execute") && error.contains("No such file"), "{error}");
     assert_eq!(outcome.exit, None);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_changes_between_offer_and_spawn_is_not_spawned_and_costs_no_try() {
+    let place = Place::new("");
+    // Nobody answers Start yet, so the offer is taken and waits.
+    let scheduler = FakeScheduler::start(Script { start_unavailable: true, ..Script::default() }).await;
+    let mut runner = InProcess::start(place.options(&scheduler), &scheduler).await;
+    let run = key(1);
+    let taken = launch(&mut runner.client, runner.incarnation, &run, spec("")).await;
+    assert_eq!(taken, LaunchStatus::Accepted);
+    eventually("the question", async || (!scheduler.script().starts.is_empty()).then_some(())).await;
+    std::fs::write(&place.agent, "#!/bin/sh\nexit 1\n").unwrap();
+    let refused = launch(&mut runner.client, runner.incarnation, &key(2), spec("")).await;
+    assert_eq!(refused, LaunchStatus::NoCapacity);
+    scheduler.script().start_unavailable = false;
+    let outcome = watch(&mut runner.client, &run, 0).await.outcome;
+    let (conclusion, evidence) =
+        domain::classify::conclude(&outcome, false, &Patterns::default(), outcome.ended_at);
+    assert_eq!(conclusion, Conclusion::NotTried { why: NotTried::Preflight }, "{evidence}");
+    assert_eq!((outcome.spawned_at, place.spawns()), (None, 0));
+    let error = eventually("the failed preflight", async || {
+        scheduler.script().renews.last()?.preflight.clone()?.error.filter(|error| error.contains("failed"))
+    })
+    .await;
+    assert!(error.contains("set ORCH_CLAUDE_BIN"), "{error}");
     runner.stop().await;
 }
 
@@ -207,6 +240,30 @@ async fn without_its_agent_a_node_takes_no_work_and_recovers_by_itself() {
         preflight.ok.then_some(preflight.version)
     })
     .await;
-    assert_eq!(version.as_deref(), Some("1.0"));
+    assert_eq!(version.as_deref(), Some("2.1.330"));
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_with_a_conversation_is_called_with_it() {
+    let place = Place::new(
+        "cat >$HERE/prompt; echo \"$@\" >$HERE/arguments; pwd >$HERE/folder; echo $HOME >>$HERE/folder",
+    );
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let mut runner = InProcess::start(place.options(&scheduler), &scheduler).await;
+    let mut called = async |resume_session: Option<&str>| {
+        let run = key(1);
+        let job_id = if resume_session.is_some() { 2 } else { 1 };
+        let resume_session = resume_session.map(str::to_owned);
+        let spec = proto::v1::RunSpec { job_id, resume_session, ..spec("go on") };
+        launch(&mut runner.client, runner.incarnation, &run, spec).await;
+        watch(&mut runner.client, &run, 0).await;
+        (read(&place.file("arguments")), read(&place.file("folder")))
+    };
+    let (afresh, folder) = called(None).await;
+    assert!(!afresh.contains("--resume"), "{afresh}");
+    let (resumed, same_folder) = called(Some("9a15f593-7196-4556-85b4-ccbca393236b")).await;
+    assert!(resumed.contains(" --resume 9a15f593-7196-4556-85b4-ccbca393236b "), "{resumed}");
+    assert_eq!(folder, same_folder, "a conversation is found from its folder and home alone");
     runner.stop().await;
 }

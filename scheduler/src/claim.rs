@@ -108,6 +108,7 @@ fn facts(shared: &Shared) -> Facts {
         nodes: shared.nodes.facts(shared.moment()),
         account_terms: AccountTerms { breaker: shared.policy.breaker, quota_reserve: shared.quota_reserve },
         essential_stages: essential.map(|stage| stage.name.clone()).collect(),
+        resume_wait: shared.resume_wait,
         ..Facts::default()
     }
 }

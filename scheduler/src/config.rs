@@ -88,6 +88,9 @@ pub struct Settings {
     /// Share of every quota window, such as 0.1, that is left to stages marked `essential = true`; off when not given
     #[arg(long, env = "ORCH_QUOTA_RESERVE", value_name = "SHARE", value_parser = share)]
     pub quota_reserve: Option<f64>,
+    /// How long a due job waits for the runner that has its conversation, when that is busy, before it begins afresh elsewhere
+    #[arg(long, env = "ORCH_RESUME_WAIT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub resume_wait: Duration,
     /// Folder of the runs' logs
     #[arg(long, env = "ORCH_LOG_DIR", value_name = "PATH", default_value = "orch-data/logs")]
     pub log_dir: PathBuf,
@@ -133,6 +136,8 @@ pub struct Options {
     pub poll_interval: Duration,
     /// Whether `serial` is obeyed.
     pub serial_gate: bool,
+    /// How long a due job waits for the runner that has its conversation.
+    pub resume_wait: Duration,
     /// Budgets, backoff and breakers.
     pub policy: Policy,
     /// The share of every quota window that is left to essential stages.
@@ -202,6 +207,7 @@ impl Settings {
             log_dir: self.log_dir,
             poll_interval: self.queue_poll_interval,
             serial_gate: self.serial_gate_enabled,
+            resume_wait: self.resume_wait,
             policy,
             quota_reserve: self.quota_reserve,
             terms,

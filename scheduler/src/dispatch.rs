@@ -20,6 +20,7 @@ use crate::lease::LiveRun;
 use crate::links::CALL_DEADLINE;
 use crate::live::Phase;
 use crate::moves::{NotMoved, Report, error_chain, move_job_at_last};
+use crate::prompt;
 use crate::shared::{Shared, pause};
 use crate::supervise::traced;
 
@@ -175,11 +176,15 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
     let pipeline = shared.pipeline.get();
     let stage =
         pipeline.stage(&job.stage).ok_or_else(|| format!("stage {} is not in orch.toml", job.stage))?;
-    let prompt = shared.prompts.write(stage, &job, &payload, run.run)?;
+    let resume_session = run.resumed_session.clone();
+    let prompt = match resume_session {
+        Some(_) => prompt::CONTINUATION.to_owned(),
+        None => shared.prompts.write(stage, &job, &payload, run.run)?,
+    };
     Ok(LaunchRequest {
         run: Some(convert::run_key(run.run, run.epoch)),
         incarnation: run.incarnation.0,
-        spec: Some(spec(&job, stage, prompt)),
+        spec: Some(RunSpec { resume_session, ..spec(&job, stage, prompt) }),
     })
 }
 
@@ -211,5 +216,6 @@ fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
         idle_ms: ms(stage.idle_timeout, IDLE),
         idle_in_tool_ms: ms(stage.tool_idle_timeout, IDLE_IN_TOOL),
         trace_context: trace_context::current().or_else(|| job.trace_context.clone()),
+        resume_session: None,
     }
 }

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use domain::classify::conclude;
-use domain::{Event, Outcome, Run, RunState};
+use domain::transition::{Conclusion, NotTried};
+use domain::{Event, Outcome, Run, RunState, resume};
 use proto::convert;
 use proto::v1::AckRequest;
 use service::grpc;
@@ -29,13 +30,21 @@ pub(crate) async fn finish(
     run: &LiveRun,
     place: &Place,
     mut log: LogWriter,
-    outcome: Outcome,
+    mut outcome: Outcome,
 ) {
     let span = tracing::info_span!("finalize", job.id = %run.job, run.id = %run.run, runner = %run.node);
     let span = traced(span, run);
     async {
         sync(&mut log).await;
-        let (conclusion, evidence) = conclude(&outcome, shared.now());
+        let (conclusion, evidence) =
+            conclude(&outcome, run.resumed_session.is_some(), &shared.pipeline.get().patterns, shared.now());
+        if matches!(conclusion, Conclusion::NotTried { why: NotTried::Preflight }) {
+            // Its next renew says why; until then it is not asked again.
+            shared.nodes.rest(&run.node, run.incarnation, shared.clock.boot_ms());
+        }
+        if let Some(session) = &run.resumed_session {
+            take_own_cost(shared, run, session, &mut outcome).await;
+        }
         let event = Event::Ended { run: place.run, conclusion };
         let report = Report { outcome: Some(outcome.clone()), evidence: Some(evidence) };
         let committed = match move_job_at_last(shared, run.job, &event, report).await {
@@ -49,6 +58,23 @@ pub(crate) async fn finish(
     }
     .instrument(span)
     .await;
+}
+
+/// Leaves of the reported cost what this run has added to its conversation's.
+async fn take_own_cost(shared: &Shared, run: &LiveRun, session: &str, outcome: &mut Outcome) {
+    let Some(cost_usd) = &mut outcome.report.usage.cost_usd else { return };
+    let mut tries = 0;
+    let runs = loop {
+        match shared.store.runs_of(run.job).await {
+            Ok(runs) => break runs,
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "could not read the job's runs yet");
+                tokio::time::sleep(pause(tries)).await;
+                tries += 1;
+            }
+        }
+    };
+    *cost_usd = resume::own_cost(*cost_usd, session, &runs);
 }
 
 /// Looks after a run that a node still holds though it is over here: fetches its report, keeps it, lets it go.

@@ -82,6 +82,8 @@ pub(crate) struct LiveRun {
     pub(crate) incarnation: Incarnation,
     pub(crate) state: LiveRunState,
     pub(crate) cancel_requested: bool,
+    /// The conversation its agent goes on with.
+    pub(crate) resumed_session: Option<String>,
     /// The job's `traceparent`.
     pub(crate) trace_context: Option<String>,
 }
@@ -297,6 +299,7 @@ mod tests {
             incarnation: Incarnation(3),
             state: LiveRunState::Started,
             cancel_requested: false,
+            resumed_session: None,
             trace_context: None,
         }
     }

@@ -169,6 +169,7 @@ async fn gather(
         queue: options.queue,
         poll_interval: options.poll_interval,
         serial_gate: options.serial_gate,
+        resume_wait: options.resume_wait,
         pipeline,
         prompts: prompt::Prompts::new(&options.config),
         runs: live::LiveRuns::default(),

@@ -24,6 +24,12 @@ const LINE_BYTES_MAX: usize = 500;
 /// The largest template, in bytes.
 const TEMPLATE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// What an agent is told that goes on with a conversation: the task is in there.
+pub(crate) const CONTINUATION: &str = "\
+Your last turn was cut off by a fault outside of your work; nobody stopped you. The task and all you have done are in \
+this conversation, and the folder is as you left it. Go on where you were cut off and finish the task as it was given. \
+Do not start over; look first at whether what you were just doing has taken effect.\n";
+
 /// The templates beside one `orch.toml`.
 #[derive(Debug)]
 pub(crate) struct Prompts {

@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) queue: convert::QueueSettings,
     pub(crate) poll_interval: Duration,
     pub(crate) serial_gate: bool,
+    pub(crate) resume_wait: Duration,
     pub(crate) pipeline: Watched<Pipeline>,
     pub(crate) prompts: Prompts,
     pub(crate) nodes: Nodes,

@@ -78,6 +78,7 @@ fn live_run(job: &Job, run: &Run) -> Option<LiveRun> {
         incarnation: run.incarnation,
         state,
         cancel_requested,
+        resumed_session: run.resumed_session.clone(),
         trace_context: job.trace_context.clone(),
     })
 }

@@ -213,6 +213,7 @@ impl State {
             EndedBy::Drained => "drained",
             EndedBy::ShimLost => "shim_lost",
             EndedBy::SpawnFailed { .. } => "spawn_failed",
+            EndedBy::Unready { .. } => "unready",
         };
         self.saw(&format!("ended_by {word}"));
         if self.living.contains_key(&run) {

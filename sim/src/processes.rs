@@ -95,6 +95,7 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
             log_dir: parts.folder.join("logs"),
             poll_interval: Duration::from_secs(1),
             serial_gate: true,
+            resume_wait: Duration::ZERO,
             policy: crate::scenario::Terms::policy(),
             terms: terms.leases(),
             quota_reserve: None,

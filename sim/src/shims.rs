@@ -308,9 +308,20 @@ impl Shims for Keepers {
         Ok(format!("boot-{}-{}", self.0.node, self.0.state().boot))
     }
 
+    fn program(&self) -> Option<runner::Program> {
+        // Agents are no processes here; any file that stays the same will do.
+        runner::Program::find(Path::new("/proc/self/exe"))
+    }
+
     async fn preflight(&self, _home: &Path, clock: &Clock) -> Preflight {
         let checked_at = Timestamp::from_ms(clock.now_ms());
-        Preflight { ok: true, version: Some("2.1.330".to_owned()), checked_at, error: None }
+        Preflight {
+            ok: true,
+            version: Some("2.1.330".to_owned()),
+            checked_at,
+            error: None,
+            ..Preflight::default()
+        }
     }
 
     fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<Spawned> {

@@ -188,6 +188,10 @@ fn detail_text(detail: &v1::JobDetail, paint: Paint, now: Timestamp) -> String {
     if job.priority != 0 {
         rows.push(("priority", Cell::from(job.priority.to_string())));
     }
+    if detail.tokens_saved > 0 {
+        let saved = format!("{} tokens, by going on with what earlier runs had begun", detail.tokens_saved);
+        rows.push(("saved", Cell::from(saved)));
+    }
     let note = note(job, now);
     if !note.is_empty() {
         rows.push(("note", Cell::from(note)));
@@ -207,11 +211,12 @@ fn detail_text(detail: &v1::JobDetail, paint: Paint, now: Timestamp) -> String {
             Cell::from(exit.unwrap_or_default()),
             Cell::from(cost.unwrap_or_default()),
             Cell::from(run.turns.map(|turns| turns.to_string()).unwrap_or_default()),
+            Cell::from(run.api_retries.to_string()),
             Cell::from(&run.runner),
-            Cell::from(run.session_id.as_deref().unwrap_or_default()),
+            Cell::from(session(run)),
         ]
     });
-    let head = ["RUN", "RESULT", "REASON", "WHEN", "EXIT", "COST", "TURNS", "RUNNER", "SESSION"];
+    let head = ["RUN", "RESULT", "REASON", "WHEN", "EXIT", "COST", "TURNS", "RETRIES", "RUNNER", "SESSION"];
     let late = detail.late_outcomes.iter().map(|late| {
         let (run, class) = (&late.run_id, &late.class);
         let at = when(&late.received_at, now);
@@ -219,6 +224,16 @@ fn detail_text(detail: &v1::JobDetail, paint: Paint, now: Timestamp) -> String {
     });
     let late: String = late.collect();
     format!("{}\n{}{late}", facts(rows), table(&head, runs.collect(), "it has not run yet"))
+}
+
+/// The run's session, and whether it went on with it or was refused it.
+fn session(run: &v1::Run) -> String {
+    match (&run.session_id, &run.resumed_session) {
+        (Some(session), Some(resumed)) if session == resumed => format!("{session} (resumed)"),
+        (Some(session), _) => session.clone(),
+        (None, Some(resumed)) => format!("{resumed} (to be resumed)"),
+        (None, None) => String::new(),
+    }
 }
 
 /// Why a job is where it is, and what to do.

@@ -82,7 +82,13 @@ fn text(reply: &v1::ListRunnersReply, paint: Paint, now: Timestamp) -> String {
     let rows = reply.runners.iter().map(|runner| {
         let preflight = reply.preflight.iter().find(|preflight| preflight.runner == runner.id);
         let agent = match preflight {
-            Some(preflight) if preflight.ok => preflight.version.clone().unwrap_or_else(|| "ok".to_owned()),
+            Some(preflight) if preflight.ok => {
+                let version = preflight.version.as_deref().unwrap_or("ok");
+                preflight
+                    .note
+                    .as_ref()
+                    .map_or_else(|| version.to_owned(), |note| format!("{version}: {note}"))
+            }
             Some(preflight) => preflight.error.clone().unwrap_or_else(|| "not ok".to_owned()),
             None => "not looked at yet".to_owned(),
         };

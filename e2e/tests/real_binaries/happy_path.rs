@@ -108,8 +108,8 @@ async fn the_queue_document_is_complete(stack: &Stack) -> anyhow::Result<()> {
     // What does not exist yet is not claimed to be well.
     assert_eq!(queue["resilience"]["breaker"], json!([]));
     assert_eq!(queue["resilience"]["quota"], json!([]));
-    exactly("/resilience/preflight/0", &["runner", "ok", "version", "checked_at", "error"]);
-    // A job, a runner and the reaper may say more than the design asks for.
+    // A job, a runner, its preflight and the reaper may say more than the design asks for.
+    let preflight = ["runner", "ok", "version", "checked_at", "error"];
     let reaper = ["last_tick_at", "reaped_total", "impossible_queued_total", "sanitize_enabled"];
     let job = [
         "id",
@@ -124,7 +124,12 @@ async fn the_queue_document_is_complete(stack: &Stack) -> anyhow::Result<()> {
         "waiting",
     ];
     let runner = ["id", "state", "slots", "busy", "last_seen_at"];
-    for (place, expected) in [("/recent/0", &job[..]), ("/runners/0", &runner), ("/reaper", &reaper)] {
+    for (place, expected) in [
+        ("/recent/0", &job[..]),
+        ("/runners/0", &runner),
+        ("/reaper", &reaper),
+        ("/resilience/preflight/0", &preflight),
+    ] {
         let found = names(&queue.pointer(place).cloned().unwrap_or_default());
         assert!(expected.iter().all(|name| found.contains(*name)), "{place}: {found:?}");
     }

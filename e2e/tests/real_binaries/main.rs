@@ -13,6 +13,8 @@ mod kill_points;
 mod kills;
 mod limits;
 mod operators;
+mod preflight;
 mod refusals;
+mod resume;
 
 use e2e::shop;

@@ -2,12 +2,14 @@
 //! recorded outcome. It reaches the stub on loopback and nothing else.
 
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use e2e::harness::claude::{real_claude, stub_settings};
 use e2e::harness::{Stack, until};
 use e2e::stub_api::{Credential, StubApi, parse_script};
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -60,6 +62,10 @@ impl Real {
     }
 }
 
+fn instant(value: &Value) -> anyhow::Result<Timestamp> {
+    Ok(value.as_str().with_context(|| format!("no instant: {value}"))?.parse()?)
+}
+
 /// `attempts` and `transient_attempts`, and class and reason of each run.
 fn told(job: &Value) -> (u64, u64, Vec<(&str, &str)>) {
     let count = |name: &str| job["job"][name].as_u64().unwrap_or(u64::MAX);
@@ -106,6 +112,92 @@ async fn a_rate_limit_is_waited_out() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn what_was_begun_before_a_rate_limit_is_gone_on_with() -> anyhow::Result<()> {
+    let real = Real::start("tool:echo+hi,429:1,429:1,ok:All+done.", Credential::Key).await?;
+    let job = real.run("done").await?;
+    assert_eq!(told(&job), (0, 1, vec![("transient", "rate_limit"), ("success", "none")]), "{job:#}");
+    let (first, second) = (&job["runs"][0], &job["runs"][1]);
+    assert_eq!(second["resumed_session"], first["session_id"], "{job:#}");
+    assert_eq!(second["session_id"], first["session_id"], "{job:#}");
+    assert_eq!(first["api_retries"], 1, "{job:#}");
+    assert!(second["tokens_saved"].as_u64().is_some_and(|tokens| tokens > 0), "{job:#}");
+    // The CLI counts what the conversation has cost; each run has its own.
+    let costs = [first, second].map(|run| run["cost_usd"].as_f64().unwrap_or_default());
+    assert!(costs[0] > 0.0 && costs[1] > 0.0 && costs[1] < costs[0] * 1.5, "{costs:?}");
+    // The whole conversation came along: the task, the tool call, its result, and the word to go on.
+    let messages: Vec<_> = real.stub.requests().iter().map(|request| request.messages).collect();
+    assert!(messages.last() >= messages.get(1), "{messages:?}");
+    assert!(messages[0] < messages[1], "{messages:?}");
+    let logs = real.stack.orch_output(&["logs", &job["job"]["id"].to_string()]).await?;
+    assert!(String::from_utf8_lossy(&logs.stdout).contains("All done."));
+    real.finish().await
+}
+
+#[tokio::test]
+async fn a_conversation_the_cli_no_longer_has_is_begun_afresh() -> anyhow::Result<()> {
+    let real = Real::start("tool:echo+hi,429:4,429:4,ok", Credential::Key).await?;
+    let id = real.enqueue().await?;
+    until("the first try's end", WITHIN, || async {
+        let job = real.stack.job(id).await?;
+        Ok((job["job"]["transient_attempts"] == 1).then_some(()))
+    })
+    .await?;
+    let homes = real.stack.folder().join("runner-0/state/homes");
+    let sessions: Vec<_> = files_below(&homes)?.into_iter().filter(|path| is_session(path)).collect();
+    assert_eq!(sessions.len(), 1, "{sessions:?}");
+    std::fs::remove_file(&sessions[0])?;
+    let job = real.stack.until_status(id, "done", WITHIN).await?;
+    let verdicts = vec![("transient", "rate_limit"), ("withdrawn", "session_refused"), ("success", "none")];
+    assert_eq!(told(&job), (0, 1, verdicts), "{job:#}");
+    assert!(job["runs"][2]["resumed_session"].is_null(), "{job:#}");
+    real.finish().await
+}
+
+fn is_session(path: &Path) -> bool {
+    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    path.extension().is_some_and(|kind| kind == "jsonl") && Uuid::parse_str(name).is_ok()
+}
+
+fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn two_rate_limits_are_two_waits_of_the_promised_length() -> anyhow::Result<()> {
+    const RETRY_AFTER_MS: i64 = 3_000;
+    // The CLI tries once more by itself; what it then waits is all that tells of the header.
+    let real = Real::start("429:3,429:3,429:3,429:3,ok", Credential::Key).await?;
+    let id = real.enqueue().await?;
+    for spent in [1, 2] {
+        let job = until("a try's end", WITHIN, || async {
+            let job = real.stack.job(id).await?;
+            let is_put_off = job["job"]["status"] == "queued" && job["job"]["transient_attempts"] == spent;
+            Ok(is_put_off.then_some(job))
+        })
+        .await?;
+        let ended_at =
+            instant(&job["runs"].as_array().and_then(|runs| runs.last()).context("a run")?["ended_at"])?;
+        let wait_ms = instant(&job["job"]["available_at"])?.as_millisecond() - ended_at.as_millisecond();
+        // Never sooner; the CLI's own jitter is a fifth, ours at most a second, and a busy machine takes its time.
+        assert!(
+            (RETRY_AFTER_MS..RETRY_AFTER_MS * 6 / 5 + 4_000).contains(&wait_ms),
+            "waits {wait_ms} ms: {job:#}"
+        );
+    }
+    let job = real.stack.until_status(id, "done", WITHIN).await?;
+    assert_eq!((told(&job).0, told(&job).1), (0, 2), "{job:#}");
+    assert_eq!(told(&job).2.last(), Some(&("success", "none")));
+    real.finish().await
+}
+
+#[tokio::test]
 async fn an_overloaded_api_is_waited_out() -> anyhow::Result<()> {
     let real = Real::start("529,529,529,ok", Credential::Key).await?;
     let job = real.run("done").await?;
@@ -118,8 +210,18 @@ async fn an_overloaded_api_is_waited_out() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_usage_limit_holds_until_its_reset() -> anyhow::Result<()> {
     let real = Real::start("429_unified:12,ok", Credential::Bearer).await?;
-    let job = real.run("done").await?;
+    let id = real.enqueue().await?;
+    let reset = until("the hold", WITHIN, || async {
+        let listed = real.stack.orch(&["account"]).await?;
+        instant(&listed["accounts"][0]["held_until"]).map_or(Ok(None), |at| Ok(Some(at)))
+    })
+    .await?;
+    let job = real.stack.until_status(id, "done", WITHIN).await?;
     assert_eq!(told(&job), (0, 1, vec![("transient", "usage_limit"), ("success", "none")]), "{job:#}");
+    let late_ms = instant(&job["runs"][1]["started_at"])?.as_millisecond() - reset.as_millisecond();
+    eprintln!("started {late_ms} ms after the reset");
+    // Our own spread is at most a second; the rest is for a machine that is busy with other tests.
+    assert!((0..5_000).contains(&late_ms), "started {late_ms} ms after the reset: {job:#}");
     let requests = real.stub.requests();
     assert_eq!(
         requests.iter().filter(|request| request.behaviour.starts_with("429")).count(),

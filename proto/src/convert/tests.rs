@@ -25,8 +25,9 @@ proptest! {
     }
 
     #[test]
-    fn preflights_survive_the_wire(ok in any::<bool>(), version in any::<Option<String>>(), at in any::<i64>()) {
-        let preflight = Preflight { ok, version, checked_at: Timestamp::from_ms(at), error: None };
+    fn preflights_survive_the_wire(ok in any::<bool>(), version in any::<Option<String>>(), at in any::<i64>(), note in any::<Option<String>>()) {
+        let (error, program) = (version.clone(), note.clone());
+        let preflight = Preflight { ok, version, checked_at: Timestamp::from_ms(at), error, program, note };
         prop_assert_eq!(read_preflight(Some(&preflight_report(&preflight))), preflight);
     }
 }

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::runner::Preflight;
 use domain::{Epoch, Incarnation, JobId, RunId};
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
 use proto::v1::{self, LaunchStatus, RunPhase};
@@ -29,6 +28,7 @@ use tonic::transport::Channel;
 
 use crate::config::Options;
 use crate::identity::Identity;
+use crate::preflight::Preflights;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Wish;
 use crate::shims::Shims;
@@ -68,8 +68,8 @@ pub(crate) struct Node {
     pub(crate) terms: watch::Sender<Option<Terms>>,
     /// The end of the lease by the newest acknowledged renew, in milliseconds of boot time.
     pub(crate) lease: watch::Sender<i64>,
-    /// None until the first look.
-    pub(crate) preflight: watch::Sender<Option<Preflight>>,
+    /// Whether agents can be spawned.
+    pub(crate) preflights: Preflights,
     /// Says that a renew should come soon: something changed that the scheduler wants to know.
     pub(crate) renew_soon: Notify,
     /// Says that the scheduler does not know us.
@@ -96,6 +96,7 @@ impl Node {
         scheduler: Scheduler,
         tasks: Tasks,
     ) -> Self {
+        let preflights = Preflights::new(shims.clone(), options.clock.clone());
         Self {
             clock: options.clock.clone(),
             options,
@@ -107,7 +108,7 @@ impl Node {
             scheduler,
             terms: watch::Sender::new(None),
             lease: watch::Sender::new(0),
-            preflight: watch::Sender::new(None),
+            preflights,
             renew_soon: Notify::new(),
             register_again: Notify::new(),
             draining: AtomicBool::new(false),
@@ -127,6 +128,7 @@ impl Node {
         assignment: &Assignment,
     ) -> Result<Arc<Held>, (LaunchStatus, RunPhase)> {
         let refused = |status| Err((status, RunPhase::Unspecified));
+        let ready = self.preflights.program().is_some();
         let mut runs = self.runs();
         if let Some(held) = runs.held.get(&assignment.run) {
             if held.assignment.epoch == assignment.epoch {
@@ -143,7 +145,6 @@ impl Node {
         if self.draining() || self.superseded.load(Ordering::SeqCst) {
             return refused(LaunchStatus::Draining);
         }
-        let ready = self.preflight.borrow().as_ref().is_some_and(|preflight| preflight.ok);
         let busy = runs.held.values().filter(|held| held.takes_slot()).count();
         if !ready || busy >= self.options.slots as usize || runs.held.len() >= HELD_MAX {
             return refused(LaunchStatus::NoCapacity);
@@ -248,7 +249,7 @@ impl Node {
     }
 
     pub(crate) fn preflight_report(&self) -> Option<v1::PreflightReport> {
-        self.preflight.borrow().as_ref().map(proto::convert::preflight_report)
+        self.preflights.report().as_ref().map(proto::convert::preflight_report)
     }
 }
 

@@ -16,12 +16,15 @@ use tracing::Instrument as _;
 
 use super::{Held, Node, keeper};
 use crate::config::Containment;
+use crate::preflight::Program;
 use crate::run_dir::Intent;
 use crate::shim::Wish;
-use crate::{files, preflight, workspace};
+use crate::{files, workspace};
 
 /// How long one Start may take.
 const START_WITHIN: Duration = Duration::from_secs(5);
+/// How long an offer waits for the first preflight: longer than one may take.
+const FIRST_LOOK_WAIT: Duration = Duration::from_secs(15);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long an offer is asked for when no lease is known yet.
@@ -55,6 +58,11 @@ pub(crate) fn begin(node: &Arc<Node>, held: Arc<Held>) {
 
 async fn start(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
     let stop = node.tasks.token();
+    // After a restart an offer may be here before the first look at the agent's program is over.
+    let looked = stop.run_until_cancelled(node.preflights.first(FIRST_LOOK_WAIT)).await;
+    if looked.is_none() {
+        return Ok(());
+    }
     let deadline_boot_ms = loop {
         // Only asking is given up when the runner stops: what follows is short, and half of it would be a lost run.
         let Some(word) = stop.run_until_cancelled(ask(node, held)).await else { return Ok(()) };
@@ -139,8 +147,13 @@ async fn end_unspawned(node: &Node, held: &Held, ended_by: EndedBy) -> io::Resul
 }
 
 async fn spawn(node: &Arc<Node>, held: &Arc<Held>, deadline_boot_ms: i64) -> io::Result<()> {
+    let Some(program) = node.preflights.program() else {
+        let error = node.preflights.report().and_then(|preflight| preflight.error).unwrap_or_default();
+        tracing::warn!(error, "nothing was spawned: the preflight no longer holds");
+        return end_unspawned(node, held, EndedBy::Unready { error }).await;
+    };
     let (preparing, run) = (node.clone(), held.clone());
-    let prepared = service::blocking(move || prepare(&preparing, &run, deadline_boot_ms)).await;
+    let prepared = service::blocking(move || prepare(&preparing, &run, program, deadline_boot_ms)).await;
     let spawned = match prepared {
         Ok(lock) => node.shims.spawn(&held.dir, lock),
         Err(error) => Err(error),
@@ -164,7 +177,7 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, deadline_boot_ms: i64) -> io:
 }
 
 /// Makes the folders and journals the intent; the lock it returns is the shim's from before it exists.
-fn prepare(node: &Node, held: &Held, deadline_boot_ms: i64) -> io::Result<File> {
+fn prepare(node: &Node, held: &Held, program: Program, deadline_boot_ms: i64) -> io::Result<File> {
     let (options, assignment) = (&node.options, &held.assignment);
     let lock = held.dir.try_lock()?.ok_or_else(|| io::Error::other("the run has a shim already"))?;
     let work = workspace::folder(&options.workspace_dir, &assignment.project, &assignment.work_item);
@@ -172,8 +185,6 @@ fn prepare(node: &Node, held: &Held, deadline_boot_ms: i64) -> io::Result<File> 
         workspace::home(&options.state_dir, &options.account, &assignment.project, &assignment.work_item);
     files::create_private_dir(&work)?;
     files::create_private_dir(&home)?;
-    let path = std::env::var_os("PATH");
-    let program = preflight::resolve(&options.agent.program, path.as_deref());
     let cgroup = node.cgroups.as_ref().filter(|_| options.limits.containment == Containment::Cgroup);
     held.dir.write_intent(&Intent {
         boot_id: node.identity.boot_id.clone(),
@@ -181,7 +192,7 @@ fn prepare(node: &Node, held: &Held, deadline_boot_ms: i64) -> io::Result<File> 
         kill_grace_ms: node.kill_grace_ms(),
         after_result_ms: i64::try_from(options.limits.after_result.as_millis()).unwrap_or(i64::MAX),
         shim_args: options.shim.leading_args.clone(),
-        program: program.unwrap_or_else(|| options.agent.program.clone()),
+        program,
         leading_args: options.agent.leading_args.clone(),
         permission_mode: options.permission_mode.clone(),
         agent_env: options.agent_env.clone(),

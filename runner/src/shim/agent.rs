@@ -24,6 +24,9 @@ const CLI_SETTINGS: [(&str, &str); 5] = [
 pub(super) fn arguments(assignment: &Assignment, intent: &Intent) -> Vec<OsString> {
     let mut arguments = intent.leading_args.clone();
     arguments.extend(["-p", "--output-format", "stream-json", "--verbose"].map(str::to_owned));
+    if let Some(session) = &assignment.resume_session {
+        arguments.extend(["--resume".to_owned(), session.clone()]);
+    }
     if let Some(model) = &assignment.model {
         arguments.extend(["--model".to_owned(), model.clone()]);
     }

@@ -52,6 +52,10 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
     if !in_lease {
         return record(dir, &outcome(&mut output, EndedBy::SelfFenced, None, None, &clock));
     }
+    if !intent.program.is_unchanged() {
+        let error = format!("{} has changed since it was looked at", intent.program.path.display());
+        return record(dir, &outcome(&mut output, EndedBy::Unready { error }, None, None, &clock));
+    }
     let cgroup = intent.cgroup.clone().map(Cgroup::at).filter(|cgroup| cgroup.create().is_ok());
     let spawned_at = Timestamp::from_ms(clock.now_ms());
     let child = match spawn(dir, &assignment, &intent, cgroup.is_some()) {
@@ -78,7 +82,7 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
 fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool) -> io::Result<Child> {
     let root = rustix::process::geteuid().is_root();
     let environment = agent::environment(assignment, intent, root, |name| std::env::var_os(name));
-    let program = std::iter::once(intent.program.clone().into_os_string());
+    let program = std::iter::once(intent.program.path.clone().into_os_string());
     let cgroup = intent.cgroup.as_ref().filter(|_| contained);
     Command::new("/proc/self/exe")
         .arg0("orch-agent")

@@ -169,7 +169,7 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let agent = dir.path().join("agent");
         let text = format!(
-            "#!/bin/bash\nif [ \"$1\" = --version ]; then echo 1.0; exit; fi\nHERE={}\necho $ORCH_RUN_ID >>$HERE/spawns\n{script}\n",
+            "#!/bin/bash\nif [ \"$1\" = --version ]; then echo 2.1.330; exit; fi\nHERE={}\necho $ORCH_RUN_ID >>$HERE/spawns\n{script}\n",
             dir.path().display()
         );
         std::fs::write(&agent, text).unwrap();

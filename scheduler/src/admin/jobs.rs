@@ -53,11 +53,7 @@ pub(super) async fn detail(shared: &Shared, request: GetJobRequest) -> Result<Jo
     let job = shown(shared, id).await?;
     let runs = shared.store.runs_of(id).await.map_err(|error| unavailable(&error))?;
     let late = shared.store.late_outcomes_of(id).await.map_err(|error| unavailable(&error))?;
-    Ok(JobDetail {
-        job: Some(job),
-        runs: runs.iter().map(convert::run).collect(),
-        late_outcomes: late.iter().map(convert::late_outcome).collect(),
-    })
+    Ok(convert::job_detail(job, &runs, &late))
 }
 
 pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<EnqueueReply, Status> {

@@ -31,7 +31,7 @@ fn row(incarnation: i64) -> Node {
 }
 
 fn good(boot_ms: i64) -> Preflight {
-    Preflight { ok: true, version: Some("1".to_owned()), checked_at: at(boot_ms).now, error: None }
+    Preflight { ok: true, version: Some("1".to_owned()), checked_at: at(boot_ms).now, ..Preflight::default() }
 }
 
 fn renewed(number: u64) -> Renewed {

@@ -120,7 +120,13 @@ impl Node {
         let checked_at_ms = self.clock.now_ms();
         let ok = !self.state().broken;
         let error = (!ok).then(|| "the fake is broken".to_owned());
-        PreflightReport { ok, version: Some("fake".to_owned()), checked_at_ms, error }
+        PreflightReport {
+            ok,
+            version: Some("fake".to_owned()),
+            checked_at_ms,
+            error,
+            ..PreflightReport::default()
+        }
     }
 
     pub(crate) async fn register(&self, stack: &Stack, held: &[HeldRun]) -> Result<RegisterReply, Status> {

@@ -61,6 +61,7 @@ impl Stack {
             log_dir: folder.path().join("logs"),
             poll_interval: Duration::from_millis(20),
             serial_gate: true,
+            resume_wait: Duration::ZERO,
             policy: Policy { backoff_base: Duration::from_secs(30), ..Policy::default() },
             quota_reserve: None,
             terms: terms(),

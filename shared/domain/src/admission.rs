@@ -10,6 +10,7 @@ mod wait;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,17 @@ pub struct Candidate {
     pub available_at: Timestamp,
     /// Whether it is put off still: it starts only as the probe of a half-open breaker that finds no job that is due.
     pub early: bool,
+    /// The node that has the conversation it goes on with.
+    pub prefers: Option<Preference>,
+}
+
+/// A node that a job goes to if it can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// The node.
+    pub node: NodeId,
+    /// Until when it is waited for while another could take the job; `None`: it is not.
+    pub wait_until: Option<Timestamp>,
 }
 
 /// What limits starts, as of the claim's transaction.
@@ -66,6 +78,8 @@ pub struct Facts {
     ///
     /// Without it, of two projects without a live run the one with the older jobs would always go first.
     pub served_at: BTreeMap<String, Timestamp>,
+    /// How long a due job waits for the node that has its conversation before it begins afresh elsewhere.
+    pub resume_wait: Duration,
 }
 
 /// What a project allows.

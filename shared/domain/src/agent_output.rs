@@ -135,8 +135,10 @@ impl Reader {
                     word(&event["claude_code_version"]).or(self.report.cli_version.take());
             }
             Some("api_retry") => {
+                self.report.usage.api_retries = self.report.usage.api_retries.saturating_add(1);
                 self.report.api_retry_delay_ms =
                     whole(&event["retry_delay_ms"]).or(self.report.api_retry_delay_ms);
+                self.report.api_retry_attempt = whole(&event["attempt"]).or(self.report.api_retry_attempt);
             }
             _ => {}
         }
@@ -227,6 +229,8 @@ impl Reader {
                 .reduce(u64::saturating_add)
                 .or(usage.input_tokens),
             output_tokens: tokens["output_tokens"].as_u64().or(usage.output_tokens),
+            cache_read_tokens: tokens["cache_read_input_tokens"].as_u64().or(usage.cache_read_tokens),
+            api_retries: usage.api_retries,
         };
     }
 

@@ -6,7 +6,9 @@
 
 mod cursor;
 mod fault;
+mod names;
 mod offline;
+mod patterns;
 mod reset_time;
 mod retry_after;
 mod squeeze;
@@ -17,11 +19,12 @@ mod words;
 use std::time::Duration;
 
 use crate::outcome::{EndedBy, Exit, Outcome};
-use crate::transition::{Conclusion, LostHow};
-use crate::{Class, PermanentReason, Timestamp, TransientReason};
+use crate::transition::{Conclusion, LostHow, NotTried};
+use crate::{Class, PermanentReason, Timestamp, TransientReason, resume};
 use fault::{AGENT_FAILURE, CRASH, Fault, Message};
 
 pub use offline::outcome_of_text;
+pub use patterns::{BadPattern, Meaning, Pattern, Patterns};
 
 /// The longest a job waits for a time that a message names; a plan's longest window is a month.
 pub const WAIT_MAX: Duration = Duration::from_hours(32 * 24);
@@ -44,19 +47,25 @@ pub struct Judgement {
     pub evidence: String,
 }
 
-/// Judges what the agent did, whoever ended it.
-pub fn classify(outcome: &Outcome, now: Timestamp) -> Judgement {
+/// Judges what the agent did, whoever ended it. `patterns` are a configuration's own.
+pub fn classify(outcome: &Outcome, patterns: &Patterns, now: Timestamp) -> Judgement {
     let report = &outcome.report;
     if let Some(result) = &report.result {
         if structured::is_success(report, result) {
             return plain(Class::Success, format!("result.subtype {}", or_none(&result.subtype)));
         }
-        let message = Message::new(if result.text.is_empty() { &result.errors } else { &result.text }, now);
-        let (fault, field) = structured::of_result(report, result, &message);
-        return judgement(outcome, fault, &message, &field, now);
+        let words = if result.text.is_empty() { &result.errors } else { &result.text };
+        let message = Message::new(words, now);
+        if let Some((fault, field)) = structured::of_fields(report, result, &message) {
+            return judgement(outcome, fault, &message, &field, now);
+        }
+        return patterned(outcome, words, patterns, now).unwrap_or_else(|| {
+            let (fault, field) = structured::of_words(report, &message);
+            judgement(outcome, fault, &message, field, now)
+        });
     }
     match &outcome.ended_by {
-        EndedBy::SpawnFailed { error } => {
+        EndedBy::SpawnFailed { error } | EndedBy::Unready { error } => {
             return plain(CRASH.into_class(None), format!("could not be started: {error}"));
         }
         EndedBy::MaxRuntime => {
@@ -74,30 +83,56 @@ pub fn classify(outcome: &Outcome, now: Timestamp) -> Judgement {
         Some(exit) if is_kill(exit) => {
             plain(CRASH.into_class(None), format!("{} and no result", shown(exit)))
         }
-        Some(Exit::Code(0)) => match text::whole_error(&outcome.tail, now) {
-            Some((fault, message)) => judgement(outcome, fault, &message, "output", now),
-            None => plain(AGENT_FAILURE.into_class(None), "exit code 0 without a result".to_owned()),
-        },
-        Some(exit) => {
-            let (fault, message) = text::of_failure(&outcome.tail, now);
-            match structured::of_unfinished(report).filter(|_| fault == AGENT_FAILURE) {
-                Some((fault, field)) => judgement(outcome, fault, &Message::new("", now), &field, now),
-                None => judgement(outcome, fault, &message, &shown(exit), now),
-            }
-        }
+        Some(exit) => of_output(outcome, exit, patterns, now),
         None => plain(CRASH.into_class(None), "no exit was seen".to_owned()),
     }
 }
 
-/// Says what a run's end means for its job, with the evidence.
+/// Judges a program that ended by itself and gave no result, by what it printed.
+fn of_output(outcome: &Outcome, exit: Exit, patterns: &Patterns, now: Timestamp) -> Judgement {
+    let unfinished = structured::of_unfinished(&outcome.report);
+    if unfinished.is_none()
+        && let Some(judged) = patterned(outcome, &outcome.tail, patterns, now)
+    {
+        return judged;
+    }
+    if exit == Exit::Code(0) {
+        return match text::whole_error(&outcome.tail, now) {
+            Some((fault, message)) => judgement(outcome, fault, &message, "output", now),
+            None => plain(AGENT_FAILURE.into_class(None), "exit code 0 without a result".to_owned()),
+        };
+    }
+    let (fault, message) = text::of_failure(&outcome.tail, now);
+    match unfinished.filter(|_| fault == AGENT_FAILURE) {
+        Some((fault, field)) => judgement(outcome, fault, &Message::new("", now), &field, now),
+        None => judgement(outcome, fault, &message, &shown(exit), now),
+    }
+}
+
+fn patterned(outcome: &Outcome, text: &str, patterns: &Patterns, now: Timestamp) -> Option<Judgement> {
+    let found = patterns.find(text, now)?;
+    Some(judgement(outcome, found.fault, &found.message, &found.field, now))
+}
+
+/// Says what a run's end means for its job, with the evidence. `resumed`: it was told to go on with a conversation.
 ///
 /// Who ended it overrules what it printed, but neither a time limit, a drain nor a cancel undoes a success that was
 /// already reported.
-pub fn conclude(outcome: &Outcome, now: Timestamp) -> (Conclusion, String) {
+pub fn conclude(
+    outcome: &Outcome,
+    resumed: bool,
+    patterns: &Patterns,
+    now: Timestamp,
+) -> (Conclusion, String) {
     let lost = |how: LostHow| (Conclusion::Lost { how }, how.as_str().to_owned());
     let judged = || {
-        let judgement = classify(outcome, now);
-        (Conclusion::Judged { class: judgement.class }, judgement.evidence)
+        let Judgement { class, evidence, .. } = classify(outcome, patterns, now);
+        let conclusion = if resumed && resume::is_refused(&class) {
+            Conclusion::NotTried { why: NotTried::SessionRefused }
+        } else {
+            Conclusion::Judged { class }
+        };
+        (conclusion, evidence)
     };
     let succeeded = || {
         let report = &outcome.report;
@@ -116,6 +151,7 @@ pub fn conclude(outcome: &Outcome, now: Timestamp) -> (Conclusion, String) {
             let class = Class::Permanent { reason: PermanentReason::Idle };
             (Conclusion::Judged { class }, "was silent longer than its stage allows".to_owned())
         }
+        EndedBy::Unready { error } => (Conclusion::NotTried { why: NotTried::Preflight }, error.clone()),
         EndedBy::Cancelled => (Conclusion::Cancelled, "cancelled".to_owned()),
         EndedBy::Drained => (Conclusion::Drained, "drained".to_owned()),
         EndedBy::SelfFenced => lost(LostHow::SelfFenced),
@@ -146,7 +182,11 @@ fn judgement(outcome: &Outcome, fault: Fault, message: &Message, field: &str, no
         Fault::Transient(reason) => message.retry_after_s.or_else(|| retry_header(outcome, reason)),
         Fault::Permanent(_) => None,
     };
-    let named = resets_at.or_else(|| retry_after_s.map(|seconds| now.plus(Duration::from_secs(seconds))));
+    let wait = match fault {
+        Fault::Transient(_) => retry_after_s.map(Duration::from_secs).or_else(|| retry_hint(outcome)),
+        Fault::Permanent(_) => None,
+    };
+    let named = resets_at.or_else(|| wait.map(|wait| now.plus(wait)));
     let retry_at = named.map(|at| at.clamp(now, now.plus(WAIT_MAX)));
     let evidence = match message.text.headline(EVIDENCE_CHARS_MAX) {
         line if line.is_empty() => field.to_owned(),
@@ -159,6 +199,16 @@ fn judgement(outcome: &Outcome, fault: Fault, message: &Message, field: &str, no
 fn retry_header(outcome: &Outcome, reason: TransientReason) -> Option<u64> {
     let delay_ms = outcome.report.api_retry_delay_ms?;
     (reason == TransientReason::RateLimit && delay_ms > 0 && delay_ms % 1000 == 0).then_some(delay_ms / 1000)
+}
+
+/// The wait that a `retry-after` header asked for, up to a fifth too long: newer versions add jitter to it, so only
+/// its length shows that it is no back-off of the CLI's own, which doubles from half a second.
+fn retry_hint(outcome: &Outcome) -> Option<Duration> {
+    const OWN_FIRST_MS: u64 = 500;
+    const OWN_DOUBLINGS_MAX: u64 = 6;
+    let (delay_ms, attempt) = (outcome.report.api_retry_delay_ms?, outcome.report.api_retry_attempt?);
+    let own_ms = OWN_FIRST_MS << attempt.saturating_sub(1).min(OWN_DOUBLINGS_MAX);
+    (delay_ms > own_ms * 3 / 2).then(|| Duration::from_millis(delay_ms))
 }
 
 /// Ended by a signal, told by the shell or by the system, or could not be executed.

@@ -49,6 +49,11 @@ pub enum EndedBy {
     Drained,
     /// Its keeper process vanished.
     ShimLost,
+    /// Nothing was spawned: the program was no longer the one that the preflight had seen.
+    Unready {
+        /// What is wrong and what to do.
+        error: String,
+    },
     /// It could not be started.
     SpawnFailed {
         /// The system's words.
@@ -93,6 +98,8 @@ pub struct AgentReport {
     pub rate_limits: Vec<RateLimit>,
     /// The delay of the last `api_retry` event, in milliseconds.
     pub api_retry_delay_ms: Option<u64>,
+    /// Its number among the tries of one call, from 1.
+    pub api_retry_attempt: Option<u64>,
     /// The version in the `system/init` event.
     pub cli_version: Option<String>,
     /// Session, cost, turns and tokens.

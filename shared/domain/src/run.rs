@@ -32,12 +32,15 @@ pub struct Run {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// What was concluded: `success`, `transient`, `permanent`, or for ends without a verdict `lost`, `refused`, `cancelled`.
+    /// What was concluded: `success`, `transient`, `permanent`, or for ends without a verdict `lost`, `withdrawn`,
+    /// `drained`, `cancelled`.
     pub class: Option<String>,
     /// The reason beside the class, in the words of [`crate::Reason`] or of the refusal.
     pub reason: Option<String>,
     /// The field or line that decided.
     pub evidence: Option<String>,
+    /// The conversation that its agent was told to go on with; `None`: it began afresh.
+    pub resumed_session: Option<String>,
     /// What the agent reported of itself.
     pub usage: RunUsage,
     /// The exit code; negative: the signal that ended it.
@@ -81,10 +84,11 @@ impl RunState {
 
 /// What a run cost, as its agent reported it; absent where it said nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunUsage {
     /// The CLI's session, for `--resume`.
     pub session_id: Option<String>,
-    /// US dollars.
+    /// US dollars; see [`crate::resume::own_cost`] for a conversation that was gone on with.
     pub cost_usd: Option<f64>,
     /// Turns taken.
     pub turns: Option<u32>,
@@ -92,4 +96,8 @@ pub struct RunUsage {
     pub input_tokens: Option<u64>,
     /// Tokens written.
     pub output_tokens: Option<u64>,
+    /// Of the tokens read, those that the provider still had from before.
+    pub cache_read_tokens: Option<u64>,
+    /// How often the CLI itself tried a call of the API again.
+    pub api_retries: u32,
 }

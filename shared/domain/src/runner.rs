@@ -74,4 +74,8 @@ pub struct Preflight {
     pub checked_at: Timestamp,
     /// What is wrong and what to do.
     pub error: Option<String>,
+    /// The file that is executed, as it was found.
+    pub program: Option<String>,
+    /// What a person should know though it is ok, such as a version newer than any that was measured.
+    pub note: Option<String>,
 }

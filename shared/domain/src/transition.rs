@@ -7,7 +7,7 @@ mod change;
 mod event;
 
 pub use change::{After, Expected, RunChange, Transition};
-pub use event::{Conclusion, Event, IllegalEvent, LostHow, Offer};
+pub use event::{Conclusion, Event, IllegalEvent, LostHow, NotTried, Offer};
 
 use crate::account::{AccountNews, Hold, HoldReason};
 use crate::alert::{Alert, JobRef};
@@ -154,6 +154,7 @@ impl Mover<'_> {
                 LiveRunState::Started => self.lost(run, *how),
             },
             Conclusion::Drained => self.release(run, "drained", "drained", spent, self.now),
+            Conclusion::NotTried { why } => self.release(run, "withdrawn", why.as_str(), spent, self.now),
             Conclusion::Cancelled => {
                 let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
                 self.to(self.cancelled(), end)

@@ -48,15 +48,23 @@ fn a_job_shows_what_its_runs_cost() {
         session_id: Some("s1".to_owned()),
         cost_usd: Some(0.01234),
         turns: Some(2),
+        api_retries: 3,
+        resumed_session: Some("s1".to_owned()),
         ..v1::Run::default()
     };
-    let detail = v1::JobDetail { job: Some(job("done")), runs: vec![run], late_outcomes: Vec::new() };
+    let detail = v1::JobDetail {
+        job: Some(job("done")),
+        runs: vec![run],
+        tokens_saved: 1234,
+        ..v1::JobDetail::default()
+    };
     assert_eq!(
         detail_text(&detail, Paint::default(), NOW),
         "job        7\nstatus     done\nproject    shop\nwork item  SHOP-12\nstage      review (reviewer)\n\
-         created    2m 0s ago\nspent      0 failing tries, 0 limits, 0 lost runners\n\n\
-         RUN  RESULT   REASON  WHEN     EXIT  COST     TURNS  RUNNER  SESSION\n\
-         r1   success  none    10s ago  0     $0.0123  2      n1      s1\n"
+         created    2m 0s ago\nspent      0 failing tries, 0 limits, 0 lost runners\n\
+         saved      1234 tokens, by going on with what earlier runs had begun\n\n\
+         RUN  RESULT   REASON  WHEN     EXIT  COST     TURNS  RETRIES  RUNNER  SESSION\n\
+         r1   success  none    10s ago  0     $0.0123  2      3        n1      s1 (resumed)\n"
     );
 }
 

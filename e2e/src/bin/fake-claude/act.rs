@@ -82,6 +82,19 @@ pub(crate) fn run(invocation: &Invocation, prompt: &str, plan: &Plan) -> ExitCod
     }
 }
 
+/// Says that there is no such conversation, as the real CLI does.
+pub(crate) fn refuse_session(invocation: &Invocation) -> ExitCode {
+    let error = format!("No conversation found with session ID: {}", invocation.session_id);
+    complain_as_it_is(&error);
+    match Stream::new(invocation).session_refused(&error) {
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn perform(invocation: &Invocation, prompt: &str, plan: &Plan, shared: &Shared) -> io::Result<u8> {
     let mut stream = Stream::new(invocation);
     let early =
@@ -292,6 +305,10 @@ fn epoch_s() -> i64 {
 }
 
 fn complain(message: &str) {
+    complain_as_it_is(&format!("fake-claude: {message}"));
+}
+
+fn complain_as_it_is(message: &str) {
     // With stderr gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "fake-claude: {message}");
+    let _ = writeln!(io::stderr(), "{message}");
 }

@@ -38,6 +38,8 @@ pub(crate) struct Invocation {
     pub(crate) model: String,
     /// The session's id: given, resumed or made up.
     pub(crate) session_id: String,
+    /// Whether that session must be there already.
+    pub(crate) resume: bool,
     /// The permission mode shown in `system/init`.
     pub(crate) permission_mode: String,
     /// A prompt given as an argument.
@@ -85,7 +87,10 @@ impl Invocation {
                     }
                     parsed.session_id = id;
                 }
-                ("--resume", Some(id)) => parsed.session_id = id,
+                ("--resume", Some(id)) => {
+                    parsed.session_id = id;
+                    parsed.resume = true;
+                }
                 (flag, Some(seconds)) if flag == crate::act::ORPHAN_FLAG => {
                     let seconds = seconds.parse().map_err(|_| format!("bad lifetime {seconds}"))?;
                     parsed.orphan = Some(Duration::from_secs_f64(seconds));

@@ -7,6 +7,7 @@
 //!
 //! Every `fake:` in the prompt starts a directive that runs to the end of its line: words `step=value`,
 //! executed from left to right; the first word that is no step ends it. A prompt without one succeeds.
+//! `--resume` does what all prompts of that conversation ask for, the earlier ones' steps again.
 //!
 //! | step | what happens |
 //! |---|---|
@@ -53,6 +54,7 @@ mod directive;
 mod ending;
 mod flood;
 mod marks;
+mod session;
 mod stream;
 
 use std::io::{Read, Write};
@@ -88,7 +90,10 @@ fn main() -> ExitCode {
         );
     }
     let whole = format!("{}\n{prompt}", invocation.prompt.as_deref().unwrap_or_default());
-    match directive::parse(&whole) {
+    let Some(conversation) = session::converse(&invocation, &whole) else {
+        return act::refuse_session(&invocation);
+    };
+    match directive::parse(&conversation) {
         Ok(plan) => act::run(&invocation, &whole, &plan),
         Err(message) => refuse(&format!("fake-claude: {message}")),
     }

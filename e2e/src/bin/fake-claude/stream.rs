@@ -168,6 +168,17 @@ impl<'a> Stream<'a> {
         self.emit(result)
     }
 
+    /// The result of a session that is not there.
+    pub(crate) fn session_refused(&self, error: &str) -> io::Result<()> {
+        let mut result = self.result(true, "");
+        result["subtype"] = "error_during_execution".into();
+        result["terminal_reason"] = Value::Null;
+        result["stop_reason"] = Value::Null;
+        result["num_turns"] = 0.into();
+        result["errors"] = json!([error]);
+        self.emit(result)
+    }
+
     fn result(&self, is_error: bool, terminal_reason: &str) -> Value {
         let (turns, model) = (self.turns.max(1), &self.invocation.model);
         let (input, output) = if is_error && self.tools == 0 { (0, 0) } else { (12 * turns, 5 * turns) };

@@ -70,7 +70,7 @@ impl<'a> Room<'a> {
         let limits = self.check_limits(candidate)?;
         self.check_serial(candidate, limits.serial)?;
         let essential = self.facts.essential_stages.contains(&candidate.stage);
-        let node = self.pick_node(Asked { essential, early: candidate.early })?;
+        let node = self.pick_node_for(candidate, Asked { essential, early: candidate.early })?;
         let facts = &self.facts.nodes[node];
         self.take(&candidate.project, &candidate.work_item, candidate.job, &facts.node);
         *self.started_by_account.entry(&facts.account).or_default() += 1;
@@ -123,6 +123,33 @@ impl<'a> Room<'a> {
         behind.map_or(Ok(()), |behind| Err(WaitReason::Serial { behind }.open_ended()))
     }
 
+    /// The node that has its conversation if that takes it; another one only once the wait for it is over.
+    fn pick_node_for(&mut self, candidate: &Candidate, asked: Asked) -> Result<usize, Waiting> {
+        let Some(prefers) = &candidate.prefers else { return self.pick_node(asked) };
+        let preferred = self.facts.nodes.iter().position(|node| node.node == prefers.node);
+        let takes_it = |index: &usize| {
+            let node = &self.facts.nodes[*index];
+            self.check_node(node, asked).is_ok() && self.free_slots(node) > 0
+        };
+        if let Some(index) = preferred.filter(takes_it) {
+            return Ok(index);
+        }
+        // Whatever keeps every node from work is the better reason to show.
+        let other = self.pick_node(asked)?;
+        let waits = !asked.early && preferred.is_some_and(|index| may_come(&self.facts.nodes[index]));
+        match prefers.wait_until.filter(|_| waits) {
+            Some(until) => {
+                let reason = WaitReason::Session { node: prefers.node.clone() };
+                Err(Waiting { reason, until: Some(until) })
+            }
+            None => Ok(other),
+        }
+    }
+
+    fn free_slots(&self, node: &NodeFacts) -> u32 {
+        node.slots.saturating_sub(self.live_by_node.get(&node.node).copied().unwrap_or(0))
+    }
+
     fn pick_node(&mut self, asked: Asked) -> Result<usize, Waiting> {
         if let Some(waiting) = self.no_node.get(&asked) {
             return Err(waiting.clone());
@@ -135,14 +162,11 @@ impl<'a> Room<'a> {
     /// The open node with the most free slots, those of a half-open account last; else the reason that keeps the node
     /// nearest to taking work.
     fn best_node(&self, asked: Asked) -> Result<usize, Waiting> {
-        let free = |node: &NodeFacts| {
-            node.slots.saturating_sub(self.live_by_node.get(&node.node).copied().unwrap_or(0))
-        };
         let (mut best, mut nearest) = (None, None::<Waiting>);
         for (index, node) in self.facts.nodes.iter().enumerate() {
             let refused = match self.check_node(node, asked) {
-                Ok(probes) if free(node) > 0 => {
-                    best = best.max(Some((!probes, free(node), Reverse(index))));
+                Ok(probes) if self.free_slots(node) > 0 => {
+                    best = best.max(Some((!probes, self.free_slots(node), Reverse(index))));
                     continue;
                 }
                 Ok(_) => WaitReason::NoSlot.open_ended(),
@@ -178,5 +202,34 @@ impl<'a> Room<'a> {
             return Err(WaitReason::NotDue.open_ended());
         }
         Ok(probes)
+    }
+}
+
+/// Whether a node that cannot take a job now may well do so in a minute.
+fn may_come(node: &NodeFacts) -> bool {
+    match &node.blocked {
+        None | Some(WaitReason::Resting | WaitReason::Unreachable | WaitReason::Preflight { .. }) => true,
+        Some(
+            WaitReason::NotDue
+            | WaitReason::Paused
+            | WaitReason::UnknownProject
+            | WaitReason::UnknownStage { .. }
+            | WaitReason::Prompt { .. }
+            | WaitReason::ConcurrencyLimit { .. }
+            | WaitReason::ProjectLimit { .. }
+            | WaitReason::Serial { .. }
+            | WaitReason::NoRunner
+            | WaitReason::NoSlot
+            | WaitReason::Draining
+            | WaitReason::AccountHeld { .. }
+            | WaitReason::BreakerOpen { .. }
+            | WaitReason::Probe { .. }
+            | WaitReason::Faltering { .. }
+            | WaitReason::Resuming { .. }
+            | WaitReason::QuotaReserve { .. }
+            | WaitReason::Session { .. }
+            | WaitReason::Restored
+            | WaitReason::NotLooked,
+        ) => false,
     }
 }

@@ -19,7 +19,12 @@ fn job(id: i64, project: &str, work_item: &str) -> Candidate {
         priority: 0,
         available_at: Timestamp::from_ms(id),
         early: false,
+        prefers: None,
     }
+}
+
+fn prefers(node: &str, wait_until: Option<Timestamp>, job: Candidate) -> Candidate {
+    Candidate { prefers: Some(Preference { node: NodeId(node.to_owned()), wait_until }), ..job }
 }
 
 fn node(name: &str, slots: u32) -> NodeFacts {
@@ -377,6 +382,46 @@ fn counted<K: Ord>(runs: &[LiveFacts], key: impl Fn(&LiveFacts) -> K) -> BTreeMa
         *counts.entry(key(run)).or_default() += 1;
     }
     counts
+}
+
+#[test]
+fn a_job_goes_where_its_conversation_lies_and_waits_for_a_busy_node_only_so_long() {
+    let mut facts = open_facts(&["p"], Serial::None);
+    facts.nodes = vec![node("n1", 1), node("n2", 9)];
+    let at = |admission: &Admission| -> Vec<(i64, usize)> {
+        admission.starts.iter().map(|(job, node)| (job.0, *node)).collect()
+    };
+    // Where it lies, though another node is emptier; a second one waits, a third one has waited enough.
+    let jobs = vec![
+        prefers("n1", Some(NOW), job(1, "p", "a")),
+        prefers("n1", Some(NOW), job(2, "p", "b")),
+        prefers("n1", None, job(3, "p", "c")),
+        prefers("gone", Some(NOW), job(4, "p", "d")),
+        job(5, "p", "e"),
+    ];
+    let admission = admit(jobs, &facts);
+    assert_eq!(at(&admission), [(1, 0), (3, 1), (4, 1), (5, 1)]);
+    let reason = WaitReason::Session { node: NodeId("n1".to_owned()) };
+    assert_eq!(admission.waits, [(JobId(2), Waiting { reason, until: Some(NOW) })]);
+
+    // A node that may be back in a moment is waited for, one that takes no more work or no account's is not.
+    let held = WaitReason::AccountHeld { account: Account("default".to_owned()), reason: HoldReason::Auth };
+    let broken = WaitReason::Preflight { error: "claude: not found".to_owned() };
+    for (reason, waited_for) in [
+        (WaitReason::Resting, true),
+        (WaitReason::Unreachable, true),
+        (broken, true),
+        (WaitReason::Draining, false),
+        (held, false),
+    ] {
+        facts.nodes[0] = blocked("n1", reason.clone());
+        let admission = admit(vec![prefers("n1", Some(NOW), job(1, "p", "a"))], &facts);
+        assert_eq!(admission.starts.is_empty(), waited_for, "{reason:?}");
+        // With no node to go to, what keeps all of them is shown.
+        let alone = Facts { nodes: vec![facts.nodes[0].clone()], ..facts.clone() };
+        let admission = admit(vec![prefers("n1", Some(NOW), job(1, "p", "a"))], &alone);
+        assert_eq!(admission.waits[0].1.reason, reason);
+    }
 }
 
 proptest! {

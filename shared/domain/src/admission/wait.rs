@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::account::HoldReason;
-use crate::{Account, JobId, Timestamp};
+use crate::{Account, JobId, NodeId, Timestamp};
 
 /// Why a job waits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,6 +95,11 @@ pub enum WaitReason {
         /// The window.
         window: String,
     },
+    /// The runner that has its conversation is busy.
+    Session {
+        /// That runner.
+        node: NodeId,
+    },
     /// The scheduler watches a whole lease before it acts, after a start.
     NotLooked,
 }
@@ -152,6 +157,12 @@ impl fmt::Display for WaitReason {
                 f,
                 "the rest of window {window} of account {account} is kept for essential stages (ORCH_QUOTA_RESERVE)"
             ),
+            Self::Session { node } => {
+                write!(
+                    f,
+                    "runner {node}, which has its conversation, is busy: it begins afresh elsewhere after the wait"
+                )
+            }
             Self::NotLooked => write!(f, "due; the scheduler has not looked at it yet"),
         }
     }
@@ -203,6 +214,7 @@ impl WaitReason {
             | Self::Serial { .. }
             | Self::NoRunner
             | Self::Restored
+            | Self::Session { .. }
             | Self::NotLooked => 6,
         }
     }

@@ -64,13 +64,16 @@ fn a_whole_stream_is_reported() {
     }
   ],
   "api_retry_delay_ms": 536,
+  "api_retry_attempt": 1,
   "cli_version": "2.1.330",
   "usage": {
     "session_id": "s-1",
     "cost_usd": 0.5,
     "turns": 3,
     "input_tokens": 42,
-    "output_tokens": 7
+    "output_tokens": 7,
+    "cache_read_tokens": 40,
+    "api_retries": 1
   }
 }
 "#);

@@ -147,6 +147,7 @@ impl World {
             priority: 0,
             available_at: if early { self.now.plus(Duration::from_secs(1)) } else { self.now },
             early,
+            prefers: None,
         }
     }
 

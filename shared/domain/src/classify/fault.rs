@@ -3,11 +3,12 @@
 //! Only for text that is known to be an error: the text of a failed result, or a line that `text` found by its anchor.
 //! Numbers count only where the message puts a status, never anywhere else: a port may contain 429.
 
+use super::names;
 use super::reset_time::{self, Reset};
 use super::squeeze::Squeezed;
 use super::words::{
     ABORTED, AUTH_STARTS, BILLING_WORDS, CERTIFICATE, CONTEXT_WORDS, LIMIT_THAT_WAITING_DOES_NOT_LIFT,
-    PHRASES, SDK_ERRORS,
+    PHRASES,
 };
 use crate::{PermanentReason, Timestamp, TransientReason};
 
@@ -172,7 +173,7 @@ fn is_plan_limit(message: &Message) -> bool {
     let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
     let windowed =
         ["hour", "session", "week", "opus", "sonnet", "haiku", "fable", "dai", "month", "usage", "model"];
-    (head.contains("limitreached") || head.contains("limithit"))
+    ["limitreached", "limithit", "limithasbeenreached"].iter().any(|reached| head.contains(reached))
         && windowed.iter().any(|word| head.contains(word))
         && !head.contains("error")
         && !head.contains("rate")
@@ -187,10 +188,12 @@ fn status(message: &Message) -> Option<u16> {
         "Error code",
         "Failed to authenticate. API Error",
     ]);
-    let rest = match rest {
-        Some(rest) => rest,
-        None => after_error_name(message)?,
+    let elsewhere = || {
+        let named = names::of(&message.text).map(|(_, rest)| rest);
+        named.or_else(|| names::after_go_url(&message.text)).or_else(|| names::after_git_error(&message.text))
     };
+    // A gateway's answer comes with the model's name: `API Error (us.anthropic.…): 429 …`.
+    let rest = rest.map(without_model).or_else(elsewhere)?;
     let rest = rest.trim_start_matches([':', '(', '[']);
     let rest = rest.strip_prefix("errorcode:").unwrap_or(rest);
     leading_status(rest).or_else(|| {
@@ -201,16 +204,10 @@ fn status(message: &Message) -> Option<u16> {
     })
 }
 
-/// What follows `RateLimitError:`, `anthropic.APIStatusError:` and their kin.
-fn after_error_name(message: &Message) -> Option<&str> {
-    let (name, rest) = message.text.as_str().split_once(':')?;
-    let name = name.rsplit('.').next()?;
-    is_sdk_error(name).then_some(rest)
-}
-
-/// Whether `name`, squeezed, is an error of an SDK.
-pub(super) fn is_sdk_error(name: &str) -> bool {
-    SDK_ERRORS.iter().any(|(known, _)| name == *known)
+fn without_model(rest: &str) -> &str {
+    const MODEL_BYTES_MAX: usize = 100;
+    let inner = rest.strip_prefix('(').and_then(|inner| inner.split_once("):"));
+    inner.filter(|(model, _)| model.len() <= MODEL_BYTES_MAX).map_or(rest, |(_, after)| after)
 }
 
 fn leading_status(text: &str) -> Option<u16> {
@@ -236,8 +233,16 @@ fn error_type(message: &Message) -> Option<&'static str> {
         "api_error",
     ];
     let text = message.text.as_str();
+    // JSON, and how Python, Ruby and Java show a map.
     TYPES.iter().copied().find(|kind| {
-        text.contains(&format!("\"type\":\"{kind}\"")) || text.contains(&format!("'type':'{kind}'"))
+        [
+            format!("\"type\":\"{kind}\""),
+            format!("'type':'{kind}'"),
+            format!("type:\"{kind}\""),
+            format!("type={kind}"),
+        ]
+        .iter()
+        .any(|shown| text.contains(shown))
     })
 }
 
@@ -247,12 +252,10 @@ fn of_phrase(message: &Message) -> Option<Fault> {
         let limited = *fault == RATE_LIMIT;
         return Some(if limited { of_limit(message) } else { *fault });
     }
-    let text = message.text.as_str();
-    let name = text.split_once(':').map_or(text, |(name, _)| name).rsplit('.').next()?;
-    let (_, fault) = SDK_ERRORS.iter().find(|(known, _)| name == *known)?;
-    match *fault {
-        Some(RATE_LIMIT) => Some(of_limit(message)),
-        Some(INVALID_REQUEST) => Some(of_refusal(message)),
-        fault => fault,
+    let (name, _) = names::of(&message.text)?;
+    let fault = names::fault_of(&name)?;
+    if fault == RATE_LIMIT {
+        return Some(of_limit(message));
     }
+    Some(if fault == INVALID_REQUEST { of_refusal(message) } else { fault })
 }

@@ -7,6 +7,7 @@ use super::fault::{
     AGENT_FAILURE, AUTH, BILLING, Fault, INVALID_REQUEST, MAX_TURNS, Message, NETWORK, RATE_LIMIT,
     SERVER_ERROR, UNTRUSTED, USAGE_LIMIT, of_error_type, of_limit, of_message, of_refusal, of_status,
 };
+use super::words::SESSION_REFUSALS;
 use crate::Timestamp;
 use crate::outcome::{AgentReport, ResultEvent};
 
@@ -23,45 +24,52 @@ fn is_cut(report: &AgentReport, result: &ResultEvent) -> bool {
     may_hide_it && result.terminal_reason.as_deref() == Some("completed") && result.stop_reason.is_none()
 }
 
-/// What a failed result says, and the field that said it.
-pub(super) fn of_result(report: &AgentReport, result: &ResultEvent, message: &Message) -> (Fault, String) {
+/// What the fields of a failed result say, and which one said it; the message only refines it.
+pub(super) fn of_fields(
+    report: &AgentReport,
+    result: &ResultEvent,
+    message: &Message,
+) -> Option<(Fault, String)> {
     if !result.is_error && is_cut(report, result) {
-        return (NETWORK, "result: stop_reason null: the answer was cut off".to_owned());
+        return Some((NETWORK, "result: stop_reason null: the answer was cut off".to_owned()));
     }
     if result.subtype.starts_with("error_") {
-        let budget = ["error_max_turns", "error_max_budget_usd"].contains(&result.subtype.as_str());
-        let fault = if budget { MAX_TURNS } else { AGENT_FAILURE };
-        return (fault, format!("result.subtype {}", result.subtype));
+        let fault = if ["error_max_turns", "error_max_budget_usd"].contains(&result.subtype.as_str()) {
+            MAX_TURNS
+        } else if message.text.starts_with_any(SESSION_REFUSALS) {
+            INVALID_REQUEST
+        } else {
+            AGENT_FAILURE
+        };
+        return Some((fault, format!("result.subtype {}", result.subtype)));
     }
     if let Some(found) = of_terminal_reason(result) {
-        return found;
+        return Some(found);
     }
     if let Some(word) = result.api_error.as_deref()
         && let Some(fault) = of_cli_word(word, message)
     {
-        return (fault, format!("result.api_error {word}"));
+        return Some((fault, format!("result.api_error {word}")));
     }
     let rejected = rejected_window(report).is_some();
     if let Some(kind) = result.api_error_type.as_deref() {
-        return (
-            with_window(of_error_type(kind, message), rejected),
-            format!("result.api_error_type {kind}"),
-        );
+        let fault = with_window(of_error_type(kind, message), rejected);
+        return Some((fault, format!("result.api_error_type {kind}")));
     }
     if let Some(status) = result.api_error_status {
-        return (
-            with_window(of_status(status, message), rejected),
-            format!("result.api_error_status {status}"),
-        );
+        let fault = with_window(of_status(status, message), rejected);
+        return Some((fault, format!("result.api_error_status {status}")));
     }
-    if let Some(word) = report.assistant_error.as_deref()
-        && let Some(fault) = of_assistant_error(word, message)
-    {
-        return (with_window(fault, rejected), format!("assistant.error {word}"));
-    }
+    let word = report.assistant_error.as_deref()?;
+    let fault = of_assistant_error(word, message)?;
+    Some((with_window(fault, rejected), format!("assistant.error {word}")))
+}
+
+/// What the words of a failed result say where no field does.
+pub(super) fn of_words(report: &AgentReport, message: &Message) -> (Fault, &'static str) {
     match of_message(message) {
-        Some(fault) => (with_window(fault, rejected), "result text".to_owned()),
-        None => (AGENT_FAILURE, "result.is_error".to_owned()),
+        Some(fault) => (with_window(fault, rejected_window(report).is_some()), "result text"),
+        None => (AGENT_FAILURE, "result.is_error"),
     }
 }
 

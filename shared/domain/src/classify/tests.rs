@@ -1,4 +1,6 @@
 mod known;
+mod patterns;
+mod variants;
 
 use std::time::Duration;
 
@@ -32,7 +34,8 @@ fn success() -> Value {
 }
 
 fn judged(events: &[Value]) -> String {
-    let judgement = classify(&outcome(EndedBy::Agent, Some(Exit::Code(1)), events), NOW);
+    let judgement =
+        classify(&outcome(EndedBy::Agent, Some(Exit::Code(1)), events), &Patterns::default(), NOW);
     let time = judgement.resets_at.map(|at| format!(" until {at}")).unwrap_or_default();
     let wait = judgement.retry_after_s.map(|seconds| format!(" after {seconds} s")).unwrap_or_default();
     format!("{}{time}{wait} [{}]", judgement.class.reason().as_str(), judgement.evidence)
@@ -116,13 +119,16 @@ fn who_ended_it_overrules_what_it_printed_but_a_limit_of_ours_undoes_no_success(
         EndedBy::Drained,
         EndedBy::ShimLost,
         EndedBy::SpawnFailed { error: "no such file".to_owned() },
+        EndedBy::Unready { error: "has changed".to_owned() },
     ];
     let shown = |ended_by: &EndedBy, exit: Option<Exit>, events: &[Value]| {
-        let (conclusion, evidence) = conclude(&outcome(ended_by.clone(), exit, events), NOW);
+        let (conclusion, evidence) =
+            conclude(&outcome(ended_by.clone(), exit, events), false, &Patterns::default(), NOW);
         let word = match conclusion {
             Conclusion::Judged { class } => format!("{}/{}", class.as_str(), class.reason().as_str()),
             Conclusion::Lost { how } => format!("lost/{}", how.as_str()),
             Conclusion::Drained => "drained".to_owned(),
+            Conclusion::NotTried { why } => format!("not tried/{}", why.as_str()),
             Conclusion::Cancelled => "cancelled".to_owned(),
         };
         format!("{word} ({evidence})")
@@ -166,18 +172,89 @@ ShimLost
 SpawnFailed { error: "no such file" }
   no result: permanent/crash (could not be started: no such file)
   success:   success/none (result.subtype success)
+Unready { error: "has changed" }
+  no result: not tried/preflight (has changed)
+  success:   not tried/preflight (has changed)
 "#);
+}
+
+#[test]
+fn a_refused_conversation_is_no_try_of_the_job() {
+    let id = "9a15f593-7196-4556-85b4-ccbca393236b";
+    let not_found = format!("No conversation found with session ID: {id}");
+    let of_errors = |error: &str| {
+        let result =
+            json!({"subtype":"error_during_execution","num_turns":0,"session_id":id,"errors":[error]});
+        outcome(EndedBy::Agent, Some(Exit::Code(1)), &[failed(&result)])
+    };
+    let odd = "Error: --resume requires a valid session ID or session title when used with --print.";
+    let too_long = failed(&json!({"terminal_reason":"prompt_too_long","result":"Prompt is too long"}));
+    let refused = Conclusion::NotTried { why: NotTried::SessionRefused };
+    for (outcome, afresh) in [
+        (of_errors(&not_found), "invalid_request"),
+        (of_errors(odd), "invalid_request"),
+        // What versions print that give no result.
+        (outcome_of_text(&not_found, Exit::Code(1), NOW), "invalid_request"),
+        (outcome(EndedBy::Agent, Some(Exit::Code(1)), &[too_long]), "context_length"),
+    ] {
+        assert_eq!(conclude(&outcome, true, &Patterns::default(), NOW).0, refused);
+        let Conclusion::Judged { class } = conclude(&outcome, false, &Patterns::default(), NOW).0 else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(class.reason().as_str(), afresh);
+    }
+    for ending in [
+        failed(&json!({"api_error_status":429,"result":"slow down"})),
+        failed(&json!({"subtype":"error_max_turns"})),
+        failed(&json!({"subtype":"error_during_execution","errors":["interrupted"]})),
+        success(),
+    ] {
+        let outcome = outcome(EndedBy::Agent, Some(Exit::Code(1)), &[ending]);
+        assert_eq!(
+            conclude(&outcome, true, &Patterns::default(), NOW),
+            conclude(&outcome, false, &Patterns::default(), NOW)
+        );
+    }
 }
 
 #[test]
 fn a_wait_is_capped_but_the_reset_is_told_as_it_is() {
     let far = classify(
         &outcome_of_text("You've hit your limit · resets Oct 1, 3am (UTC)", Exit::Code(1), NOW),
+        &Patterns::default(),
         NOW,
     );
     let Class::Transient { retry_at, .. } = far.class else { panic!("transient: {far:?}") };
     assert_eq!(retry_at, Some(NOW.plus(WAIT_MAX)));
     assert_eq!(far.resets_at, Timestamp::parse("2027-10-01T03:00:00Z"));
+}
+
+#[test]
+fn a_wait_that_only_the_clis_own_pause_tells_of_is_kept() {
+    let retry = |attempt: u64, delay_ms: u64| json!({"type":"system","subtype":"api_retry","attempt":attempt,"retry_delay_ms":delay_ms,"error_status":429});
+    let waits = |events: &[Value]| {
+        let judgement =
+            classify(&outcome(EndedBy::Agent, Some(Exit::Code(1)), events), &Patterns::default(), NOW);
+        let Class::Transient { retry_at, .. } = judgement.class else { panic!("{judgement:?}") };
+        (judgement.retry_after_s, retry_at.map(|at| at.as_ms() - NOW.as_ms()))
+    };
+    let limited = || failed(&json!({"api_error_status":429,"result":"slow down"}));
+    let overloaded = || failed(&json!({"api_error_status":529,"result":"Overloaded"}));
+    // With jitter on it (2.1.330), and without (2.1.197).
+    assert_eq!(waits(&[retry(1, 3_490), retry(2, 3_178), limited()]), (None, Some(3_178)));
+    assert_eq!(waits(&[retry(1, 23_447), overloaded()]), (None, Some(23_447)));
+    assert_eq!(waits(&[retry(1, 3_000), limited()]), (Some(3), Some(3_000)));
+    // The CLI's own pauses, as measured, say nothing.
+    for (attempt, delay_ms) in
+        [(1, 608), (2, 1_100), (3, 2_200), (4, 4_600), (5, 9_500), (6, 19_100), (8, 34_000)]
+    {
+        assert_eq!(waits(&[retry(attempt, delay_ms), overloaded()]), (None, None), "{attempt}");
+    }
+}
+
+/// Every known text: ours, and more of every kind.
+fn all() -> impl Iterator<Item = &'static known::Known> {
+    known::KNOWN.iter().chain(variants::VARIANTS)
 }
 
 /// Breaks every line after `width` characters, anywhere.
@@ -212,12 +289,14 @@ fn folded(text: &str, width: usize) -> String {
 proptest! {
     #[test]
     fn wrapping_and_colours_change_no_verdict(
-        case in 0..known::KNOWN.len(),
+        case in 0..all().count(),
         width in 24_usize..120,
         colour in 0_u8..108,
         fold in any::<bool>(),
     ) {
-        let (text, exit, verdict, time) = known::KNOWN[case];
+        let (text, exit, verdict, time) = *all().nth(case).expect("a case of this number");
+        // A stream that is cut at an end is whole lines of its program's making; no terminal comes between.
+        prop_assume!(!text.starts_with(['{', '"']));
         let reflowed = if fold { folded(text, width) } else { wrapped(text, width) };
         let coloured: Vec<String> =
             reflowed.lines().map(|line| format!("\u{1b}[2K\u{1b}[{colour}m{line}\u{1b}[0m\r")).collect();
@@ -228,28 +307,30 @@ proptest! {
     #[test]
     fn nothing_around_a_success_changes_it(
         before in proptest::collection::vec("\\PC{0,60}", 0..4),
-        quoted in 0..known::KNOWN.len(),
+        quoted in 0..all().count(),
         after in proptest::collection::vec("\\PC{0,60}", 0..4),
         signal in proptest::option::of(1_i32..32),
     ) {
-        let result = json!({"type":"result","subtype":"success","is_error":false,"result":known::KNOWN[quoted].0});
-        let quote = known::KNOWN[quoted].0;
+        let quote = all().nth(quoted).expect("a case of this number").0;
+        let result = json!({"type":"result","subtype":"success","is_error":false,"result":quote});
         prop_assume!(!quote.contains("\"type\":\"result\""));
         let text = format!("{}\n{quote}\n{result}\n{}\n{quote}", before.join("\n"), after.join("\n"));
         let exit = signal.map_or(Exit::Code(0), Exit::Signal);
-        prop_assert_eq!(classify(&outcome_of_text(&text, exit, NOW), NOW).class, Class::Success);
+        prop_assert_eq!(classify(&outcome_of_text(&text, exit, NOW), &Patterns::default(), NOW).class, Class::Success);
     }
 
     #[test]
-    fn an_answer_may_quote_any_error(quoted in 0..known::KNOWN.len(), word in "[A-Za-z]{2,12}") {
-        let quote = known::KNOWN[quoted].0;
+    fn an_answer_may_quote_any_error(quoted in 0..all().count(), word in "[A-Za-z]{2,12}") {
+        let quote = all().nth(quoted).expect("a case of this number").0;
+        // An event that names its session is taken for the program's own.
+        prop_assume!(!quote.contains("\"session_id\":\""));
         let text = format!("{word} the following was seen, and is handled now:\n\n{quote}\n\n{word} it is done.");
-        prop_assert_eq!(classify(&outcome_of_text(&text, Exit::Code(0), NOW), NOW).class, Class::Success);
+        prop_assert_eq!(classify(&outcome_of_text(&text, Exit::Code(0), NOW), &Patterns::default(), NOW).class, Class::Success);
     }
 
     #[test]
     fn no_text_does_harm(text in "(resets|reset at|API Error|limit reached\\||retry_after|\u{1b}\\]|\u{1b}\\[|[0-9]{1,20}|am|nov|:|\\(|\\PC){0,40}", exit in -70_i32..300) {
-        let judgement = classify(&outcome_of_text(&text, Exit::from_number(exit), NOW), NOW);
+        let judgement = classify(&outcome_of_text(&text, Exit::from_number(exit), NOW), &Patterns::default(), NOW);
         if let Class::Transient { retry_at: Some(at), .. } = judgement.class {
             prop_assert!(at >= NOW && at <= NOW.plus(WAIT_MAX));
         }

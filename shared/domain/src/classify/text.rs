@@ -3,7 +3,9 @@
 //! Prose that mentions an error in the middle of a line is nobody's error. What a found statement means is `fault`'s.
 
 use super::fault::{AGENT_FAILURE, CRASH, Fault, INVALID_REQUEST, Message, of_message};
+use super::names;
 use super::squeeze::{squeezed, without_escapes};
+use super::words::SESSION_REFUSALS;
 use crate::Timestamp;
 
 /// How many of the last lines are looked at; a stack trace is about forty lines, and more when it is wrapped.
@@ -68,6 +70,8 @@ pub(super) fn whole_error(text: &str, now: Timestamp) -> Option<(Fault, Message)
         ("Not logged in · Please run /login", &["/login"]),
         ("Prompt is too long", &["long"]),
         ("Request timed out", &["out", "out."]),
+        ("Error: Reached max turns (", &[")"]),
+        ("Error: Exceeded USD budget (", &[")"]),
     ];
     let message = Message::new(&unframed(&without_escapes(text)), now);
     let text = message.text.as_str();
@@ -107,7 +111,7 @@ const LIMIT_STARTS: &[&str] = &[
 ];
 
 /// The last lines that say something; events are no text.
-fn last_lines(text: &str) -> Vec<&str> {
+pub(super) fn last_lines(text: &str) -> Vec<&str> {
     let is_text = |line: &&str| !line.trim().is_empty() && !is_event(line);
     let mut lines: Vec<&str> = text.lines().rev().filter(is_text).take(LINES_MAX).collect();
     lines.reverse();
@@ -121,7 +125,7 @@ fn is_event(line: &str) -> bool {
 }
 
 /// Drops bullets, frames, log levels and labels such as `[DEBUG] Output:` from the start of a line.
-fn unframed(line: &str) -> String {
+pub(super) fn unframed(line: &str) -> String {
     let is_mark = |c: char| {
         c.is_whitespace() || ('\u{2500}'..='\u{25ff}').contains(&c) || "⎿●•✗✘✖❌⚠\u{fe0f}".contains(c)
     };
@@ -158,6 +162,8 @@ fn is_cli_error(message: &Message) -> bool {
         "You've hit your",
         "You have hit your",
         "You've reached your",
+        "You have reached your",
+        "You've used all",
         "You're out of",
         "You are out of",
         "You've run out of",
@@ -173,8 +179,10 @@ fn is_cli_error(message: &Message) -> bool {
         "Your ANTHROPIC_API_KEY belongs",
         "Your organization has disabled",
         "Your organization does not have access",
-        "Credit balance is too low",
+        "Credit balance",
         "Prompt is too long",
+        "Context limit reached",
+        "Conversation too long",
         "Request too large",
         "Request timed out",
         "Image was too large",
@@ -193,7 +201,8 @@ fn is_window_reached(message: &Message) -> bool {
     const HEAD_BYTES: usize = 32;
     let text = message.text.as_str();
     let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
-    let Some(window) = head.find("limitreached").map(|at| &head[..at]) else { return false };
+    let end = head.find("limitreached").or_else(|| head.find("limithasbeenreached"));
+    let Some(window) = end.map(|at| &head[..at]) else { return false };
     ["hour", "week", "session", "opus", "sonnet", "haiku", "fable", "daily", "monthly"]
         .iter()
         .any(|word| window.contains(word))
@@ -229,30 +238,14 @@ fn is_program_error(message: &Message) -> bool {
         "Error: no credentials",
         "Error: Could not resolve authentication method",
         "Connection error",
+        "Error: error sending request for url",
+        "ERROR: Could not install packages due to an OSError",
+        "E: Failed to fetch",
+        "error: RPC failed",
     ];
-    /// Of Python's libraries.
-    const NETWORK_ERRORS: &[&str] = &[
-        "urlerror",
-        "connecterror",
-        "connectionerror",
-        "connectionreseterror",
-        "connectionrefusederror",
-        "remotedisconnected",
-        "remoteprotocolerror",
-        "gaierror",
-        "sslerror",
-        "sslcertverificationerror",
-        "timeouterror",
-        "connecttimeout",
-        "readtimeout",
-    ];
-    if message.text.starts_with_any(STARTS) {
-        return true;
-    }
-    let Some((name, _)) = message.text.as_str().split_once(':') else { return false };
-    let is_name = name.len() <= 80 && name.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c));
-    let last = name.rsplit('.').next().unwrap_or(name);
-    is_name && (NETWORK_ERRORS.contains(&last) || super::fault::is_sdk_error(last))
+    message.text.starts_with_any(STARTS)
+        || names::of(&message.text).is_some()
+        || names::after_go_url(&message.text).is_some()
 }
 
 /// The program was called wrongly: the same call fails again.
@@ -276,9 +269,7 @@ fn is_misuse(message: &Message) -> bool {
         "Error: unexpected argument",
         "Error: Cannot use --",
         "--dangerously-skip-permissions cannot be used",
-        "No conversation found with session ID",
-        "No deferred tool marker found",
-    ])
+    ]) || message.text.starts_with_any(SESSION_REFUSALS)
 }
 
 /// The program broke rather than reported: a stack, a panic, the system's own refusals.
@@ -305,6 +296,9 @@ fn is_crash(statements: &[Message], all: &Message) -> bool {
         "Node.js v",
         "node:internal/",
         "thread 'main'",
+        "Exception in thread",
+        "Unhandled exception.",
+        "PHP Fatal error:",
     ];
     const ENDS: &[&str] = &[
         "no space left on device",

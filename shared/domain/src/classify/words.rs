@@ -16,8 +16,16 @@ pub(super) const ABORTED: &[&str] = &[
     "Operation aborted",
 ];
 
+/// How the CLI says that it has no such conversation.
+pub(super) const SESSION_REFUSALS: &[&str] = &[
+    "No conversation found with session ID",
+    "Error: --resume requires a valid session",
+    "No deferred tool marker found",
+];
+
 pub(super) const CERTIFICATE: &[&str] = &[
     "certificate",
+    "certification path",
     "SELF_SIGNED",
     "ISSUER_CERT",
     "UNABLE_TO_VERIFY_LEAF",
@@ -84,29 +92,6 @@ pub(super) const CONTEXT_WORDS: &[&str] = &[
     "context limit",
     "context window",
     "maximum context",
-];
-
-/// The errors of the two SDKs by name; `None`: the name says nothing without a status.
-pub(super) const SDK_ERRORS: &[(&str, Option<Fault>)] = &[
-    ("ratelimiterror", Some(RATE_LIMIT)),
-    ("authenticationerror", Some(AUTH)),
-    ("permissiondeniederror", Some(AUTH)),
-    ("badrequesterror", Some(INVALID_REQUEST)),
-    ("notfounderror", Some(INVALID_REQUEST)),
-    ("unprocessableentityerror", Some(INVALID_REQUEST)),
-    ("requesttoolargeerror", Some(INVALID_REQUEST)),
-    ("contextwindowexceedederror", Some(CONTEXT_LENGTH)),
-    ("conflicterror", Some(SERVER_ERROR)),
-    ("internalservererror", Some(SERVER_ERROR)),
-    ("serviceunavailableerror", Some(SERVER_ERROR)),
-    ("deadlineexceedederror", Some(TIMEOUT)),
-    ("overloadederror", Some(OVERLOADED)),
-    ("apitimeouterror", Some(TIMEOUT)),
-    ("apiconnectiontimeouterror", Some(TIMEOUT)),
-    ("apiconnectionerror", Some(NETWORK)),
-    ("apistatuserror", None),
-    ("apiresponsevalidationerror", Some(SERVER_ERROR)),
-    ("apierror", None),
 ];
 
 /// Words that decide, most telling first.
@@ -209,6 +194,10 @@ pub(super) const PHRASES: &[(&[&str], Fault)] = &[
             "unable to resolve host",
             "peer closed connection",
             "incomplete chunked read",
+            "no such host",
+            "temporary failure resolving",
+            "remote end hung up",
+            "API Error: terminated",
         ],
         NETWORK,
     ),

@@ -5,12 +5,20 @@ use super::{
     Trigger, When,
 };
 
+use crate::classify::Patterns;
+
 /// How many times review and testing send a work item back to development.
 const MAX_BOUNCES: u32 = 3;
 
 /// The whole built-in configuration: no project, six stages, the default triggers.
 pub(super) fn pipeline() -> Pipeline {
-    Pipeline { identity: Identity::default(), projects: Vec::new(), stages: stages(), triggers: triggers() }
+    Pipeline {
+        identity: Identity::default(),
+        projects: Vec::new(),
+        stages: stages(),
+        triggers: triggers(),
+        patterns: Patterns::default(),
+    }
 }
 
 /// analysis, architecture and development follow each other; a pull request goes on to review, testing and deploy.

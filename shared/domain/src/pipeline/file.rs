@@ -11,8 +11,10 @@ use super::{
     Stage, Trigger, Trust, When, builtin,
 };
 use crate::admission::Serial;
+use crate::classify::{Meaning, Pattern, Patterns};
+use crate::{PermanentReason, TransientReason};
 
-const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger"];
+const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger", "classify"];
 const IDENTITY_KEYS: &[&str] = &["gitea_user_id", "plane_user_id"];
 const PROJECT_KEYS: &[&str] = &[
     "name",
@@ -42,6 +44,9 @@ const STAGE_KEYS: &[&str] = &[
     "essential",
 ];
 const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
+const CLASSIFY_KEYS: &[&str] = &["pattern", "class", "reason", "retry_after"];
+/// The most patterns; each is matched against the last lines of every failed agent.
+const PATTERNS_MAX: usize = 100;
 const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
 const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
 /// Gates that are known by name and not built: a stage that names one is refused.
@@ -55,7 +60,8 @@ const SERIAL: &[Serial] = &[Serial::None, Serial::WorkItem, Serial::Project];
 /// Reads the text of an `orch.toml`.
 ///
 /// Any `[[stage]]` replaces the built-in pipeline whole, triggers included; without one the built-in stages and
-/// triggers hold, and any `[[trigger]]` replaces the built-in triggers. Prompt files are not looked at.
+/// triggers hold, and any `[[trigger]]` replaces the built-in triggers. `[[classify]]` adds to what is known of failed
+/// agents' words and replaces nothing. Prompt files are not looked at.
 /// Errors name line, column, what is wrong and what to do.
 pub fn parse(text: &str) -> Result<Pipeline, ConfigError> {
     let document = DeTable::parse(text).map_err(|error| {
@@ -78,7 +84,37 @@ pub fn parse(text: &str) -> Result<Pipeline, ConfigError> {
     } else {
         trigger_sections.iter().map(|section| trigger(section, &stages)).collect::<Result<_, _>>()?
     };
-    Ok(Pipeline { identity, projects, stages, triggers })
+    let patterns = patterns(&root, &root.list("classify", "[[classify]]", CLASSIFY_KEYS)?)?;
+    Ok(Pipeline { identity, projects, stages, triggers, patterns })
+}
+
+fn patterns(root: &Section<'_, '_>, sections: &[Section<'_, '_>]) -> Result<Patterns, ConfigError> {
+    if sections.len() > PATTERNS_MAX {
+        let reason = format!("{} [[classify]] tables, at most {PATTERNS_MAX} are taken", sections.len());
+        return Err(root.refuse(sections[PATTERNS_MAX].span(), reason));
+    }
+    sections.iter().map(pattern).collect::<Result<_, _>>().map(Patterns::new)
+}
+
+fn pattern(section: &Section<'_, '_>) -> Result<Pattern, ConfigError> {
+    let class = section.required("class")?;
+    let class = section.word_of("class", &class, &["transient", "permanent"], |word| word)?;
+    let reason = section.required("reason")?;
+    let retry_after = section.duration("retry_after")?;
+    let meaning = if class == "transient" {
+        let reason = section.word_of("reason", &reason, TransientReason::ALL, TransientReason::as_str)?;
+        Meaning::Transient { reason, retry_after }
+    } else {
+        if retry_after.is_some() {
+            let why = "`retry_after` makes no sense with class \"permanent\": take it out".to_owned();
+            return Err(section.refuse(section.span(), why));
+        }
+        let reason = section.word_of("reason", &reason, PermanentReason::ALL, PermanentReason::as_str)?;
+        Meaning::Permanent { reason }
+    };
+    let source = section.required("pattern")?;
+    Pattern::new(&source.value, meaning)
+        .map_err(|error| section.refuse(&source.span, format!("`pattern` {error}")))
 }
 
 fn identity(section: &Section<'_, '_>) -> Result<Identity, ConfigError> {

@@ -18,6 +18,7 @@ pub use file::parse;
 pub use words::{CiResult, Gate, LaunchPoint, PullRequestAction, ReviewVerdict, Trust};
 
 use crate::admission::{ProjectLimits, Serial};
+use crate::classify::Patterns;
 
 /// A whole configuration: what `orch.toml` says, or the built-in default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Pipeline {
     pub stages: Vec<Stage>,
     /// What starts a stage; every stage named here is in `stages`.
     pub triggers: Vec<Trigger>,
+    /// What a failed agent's words mean, beyond what is known anyway.
+    pub patterns: Patterns,
 }
 
 impl Pipeline {

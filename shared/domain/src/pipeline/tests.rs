@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::classify::{Meaning, Pattern};
+use crate::{PermanentReason, TransientReason};
 
 const EVERYTHING: &str = r#"
 [identity]
@@ -47,6 +49,17 @@ when = { label = "agent", state_group = "backlog" }
 on = "gitea.pull_request"
 stage = "review"
 when = { action = "merged", branch = "release/*" }
+
+[[classify]]
+pattern = 'corp-gateway: quota of team \w+ is spent'
+class = "transient"
+reason = "rate_limit"
+retry_after = "10m"
+
+[[classify]]
+pattern = "corp-gateway: no contract"
+class = "permanent"
+reason = "billing"
 "#;
 
 fn refusal(text: &str) -> String {
@@ -125,12 +138,68 @@ fn every_key_is_read() {
                 },
             },
         ],
+        patterns: Patterns::new(vec![
+            Pattern::new(
+                r"corp-gateway: quota of team \w+ is spent",
+                Meaning::Transient {
+                    reason: TransientReason::RateLimit,
+                    retry_after: Some(Duration::from_mins(10)),
+                },
+            )
+            .unwrap(),
+            Pattern::new(
+                "corp-gateway: no contract",
+                Meaning::Permanent { reason: PermanentReason::Billing },
+            )
+            .unwrap(),
+        ]),
     };
     assert_eq!(pipeline, expected);
     assert_eq!(
         pipeline.project("shop").map(Project::limits),
         Some(ProjectLimits { concurrency_max: Some(2), serial: Serial::Project })
     );
+}
+
+#[test]
+fn a_wrong_pattern_is_refused_with_its_place_and_what_to_do() {
+    let refused = |keys: &str| refusal(&format!("[[classify]]\n{keys}"));
+    let cases = [
+        (
+            "pattern = 'a(b'\nclass = 'permanent'\nreason = 'auth'",
+            "line 2, column 11: `pattern` is not a pattern that can be used: unclosed group",
+        ),
+        (
+            "pattern = '.*429'\nclass = 'transient'\nreason = 'rate_limit'",
+            "line 2, column 11: `pattern` matches ordinary output such as \"429\": name more of the words that tell the error",
+        ),
+        (
+            "pattern = 'gone'\nclass = 'transient'\nreason = 'rate_limits'",
+            "line 4, column 10: unknown `reason` \"rate_limits\": did you mean `rate_limit`?",
+        ),
+        (
+            "pattern = 'gone'\nclass = 'transient'\nreason = 'auth'",
+            "line 4, column 10: unknown `reason` \"auth\": use one of `rate_limit`, `usage_limit`, `overloaded`, `server_error`, `network`, `timeout`",
+        ),
+        (
+            "pattern = 'gone'\nclass = 'success'\nreason = 'none'",
+            "line 3, column 9: unknown `class` \"success\": use one of `transient`, `permanent`",
+        ),
+        (
+            "pattern = 'gone'\nclass = 'permanent'\nreason = 'auth'\nretry_after = '1m'",
+            "line 1, column 1: `retry_after` makes no sense with class \"permanent\": take it out",
+        ),
+        ("class = 'permanent'\nreason = 'auth'", "line 1, column 1: [[classify]] has no `pattern`: add it"),
+        (
+            "patern = 'gone'",
+            "line 2, column 1: unknown key `patern` in [[classify]]: did you mean `pattern`?",
+        ),
+    ];
+    for (keys, expected) in cases {
+        assert_eq!(refused(keys), expected);
+    }
+    let many = "[[classify]]\npattern = 'gone'\nclass = 'permanent'\nreason = 'auth'\n".repeat(101);
+    assert!(refusal(&many).contains("101 [[classify]] tables, at most 100 are taken"));
 }
 
 #[test]

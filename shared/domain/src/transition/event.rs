@@ -50,6 +50,8 @@ pub struct Offer {
     pub opening: Opening,
     /// Whether it is the probe of a half-open breaker: it may start before its time.
     pub probe: bool,
+    /// The conversation its agent goes on with; `None`: it begins afresh.
+    pub resume: Option<String>,
 }
 
 /// What we conclude of a run that is over.
@@ -70,6 +72,31 @@ pub enum Conclusion {
     Drained,
     /// We ended it because a person asked.
     Cancelled,
+    /// It says nothing about the job: no try, no budget moves.
+    NotTried {
+        /// Why.
+        why: NotTried,
+    },
+}
+
+/// Why a run was no try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotTried {
+    /// The agent's program was no longer the one that the preflight had seen.
+    Preflight,
+    /// The conversation it was told to go on with cannot be gone on with.
+    SessionRefused,
+}
+
+impl NotTried {
+    /// The word used in the database and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::SessionRefused => "session_refused",
+        }
+    }
 }
 
 /// How a run was lost.

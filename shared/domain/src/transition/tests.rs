@@ -21,6 +21,7 @@ fn offer(run: RunId) -> Offer {
         account: Account("default".to_owned()),
         opening: Opening::default(),
         probe: false,
+        resume: None,
     }
 }
 

@@ -6,8 +6,9 @@ mod search;
 
 use std::collections::BTreeMap;
 
-use domain::admission::{self, Candidate, Facts, WaitReason, Waiting};
+use domain::admission::{self, Candidate, Facts, Preference, WaitReason, Waiting};
 use domain::job::LiveRunState;
+use domain::resume::{self, LastTry, Resume};
 use domain::run::RunUsage;
 use domain::transition::{Event, Offer};
 use domain::{Chance, Job, JobId, JobState, Run, RunState, Timestamp};
@@ -31,17 +32,24 @@ pub(crate) struct Due {
     own_prompt: bool,
     available_at: Timestamp,
     decision: Option<Waiting>,
+    resume: Option<Resume>,
 }
 
 impl Due {
     /// Takes a queued job whose epoch is the newest of its own and of all its runs: an import may have set it back,
     /// and the next one must be new all the same (I4). `None` when it is not queued.
-    pub(crate) fn new(job: Job, own_prompt: bool, decision: Option<Waiting>) -> Option<Self> {
+    pub(crate) fn new(
+        job: Job,
+        own_prompt: bool,
+        decision: Option<Waiting>,
+        last: Option<LastTry>,
+    ) -> Option<Self> {
         let JobState::Queued { available_at } = job.state else { return None };
-        Some(Self { job, early: false, own_prompt, available_at, decision })
+        let resume = last.and_then(LastTry::resume);
+        Some(Self { job, early: false, own_prompt, available_at, decision, resume })
     }
 
-    fn candidate(&self) -> Candidate {
+    fn candidate(&self, facts: &Facts, now: Timestamp) -> Candidate {
         Candidate {
             job: self.job.id,
             project: self.job.project.clone(),
@@ -51,8 +59,17 @@ impl Due {
             priority: self.job.priority,
             available_at: self.available_at,
             early: self.early,
+            prefers: self.resume.as_ref().filter(|resume| is_there(resume, facts)).map(|resume| Preference {
+                node: resume.node.clone(),
+                wait_until: resume::wait_until(self.available_at, facts.resume_wait, now),
+            }),
         }
     }
+}
+
+/// Whether the node of a conversation is known, and still uses the account in whose home it lies.
+fn is_there(resume: &Resume, facts: &Facts) -> bool {
+    facts.nodes.iter().any(|node| node.node == resume.node && node.account == resume.account)
 }
 
 /// What a claim writes, and its answer.
@@ -79,7 +96,7 @@ pub(crate) fn decide(
     due: &BTreeMap<JobId, Due>,
 ) -> Result<Decided, Error> {
     let now = request.now;
-    let admission = admission::admit(due.values().map(Due::candidate).collect(), facts);
+    let admission = admission::admit(due.values().map(|due| due.candidate(facts, now)).collect(), facts);
     let mut decided = Decided { fleet: admission.fleet, ..Decided::default() };
     decided.claimed.accounts_change_at = facts.accounts_change_at();
     let (starts, waits) = (&mut decided.claimed.starts, &mut decided.claimed.waits);
@@ -89,6 +106,7 @@ pub(crate) fn decide(
             return Err(Error::Corrupt(format!("job {id} was admitted without having been read")));
         };
         let account = facts.accounts.get(&node.account);
+        let there = |resume: &&Resume| resume.node == node.node && resume.account == node.account;
         let offer = Offer {
             run: *run,
             node: node.node.clone(),
@@ -96,6 +114,7 @@ pub(crate) fn decide(
             account: node.account.clone(),
             opening: account.map(|account| account.opening).unwrap_or_default(),
             probe: account.is_some_and(|account| account.probes),
+            resume: due.resume.as_ref().filter(there).map(|resume| resume.session.clone()),
         };
         let event = Event::Claimed(offer.clone());
         match domain::next(&due.job, &event, now, &request.policy, Chance::new(0.0)) {
@@ -150,6 +169,7 @@ pub(crate) fn offered(job: JobId, offer: &Offer, change: &Change) -> Run {
         class: None,
         reason: None,
         evidence: None,
+        resumed_session: offer.resume.clone(),
         usage: RunUsage::default(),
         exit_code: None,
         tail: None,

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use domain::admission::{Facts, LiveFacts};
+use domain::resume::LastTry;
 use domain::{Job, JobState, Timestamp};
 
 use super::tables::{JobRow, Tables};
@@ -121,7 +122,8 @@ impl Tables {
 
     fn read_due(&self, row: &JobRow) -> Option<Due> {
         let job = Job { epoch: self.epoch_seen(&row.job), ..row.job.clone() };
-        Due::new(job, brings_prompt(row), row.decision.clone())
+        let last = LastTry::of(self.runs_of(row.job.id));
+        Due::new(job, brings_prompt(row), row.decision.clone(), last)
     }
 
     fn write_decided(&mut self, decided: &Decided) -> Result<(), Error> {

@@ -148,6 +148,7 @@ async fn write_runs(
                 now,
                 offer.opening,
                 offer.probe,
+                &offer.resume,
             ))?,
             RunChange::Start { run } => starts.push(&(run, now))?,
             RunChange::End { run, class, reason } => {
@@ -208,6 +209,8 @@ fn push_end(
         ending.exit_code,
         ending.tail,
         clamped(ending.log_bytes),
+        ending.usage.cache_read_tokens.map(clamped),
+        ending.usage.api_retries,
     ))?;
     Ok(())
 }

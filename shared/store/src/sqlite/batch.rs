@@ -109,6 +109,8 @@ async fn save_nodes(conn: &mut SqliteConnection, nodes: &[&Node]) -> Result<(), 
             node.preflight.checked_at,
             &node.preflight.error,
             node.last_seen_at,
+            &node.preflight.program,
+            &node.preflight.note,
         ))?;
         accounts.push(&(&node.account, node.last_seen_at))?;
     }

@@ -5,6 +5,7 @@ use domain::admission::Waiting;
 use domain::breaker::{Breaker, Opening};
 use domain::job::{JobKind, LiveRunState, Origin};
 use domain::overview::{LateOutcome, ReaperRecord, RunTally, WaitingJob};
+use domain::resume::LastTry;
 use domain::run::RunUsage;
 use domain::runner::{Node, NodeState, Preflight};
 use domain::work_item::{ItemState, WorkItem};
@@ -209,6 +210,13 @@ pub(super) fn decision(row: &SqliteRow) -> Result<Option<Waiting>, Error> {
     Ok(Some(Waiting { reason: json("decision", reason)?, until: at_maybe(row, "decision_until")? }))
 }
 
+/// The job's last try that says anything about its conversation: column `last_try`.
+pub(super) fn last_try(row: &SqliteRow) -> Result<Option<LastTry>, Error> {
+    let Some(text) = get::<Option<&str>>(row, "last_try")? else { return Ok(None) };
+    let (class, reason, session, node, account) = json("last_try", text)?;
+    Ok(Some(LastTry { class, reason, session, node, account }))
+}
+
 /// Reads a job with why it waits; columns `paused`, `decision` and `decision_until` beside those of [`job`].
 pub(super) fn waiting_job(row: &SqliteRow) -> Result<WaitingJob, Error> {
     let fleet = get::<Option<&str>>(row, "fleet_waits")?.map(fleet).transpose()?;
@@ -232,12 +240,15 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
         class: get(row, "class")?,
         reason: get(row, "reason")?,
         evidence: get(row, "evidence")?,
+        resumed_session: get(row, "resumed_session")?,
         usage: RunUsage {
             session_id: get(row, "session_id")?,
             cost_usd: get(row, "cost_usd")?,
             turns: small_maybe(row, "turns")?,
             input_tokens: small_maybe(row, "input_tokens")?,
             output_tokens: small_maybe(row, "output_tokens")?,
+            cache_read_tokens: small_maybe(row, "cache_read_tokens")?,
+            api_retries: small(row, "api_retries")?,
         },
         exit_code: small_maybe(row, "exit_code")?,
         tail: get(row, "tail")?,
@@ -279,6 +290,8 @@ pub(super) fn node(row: &SqliteRow) -> Result<Node, Error> {
             version: get(row, "preflight_version")?,
             checked_at: at(row, "preflight_checked_at")?,
             error: get(row, "preflight_error")?,
+            program: get(row, "preflight_program")?,
+            note: get(row, "preflight_note")?,
         },
         last_seen_at: at(row, "last_seen_at")?,
     })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::admission::{Facts, Serial, WaitReason};
 use domain::delivery::{NewJob, Payload};
-use domain::transition::Event;
+use domain::transition::{Conclusion, Event, NotTried};
 use domain::{Class, JobId, RunId};
 use store::{Applied, JobFilter, Store};
 
@@ -184,4 +184,75 @@ pub(crate) async fn a_clock_that_steps_back_starts_nothing_early(store: Arc<dyn 
     assert!(early.starts.is_empty());
     assert_eq!(reason_of(&store, id).await, Some(WaitReason::NotDue));
     assert_eq!(claim(&store, at, fleet(4), 4).await.starts.len(), 1);
+}
+
+/// A job that was put off goes on with its conversation on the node that has it, also past offers that came to
+/// nothing; another node, another account, a refusal or a failure of its own lets it begin afresh.
+pub(crate) async fn a_job_goes_on_where_its_conversation_lies(store: Arc<dyn Store>) {
+    let ids = enqueue(&store, [job("A")]).await;
+    let with_session = |session: &str| {
+        let mut ended = super::values::outcome();
+        ended.report.usage.session_id = Some(session.to_owned());
+        Some(ended)
+    };
+    let end = async |run: RunId, conclusion: Conclusion, outcome: Option<domain::Outcome>| {
+        let event = Event::Ended { run, conclusion };
+        let change = super::values::change(&read(&store, ids[0]).await, &event, later(20));
+        assert_eq!(store.apply(store::Change { outcome, ..change }).await.unwrap(), Applied::Done);
+    };
+    let start = async |facts: Facts| {
+        let starts = claim(&store, later(3_600_000), facts, 1).await.starts;
+        assert_eq!(starts.len(), 1);
+        let run = &starts[0].run;
+        assert_eq!(store.run(run.id).await.unwrap().as_ref(), Some(run));
+        assert_eq!(happen(&store, ids[0], &Event::Confirmed { run: run.id }, later(15)).await, Applied::Done);
+        run.clone()
+    };
+    let elsewhere = |node: &str, account: &str| {
+        let mut facts = fleet(4);
+        facts.nodes[0].node = domain::NodeId(node.to_owned());
+        facts.nodes[0].account = domain::Account(account.to_owned());
+        facts
+    };
+    let (node, account) = (fleet(4).nodes[0].node.clone(), fleet(4).nodes[0].account.clone());
+    let put_off = || Conclusion::Judged { class: super::values::failure(domain::PermanentReason::Auth) };
+    let limited = || Conclusion::Judged {
+        class: Class::Transient { reason: domain::TransientReason::Overloaded, retry_at: None },
+    };
+
+    let first = start(fleet(4)).await;
+    assert_eq!(first.resumed_session, None);
+    end(first.id, limited(), with_session("s-1")).await;
+    // Its node is there but has no room: it waits, and says for whom and until when.
+    let mut busy = elsewhere("another", &account.0);
+    busy.nodes.push(domain::admission::NodeFacts { slots: 0, ..fleet(4).nodes[0].clone() });
+    busy.resume_wait = std::time::Duration::from_hours(24);
+    let claimed = claim(&store, later(3_600_000), busy, 1).await;
+    assert!(claimed.starts.is_empty());
+    assert_eq!(reason_of(&store, ids[0]).await, Some(WaitReason::Session { node: node.clone() }));
+
+    let second = start(fleet(4)).await;
+    assert_eq!(second.resumed_session.as_deref(), Some("s-1"));
+    end(second.id, Conclusion::NotTried { why: NotTried::Preflight }, None).await;
+    let third = start(fleet(4)).await;
+    assert_eq!(third.resumed_session.as_deref(), Some("s-1"), "an offer that came to nothing is passed by");
+    end(third.id, limited(), with_session("s-1")).await;
+    let other = start(elsewhere("another", &account.0)).await;
+    assert_eq!(other.resumed_session, None, "it lies on another node");
+    end(other.id, limited(), with_session("s-2")).await;
+    let other = start(elsewhere("another", "of somebody else")).await;
+    assert_eq!(other.resumed_session, None, "it lies in another account's home");
+    end(other.id, limited(), with_session("s-3")).await;
+    let resumed = start(elsewhere("another", "of somebody else")).await;
+    assert_eq!(resumed.resumed_session.as_deref(), Some("s-3"));
+    end(resumed.id, Conclusion::NotTried { why: NotTried::SessionRefused }, with_session("s-3")).await;
+    let afresh = start(elsewhere("another", "of somebody else")).await;
+    assert_eq!(afresh.resumed_session, None, "it was refused");
+    end(afresh.id, put_off(), with_session("s-4")).await;
+    store.resume_account(domain::Account("of somebody else".to_owned()), later(30)).await.unwrap();
+    let resumed = start(elsewhere("another", "of somebody else")).await;
+    assert_eq!(resumed.resumed_session.as_deref(), Some("s-4"), "an account that was held has no part in it");
+    let failed = Conclusion::Judged { class: super::values::failure(domain::PermanentReason::AgentFailure) };
+    end(resumed.id, failed, with_session("s-4")).await;
+    assert_eq!(start(fleet(4)).await.resumed_session, None, "a fresh mind does better");
 }

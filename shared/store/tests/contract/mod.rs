@@ -33,6 +33,7 @@ macro_rules! every_rule {
                 projects_take_turns,
                 a_pause_stops_all_starts,
                 a_waiting_job_says_why,
+                a_job_goes_on_where_its_conversation_lies,
                 a_clock_that_steps_back_starts_nothing_early;
             advancing:
                 an_end_and_what_follows_are_one_commit,

@@ -27,6 +27,8 @@ fn node(id: &str) -> Node {
             version: Some("2.1.330 (Claude Code)".into()),
             checked_at: later(1),
             error: None,
+            program: Some("/usr/bin/claude".into()),
+            note: Some("newer than known".into()),
         },
         last_seen_at: later(2),
     }

@@ -131,6 +131,8 @@ pub(crate) fn outcome() -> Outcome {
             turns: Some(7),
             input_tokens: Some(1_200),
             output_tokens: Some(340),
+            cache_read_tokens: Some(900),
+            api_retries: 2,
         },
         ..domain::outcome::AgentReport::default()
     };

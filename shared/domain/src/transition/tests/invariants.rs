@@ -48,6 +48,7 @@ fn any_conclusion() -> impl Strategy<Value = Conclusion> {
         6 => class.prop_map(|class| Conclusion::Judged { class }),
         3 => prop::sample::select(lost).prop_map(|how| Conclusion::Lost { how }),
         1 => Just(Conclusion::Drained),
+        1 => Just(Conclusion::NotTried { why: NotTried::Preflight }),
         1 => Just(Conclusion::Cancelled),
     ]
 }

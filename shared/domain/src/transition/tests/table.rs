@@ -49,6 +49,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("permanent auth", permanent(PermanentReason::Auth)),
         ("lost", ended(Conclusion::Lost { how: LostHow::LeaseExpired })),
         ("drained", ended(Conclusion::Drained)),
+        ("not tried, preflight", ended(Conclusion::NotTried { why: NotTried::Preflight })),
+        ("not tried, session refused", ended(Conclusion::NotTried { why: NotTried::SessionRefused })),
         ("ended as cancelled", ended(Conclusion::Cancelled)),
         ("cancel requested", Event::CancelRequested),
         ("retried", Event::Retried),

@@ -1,4 +1,5 @@
--- ?1: [[id, job_id, epoch, node, incarnation, account, offered_at, opening, probe], …]
-INSERT INTO runs (id, job_id, epoch, node, incarnation, account, state, offered_at, opening, probe)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 'offered', value ->> 6, value ->> 7, value ->> 8
+-- ?1: [[id, job_id, epoch, node, incarnation, account, offered_at, opening, probe, resumed_session], …]
+INSERT INTO runs (id, job_id, epoch, node, incarnation, account, state, offered_at, opening, probe, resumed_session)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 'offered', value ->> 6, value ->> 7,
+       value ->> 8, value ->> 9
 FROM json_each(?1)

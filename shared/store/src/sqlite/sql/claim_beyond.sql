@@ -1,7 +1,10 @@
 -- Further due jobs of project ?1, of the stages ?2 (or ?5 where they bring their prompt) and of none of the work
 -- items ?3: what stands behind a head that waits.
 SELECT j.*, max(j.epoch, coalesce((SELECT max(r.epoch) FROM runs AS r WHERE r.job_id = j.id), 0)) AS epoch_seen,
-       d.reason AS decision, d.until_at AS decision_until
+       d.reason AS decision, d.until_at AS decision_until,
+       (SELECT json_array(r.class, r.reason, r.session_id, r.node, r.account) FROM runs AS r
+        WHERE r.job_id = j.id AND (r.class <> 'withdrawn' OR r.reason = 'session_refused')
+        ORDER BY r.epoch DESC LIMIT 1) AS last_try
 FROM jobs AS j INDEXED BY jobs_due
 LEFT JOIN decisions AS d ON d.job_id = j.id
 WHERE j.status = 'queued' AND j.due = 1

@@ -12,7 +12,10 @@ WITH RECURSIVE projects (project) AS (
     FROM projects WHERE projects.project IS NOT NULL
 )
 SELECT j.*, max(j.epoch, coalesce((SELECT max(r.epoch) FROM runs AS r WHERE r.job_id = j.id), 0)) AS epoch_seen,
-       d.reason AS decision, d.until_at AS decision_until
+       d.reason AS decision, d.until_at AS decision_until,
+       (SELECT json_array(r.class, r.reason, r.session_id, r.node, r.account) FROM runs AS r
+        WHERE r.job_id = j.id AND (r.class <> 'withdrawn' OR r.reason = 'session_refused')
+        ORDER BY r.epoch DESC LIMIT 1) AS last_try
 FROM projects
 CROSS JOIN jobs AS j
 LEFT JOIN decisions AS d ON d.job_id = j.id
