@@ -134,6 +134,9 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
 /// A runner's process.
 pub(crate) async fn runner(parts: Rc<Parts>, node: usize) -> turmoil::Result {
     let machine = &parts.machines[node];
+    if parts.broken == Some(Broken::RespawnFromJournal) {
+        machine.respawn(&parts.state_dir(node).join("node-0/runs"));
+    }
     if parts.broken == Some(Broken::RestartKillsAgents) {
         machine.kill_all();
     }

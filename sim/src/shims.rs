@@ -174,6 +174,21 @@ impl Machine {
         self.judge.state().spawn(self.node, job, run, true);
     }
 
+    /// For a broken variant: spawns what the journal in `runs` meant to spawn and nobody keeps.
+    pub(crate) fn respawn(&self, runs: &Path) {
+        for entry in std::fs::read_dir(runs).into_iter().flatten().flatten() {
+            let dir = RunDir::at(entry.path());
+            let (Ok(Some(assignment)), Ok(Some(_)), Ok(None)) =
+                (dir.assignment(), dir.intent(), dir.outcome())
+            else {
+                continue;
+            };
+            if !self.state().shims.contains_key(&assignment.run) {
+                self.spawn_stray(assignment.job, assignment.run);
+            }
+        }
+    }
+
     /// Lets every keeper do what is due.
     pub(crate) fn turn(&self) {
         let mut state = self.state();

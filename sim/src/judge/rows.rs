@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::job::LiveRunState;
-use domain::outcome::{EndedBy, Exit};
+use domain::outcome::Exit;
 use domain::{Budgets, Job, JobState, Run, RunState, Status};
 use store::memory::{Commit, Moved};
 
@@ -99,8 +99,8 @@ fn judge_end(state: &mut State, before: &Run, after: &Run) {
             state.saw("leases spared");
         }
     }
-    let lost_by_keeper = matches!(state.recorded.get(&run), Some((EndedBy::ShimLost, _)));
-    if lost_by_keeper && state.spawned.contains(&run) && !state.struck.contains(&run) {
+    let lost_its_keeper = class == "lost" && reason == "shim_lost";
+    if lost_its_keeper && state.spawned.contains(&run) && !state.struck.contains(&run) {
         state.violate(format!("run {run} lost its keeper though nothing struck it"));
     }
 }
