@@ -315,6 +315,8 @@ impl World {
             Action::Replay { choice } => self.calls.replay(choice),
             Action::Operator(command) => self.order(command),
             Action::Restore => {
+                // Nobody restores a database that somebody has open.
+                self.stop(SECOND.0);
                 self.stop(SCHEDULER.0);
                 self.parts.pace.restore();
                 self.parts.judge.state().restored();
