@@ -38,7 +38,7 @@ pub(crate) enum Order {
     Lose(String),
     Pause(bool),
     ReadSlowly(JobId),
-    /// Resumes every held account from now on.
+    /// Ends every pause and resumes every held account from now on.
     KeepResuming,
 }
 
@@ -134,6 +134,8 @@ async fn read_slowly(admin: &mut AdminServiceClient<Channel>, job: JobId) -> Res
 }
 
 async fn resume(admin: &mut AdminServiceClient<Channel>) -> Result<(), Status> {
+    // A pause that was tried for long may come after its end.
+    grpc::call(WITHIN, admin.resume(ResumeRequest {})).await?;
     let accounts = grpc::call(WITHIN, admin.list_accounts(ListAccountsRequest {})).await?.into_inner();
     for account in accounts.accounts.into_iter().filter(|account| account.held_reason.is_some()) {
         let request = ResumeAccountRequest { account: account.account };
