@@ -30,6 +30,9 @@ pub(crate) fn router() -> Router<State> {
         .route("/resume", post(resume))
         .route("/runners/{id}/drain", post(drain))
         .route("/accounts/{name}/resume", post(resume_account))
+        .route("/breakers/{account}/reset", post(reset_breaker))
+        .route("/items/{project}/{key}/approve", post(approve))
+        .route("/items/{project}/{key}/reject", post(reject))
 }
 
 async fn cancel(Shared(mut state): Shared<State>, Path(id): Path<i64>, ask: Ask) -> Response {
@@ -58,6 +61,27 @@ async fn drain(Shared(mut state): Shared<State>, Path(node): Path<String>, ask: 
 async fn resume_account(Shared(mut state): Shared<State>, Path(account): Path<String>, ask: Ask) -> Response {
     let call = state.admin.resume_account(v1::ResumeAccountRequest { account: account.clone() });
     ask.answer("resume account", &account, call).await
+}
+
+async fn reset_breaker(Shared(mut state): Shared<State>, Path(account): Path<String>, ask: Ask) -> Response {
+    let call = state.admin.reset_breaker(v1::ResetBreakerRequest { account: account.clone() });
+    ask.answer("reset breaker", &account, call).await
+}
+
+async fn approve(Shared(mut state): Shared<State>, Path(item): Path<(String, String)>, ask: Ask) -> Response {
+    let (decision, key) = decision(item);
+    ask.answer("approve", &key, state.admin.approve_item(decision)).await
+}
+
+async fn reject(Shared(mut state): Shared<State>, Path(item): Path<(String, String)>, ask: Ask) -> Response {
+    let (decision, key) = decision(item);
+    ask.answer("reject", &key, state.admin.reject_item(decision)).await
+}
+
+fn decision((project, key): (String, String)) -> (v1::DecideItemRequest, String) {
+    let by = Some("an operator at the console".to_owned());
+    let decision = v1::DecideItemRequest { item: key.clone(), project: Some(project), note: None, by };
+    (decision, key)
 }
 
 /// Who asks, and in which form he wants the answer.

@@ -86,6 +86,7 @@ fn needs_count(whole: &Snapshot) -> usize {
         + held_for_good(whole).count()
         + open_breakers(queue).count()
         + broken(queue).count()
+        + queue.needs_you.len()
         + whole.failed.len()
 }
 
@@ -130,15 +131,14 @@ fn needs_you(frame: &Frame, whole: &Snapshot) -> Markup {
                         &format!("/accounts/{}/resume", segment(&held.account)), "Resume"))
                 }
                 @for breaker in open_breakers(queue) {
-                    li {
-                        span class="what" {
-                            "The breaker of account " strong { (breaker.account) } " is open after " (breaker.consecutive_transient)
-                            " limits or errors in a row"
-                            @if let Some(until) = &breaker.open_until { "; it probes " (when(until, frame.now)) }
-                            "."
-                        }
-                    }
+                    (need(frame, &html! {
+                        "The breaker of account " strong { (breaker.account) } " is open after " (breaker.consecutive_transient)
+                        " limits or errors in a row"
+                        @if let Some(until) = &breaker.open_until { "; it probes " (when(until, frame.now)) }
+                        "."
+                    }, &format!("/breakers/{}/reset", segment(&breaker.account)), "Close it"))
                 }
+                @for item in &queue.needs_you { (item_need(frame, item)) }
                 @for one in broken(queue) {
                     li {
                         span class="what" {
@@ -152,6 +152,26 @@ fn needs_you(frame: &Frame, whole: &Snapshot) -> Markup {
                         (job_link(job)) " failed " (when(job.finished_at.as_deref().unwrap_or_default(), frame.now)) ": "
                         (job.failure.as_deref().unwrap_or("no reason was kept"))
                     }, &format!("/jobs/{}/retry", job.id), "Retry"))
+                }
+            }
+        }
+    }
+}
+
+/// A work item that waits for a person's word, or cannot go on without one.
+fn item_need(frame: &Frame, item: &v1::WorkItem) -> Markup {
+    let base = format!("/items/{}/{}", segment(&item.project), segment(&item.key));
+    let needs = item.needs.clone().unwrap_or_default();
+    html! {
+        li {
+            span class="what" {
+                strong { (item.key) } @if let Some(title) = &item.title { " " (title) }
+                " · " (item.stage) ": " (needs.reason)
+            }
+            @if frame.acts() {
+                span class="choice" {
+                    (button(&format!("{base}/approve"), "Approve", "main", None))
+                    (button(&format!("{base}/reject"), "Reject", "danger", Some(&format!("Reject {}?", item.key))))
                 }
             }
         }
