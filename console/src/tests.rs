@@ -102,8 +102,14 @@ async fn it_lives_without_a_database_and_recovers_when_one_appears() {
     let store = console.with_database().await;
     let empty = json!({
         "counts": {"queued": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0},
-        "paused": false, "max_concurrency": 4, "oldest_ready_seconds": null, "recent": [], "needs_you": [],
-        "resilience": {"breaker": [], "preflight": [], "quota": []},
+        "paused": false, "max_concurrency": 4, "oldest_ready_seconds": null, "recent": [],
+        "alerts": {"pending": 0, "last_error": null, "set_aside": 0, "sinks": []}, "needs_you": [],
+        "resilience": {
+            "breaker": [{
+                "account": "default", "state": "closed", "consecutive_transient": 0, "threshold": 5, "open_until": null
+            }],
+            "preflight": [], "quota": []
+        },
         "reaper": {
             "last_tick_at": null, "reaped_total": 0, "impossible_queued_total": 0, "sanitize_enabled": true,
             "impossible_running_total": 0, "impossible_finished_total": 0, "orphaned_runs_total": 0

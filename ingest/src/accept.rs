@@ -128,7 +128,7 @@ fn jobs(
                     head: event.head.clone(),
                     ..Origin::default()
                 },
-                about: launch::about(project, event),
+                about: launch::about(project, event, stage),
                 work_item,
             });
         }

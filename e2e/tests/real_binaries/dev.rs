@@ -118,8 +118,12 @@ async fn a_first_webhook_by_its_own_script_ends_done_and_nothing_is_left() -> an
     let job = dev.stack.until_status(id, "done", WITHIN).await?;
     assert_eq!((spent(&job), &job["job"]["stage"]), ([0, 0, 0, 1], &json!("review")), "{job:#}");
     assert_eq!(first_webhook(&dev.stack).await?, json!({"decision": "duplicate", "job_ids": [id]}));
-    let queue = get(dev.stack.addr(Service::Console), "/queue").await?.json()?;
-    assert_eq!(queue["counts"]["done"], 1);
+    // The built-in review asks for a verdict: prose is none, is asked for the form once, and then a person is.
+    let needs_you = until("the work item's need", WITHIN, || async {
+        let queue = get(dev.stack.addr(Service::Console), "/queue").await?.json()?;
+        Ok(queue["needs_you"].get(0).cloned().filter(|_| queue["counts"]["done"] == 2))
+    });
+    assert_eq!(needs_you.await?["needs"]["why"], "unreadable");
 
     // An agent that runs at the end goes with it, and its job is there at the next start.
     let ledger = Ledger::of(&dev.stack);

@@ -101,12 +101,14 @@ async fn the_queue_document_is_complete(stack: &Stack) -> anyhow::Result<()> {
         "resilience",
         "reaper",
         "runners",
+        "alerts",
+        "needs_you",
     ];
     exactly("", &top);
     exactly("/counts", &["queued", "running", "done", "failed", "cancelled"]);
     exactly("/resilience", &["breaker", "preflight", "quota"]);
-    // What does not exist yet is not claimed to be well.
-    assert_eq!(queue["resilience"]["breaker"], json!([]));
+    let closed = json!({"account": "default", "state": "closed", "consecutive_transient": 0, "threshold": 5, "open_until": null});
+    assert_eq!(queue["resilience"]["breaker"], json!([closed]));
     assert_eq!(queue["resilience"]["quota"], json!([]));
     // A job, a runner, its preflight and the reaper may say more than the design asks for.
     let preflight = ["runner", "ok", "version", "checked_at", "error"];

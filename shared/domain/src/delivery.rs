@@ -59,8 +59,10 @@ pub struct About {
     pub known_as: Vec<String>,
     /// Names by which later events may speak of the item.
     pub aliases: Vec<String>,
-    /// Whether the job's commit is the item's newest: a queued job of the stage for an older one is replaced.
+    /// Whether the job's commit is the item's newest.
     pub moves_head: bool,
+    /// Whether it takes the place of a queued job of its stage for an older commit: nobody would use that one's verdict.
+    pub replaces_older: bool,
     /// The longest chain of causes; `None`: [`crate::work_item::HOPS_MAX`].
     pub hops_max: Option<u32>,
 }

@@ -295,7 +295,7 @@ impl<'a> Intake<'a> {
         self.put_item(name.clone(), item);
         self.replace(&name, &mut job, now);
         let kept = KeptJob { id, job, created_at: now };
-        if kept.job.about.moves_head {
+        if kept.job.about.replaces_older {
             let waiting = Waiting { job: kept.row(), results: kept.job.payload.results.clone() };
             self.known.waiting.insert((name, kept.job.stage.clone()), waiting);
         }
@@ -305,7 +305,7 @@ impl<'a> Intake<'a> {
 
     /// One queued job for a work item and stage: the newest commit's.
     fn replace(&mut self, item: &ItemKey, job: &mut Cow<'a, NewJob>, now: Timestamp) {
-        if !job.about.moves_head || job.origin.head.is_none() {
+        if !job.about.replaces_older || job.origin.head.is_none() {
             return;
         }
         let Some(older) = self.known.waiting.remove(&(item.clone(), job.stage.clone())) else { return };

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::LaunchEvent;
 use crate::delivery::About;
-use crate::pipeline::{LaunchPoint, Project, PullRequestAction, Stage};
+use crate::pipeline::{Gate, LaunchPoint, Project, PullRequestAction, Stage};
 use crate::work_item::head_key;
 
 /// Branches of this prefix belong to the work item named by the rest.
@@ -73,7 +73,7 @@ fn announces_commit(event: &LaunchEvent) -> bool {
 ///
 /// A status names a commit alone and belongs to the pull request of that commit, a comment of Plane's v1 an issue without
 /// its number, and some test results the number of a pull request whose branch makes it an issue's.
-pub fn about(project: &Project, event: &LaunchEvent) -> About {
+pub fn about(project: &Project, event: &LaunchEvent, stage: &Stage) -> About {
     let repo = project.gitea_repo.as_deref().unwrap_or(&project.name);
     let commit = event.head.as_ref().map(|head| format!("{repo}@{head}"));
     let (known_as, aliases) = match &event.subject {
@@ -89,7 +89,9 @@ pub fn about(project: &Project, event: &LaunchEvent) -> About {
             (Vec::new(), Vec::new())
         }
     };
-    About { known_as, aliases, moves_head: event.moves_head(), hops_max: project.max_hops }
+    let moves_head = event.moves_head();
+    let replaces_older = moves_head && stage.gates.contains(&Gate::Verdict);
+    About { known_as, aliases, moves_head, replaces_older, hops_max: project.max_hops }
 }
 
 fn named_by_branch(branch: &str) -> Option<String> {

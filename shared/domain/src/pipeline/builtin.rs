@@ -21,10 +21,11 @@ pub(super) fn pipeline() -> Pipeline {
     }
 }
 
-/// analysis, architecture and development follow each other; a pull request goes on to review, testing and deploy.
+/// analysis, architecture and development follow each other; a pull request goes on to review, testing and deploy. The
+/// four that another one follows are asked for a verdict.
 pub(super) fn stages() -> Vec<Stage> {
-    let advances = |name, role, prompt, on_pass: Option<&str>| Stage {
-        on_pass: on_pass.map(str::to_owned),
+    let advances = |name, role, prompt, on_pass: &str| Stage {
+        on_pass: Some(on_pass.to_owned()),
         gates: vec![Gate::Verdict],
         ..plain(name, role, prompt)
     };
@@ -34,12 +35,12 @@ pub(super) fn stages() -> Vec<Stage> {
         ..stage
     };
     vec![
-        advances("analysis", "analyst", include_str!("prompts/analyst.md"), Some("architecture")),
-        advances("architecture", "architect", include_str!("prompts/architect.md"), Some("development")),
-        advances("development", "developer", include_str!("prompts/developer.md"), None),
-        judges(advances("review", "reviewer", include_str!("prompts/reviewer.md"), Some("testing"))),
-        judges(advances("testing", "tester", include_str!("prompts/tester.md"), Some("deploy"))),
-        advances("deploy", "deployer", include_str!("prompts/deployer.md"), None),
+        advances("analysis", "analyst", include_str!("prompts/analyst.md"), "architecture"),
+        advances("architecture", "architect", include_str!("prompts/architect.md"), "development"),
+        plain("development", "developer", include_str!("prompts/developer.md")),
+        judges(advances("review", "reviewer", include_str!("prompts/reviewer.md"), "testing")),
+        judges(advances("testing", "tester", include_str!("prompts/tester.md"), "deploy")),
+        plain("deploy", "deployer", include_str!("prompts/deployer.md")),
     ]
 }
 

@@ -78,7 +78,7 @@ impl Tables {
         if let Some(item) = self.items.get(&key) {
             known.items.insert(key.clone(), item.clone());
         }
-        if job.about.moves_head {
+        if job.about.replaces_older {
             let replaceable = |row: &&JobRow| {
                 let (job, origin) = (&row.job, &row.job.origin);
                 let head = origin.head.as_deref().unwrap_or_default();

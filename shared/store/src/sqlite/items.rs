@@ -44,7 +44,7 @@ async fn look_up_waiting(
     known: &mut Known<'_>,
 ) -> Result<(), Fault> {
     let mut asked = BTreeSet::new();
-    for job in items.iter().flat_map(Item::jobs).filter(|job| job.about.moves_head) {
+    for job in items.iter().flat_map(Item::jobs).filter(|job| job.about.replaces_older) {
         for (project, name) in names_of(job) {
             let key = known.aliases.get(&(project.clone(), name.clone())).unwrap_or(&name).clone();
             let start = head_key(&project, &key, &job.stage, "");

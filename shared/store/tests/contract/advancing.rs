@@ -62,7 +62,7 @@ fn pull_request(head: &str) -> NewJob {
         role: "tester".into(),
         semantic_key: Some(head_key("shop", "SHOP-1", "testing", head)),
         origin: Origin { delivery: Some("gitea:d".into()), head: Some(head.into()), ..Origin::default() },
-        about: About { moves_head: true, ..About::default() },
+        about: About { moves_head: true, replaces_older: true, ..About::default() },
         ..job("SHOP-1")
     }
 }
