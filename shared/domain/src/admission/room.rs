@@ -136,7 +136,11 @@ impl<'a> Room<'a> {
         }
         // Whatever keeps every node from work is the better reason to show.
         let other = self.pick_node(asked)?;
-        let waits = !asked.early && preferred.is_some_and(|index| may_come(&self.facts.nodes[index]));
+        let may_come = |index| match self.check_node(&self.facts.nodes[index], asked) {
+            Ok(_) => true,
+            Err(refused) => passes_soon(&refused.reason),
+        };
+        let waits = !asked.early && preferred.is_some_and(may_come);
         match prefers.wait_until.filter(|_| waits) {
             Some(until) => {
                 let reason = WaitReason::Session { node: prefers.node.clone() };
@@ -205,31 +209,29 @@ impl<'a> Room<'a> {
     }
 }
 
-/// Whether a node that cannot take a job now may well do so in a minute.
-fn may_come(node: &NodeFacts) -> bool {
-    match &node.blocked {
-        None | Some(WaitReason::Resting | WaitReason::Unreachable | WaitReason::Preflight { .. }) => true,
-        Some(
-            WaitReason::NotDue
-            | WaitReason::Paused
-            | WaitReason::UnknownProject
-            | WaitReason::UnknownStage { .. }
-            | WaitReason::Prompt { .. }
-            | WaitReason::ConcurrencyLimit { .. }
-            | WaitReason::ProjectLimit { .. }
-            | WaitReason::Serial { .. }
-            | WaitReason::NoRunner
-            | WaitReason::NoSlot
-            | WaitReason::Draining
-            | WaitReason::AccountHeld { .. }
-            | WaitReason::BreakerOpen { .. }
-            | WaitReason::Probe { .. }
-            | WaitReason::Faltering { .. }
-            | WaitReason::Resuming { .. }
-            | WaitReason::QuotaReserve { .. }
-            | WaitReason::Session { .. }
-            | WaitReason::Restored
-            | WaitReason::NotLooked,
-        ) => false,
+/// Whether what keeps a node or its account from a job may well be over in a minute.
+fn passes_soon(reason: &WaitReason) -> bool {
+    match reason {
+        WaitReason::Resting | WaitReason::Unreachable | WaitReason::Preflight { .. } => true,
+        WaitReason::NotDue
+        | WaitReason::Paused
+        | WaitReason::UnknownProject
+        | WaitReason::UnknownStage { .. }
+        | WaitReason::Prompt { .. }
+        | WaitReason::ConcurrencyLimit { .. }
+        | WaitReason::ProjectLimit { .. }
+        | WaitReason::Serial { .. }
+        | WaitReason::NoRunner
+        | WaitReason::NoSlot
+        | WaitReason::Draining
+        | WaitReason::AccountHeld { .. }
+        | WaitReason::BreakerOpen { .. }
+        | WaitReason::Probe { .. }
+        | WaitReason::Faltering { .. }
+        | WaitReason::Resuming { .. }
+        | WaitReason::QuotaReserve { .. }
+        | WaitReason::Session { .. }
+        | WaitReason::Restored
+        | WaitReason::NotLooked => false,
     }
 }

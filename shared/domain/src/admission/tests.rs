@@ -405,14 +405,12 @@ fn a_job_goes_where_its_conversation_lies_and_waits_for_a_busy_node_only_so_long
     assert_eq!(admission.waits, [(JobId(2), Waiting { reason, until: Some(NOW) })]);
 
     // A node that may be back in a moment is waited for, one that takes no more work or no account's is not.
-    let held = WaitReason::AccountHeld { account: Account("default".to_owned()), reason: HoldReason::Auth };
     let broken = WaitReason::Preflight { error: "claude: not found".to_owned() };
     for (reason, waited_for) in [
         (WaitReason::Resting, true),
         (WaitReason::Unreachable, true),
         (broken, true),
         (WaitReason::Draining, false),
-        (held, false),
     ] {
         facts.nodes[0] = blocked("n1", reason.clone());
         let admission = admit(vec![prefers("n1", Some(NOW), job(1, "p", "a"))], &facts);
@@ -422,6 +420,12 @@ fn a_job_goes_where_its_conversation_lies_and_waits_for_a_busy_node_only_so_long
         let admission = admit(vec![prefers("n1", Some(NOW), job(1, "p", "a"))], &alone);
         assert_eq!(admission.waits[0].1.reason, reason);
     }
+    facts.nodes[0] = NodeFacts { account: Account("held".to_owned()), ..node("n1", 1) };
+    let hold = Hold { reason: HoldReason::Auth, until: None };
+    let record = AccountRecord { hold: Some(hold), ..account("held") };
+    facts.take_accounts([&record], NOW);
+    let admission = admit(vec![prefers("n1", Some(NOW), job(1, "p", "a"))], &facts);
+    assert_eq!(at(&admission), [(1, 1)]);
 }
 
 proptest! {
