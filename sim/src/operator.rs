@@ -9,8 +9,8 @@ use proto::v1::admin_service_client::AdminServiceClient;
 use proto::v1::runner_service_client::RunnerServiceClient;
 use proto::v1::stream_logs_request::Of;
 use proto::v1::{
-    CancelJobRequest, DrainRequest, DrainRunnerRequest, ListAccountsRequest, LoseRunnerRequest, PauseRequest,
-    ResumeAccountRequest, ResumeRequest, RetryJobRequest, StreamLogsRequest,
+    CancelJobRequest, DrainRequest, DrainRunnerRequest, ListAccountsRequest, ListRunnersRequest,
+    LoseRunnerRequest, PauseRequest, ResumeAccountRequest, ResumeRequest, RetryJobRequest, StreamLogsRequest,
 };
 use service::grpc;
 use service::settings::TlsSettings;
@@ -38,7 +38,7 @@ pub(crate) enum Order {
     Lose(String),
     Pause(bool),
     ReadSlowly(JobId),
-    /// Ends every pause and resumes every held account from now on.
+    /// Ends every pause, resumes every held account, and sees which runners are drained, from now on.
     KeepResuming,
 }
 
@@ -47,12 +47,18 @@ pub(crate) enum Order {
 pub(crate) struct Orders {
     waiting: Mutex<VecDeque<Order>>,
     wake: Notify,
+    drained: Mutex<Vec<String>>,
 }
 
 impl Orders {
     pub(crate) fn give(&self, order: Order) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(order);
         self.wake.notify_one();
+    }
+
+    /// The runners that were seen drained since this was asked last: each takes work again only when it is started anew.
+    pub(crate) fn take_drained(&self) -> Vec<String> {
+        std::mem::take(&mut *self.drained.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn next(&self) -> Order {
@@ -80,7 +86,7 @@ async fn insist(mut admin: AdminServiceClient<Channel>, order: Order, orders: Ar
     // What is true now may not be true later.
     let tries = if matches!(order, Order::Lose(_)) { 1 } else { TRIES };
     for _ in 0..tries {
-        match obey(&mut admin, &order).await {
+        match obey(&mut admin, &order, &orders).await {
             Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -93,7 +99,7 @@ async fn insist(mut admin: AdminServiceClient<Channel>, order: Order, orders: Ar
     }
 }
 
-async fn obey(admin: &mut AdminServiceClient<Channel>, order: &Order) -> Result<(), Status> {
+async fn obey(admin: &mut AdminServiceClient<Channel>, order: &Order, orders: &Orders) -> Result<(), Status> {
     match order.clone() {
         Order::Cancel(job) => {
             grpc::call(WITHIN, admin.cancel_job(CancelJobRequest { id: job.0 })).await.map(drop)
@@ -111,7 +117,7 @@ async fn obey(admin: &mut AdminServiceClient<Channel>, order: &Order) -> Result<
         Order::Pause(true) => grpc::call(WITHIN, admin.pause(PauseRequest {})).await.map(drop),
         Order::Pause(false) => grpc::call(WITHIN, admin.resume(ResumeRequest {})).await.map(drop),
         Order::ReadSlowly(job) => read_slowly(admin, job).await,
-        Order::KeepResuming => resume(admin).await,
+        Order::KeepResuming => resume(admin, orders).await,
     }
 }
 
@@ -133,9 +139,12 @@ async fn read_slowly(admin: &mut AdminServiceClient<Channel>, job: JobId) -> Res
     Ok(())
 }
 
-async fn resume(admin: &mut AdminServiceClient<Channel>) -> Result<(), Status> {
-    // A pause that was tried for long may come after its end.
+async fn resume(admin: &mut AdminServiceClient<Channel>, orders: &Orders) -> Result<(), Status> {
+    // A pause or a drain that was tried for long may come after its end.
     grpc::call(WITHIN, admin.resume(ResumeRequest {})).await?;
+    let runners = grpc::call(WITHIN, admin.list_runners(ListRunnersRequest {})).await?.into_inner().runners;
+    let drained = runners.into_iter().filter(|runner| runner.state == "draining").map(|runner| runner.id);
+    orders.drained.lock().unwrap_or_else(PoisonError::into_inner).extend(drained);
     let accounts = grpc::call(WITHIN, admin.list_accounts(ListAccountsRequest {})).await?.into_inner();
     for account in accounts.accounts.into_iter().filter(|account| account.held_reason.is_some()) {
         let request = ResumeAccountRequest { account: account.account };

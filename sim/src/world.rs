@@ -153,6 +153,9 @@ impl World {
                 self.heal();
             }
             self.act();
+            if healed {
+                self.start_anew(&self.orders.take_drained());
+            }
             if let Err(error) = self.sim.step() {
                 self.parts.judge.state().violate(format!("a process failed: {error}"));
             }
@@ -421,6 +424,16 @@ impl World {
         if self.now_ms >= self.down_until_ms[node] {
             self.stop_runner(node);
             self.start(&runner_name(node));
+        }
+    }
+
+    /// Starts the runners of these ids again.
+    fn start_anew(&mut self, ids: &[String]) {
+        for node in 0..self.parts.machines.len() {
+            if self.node_id(node).is_some_and(|id| ids.contains(&id)) {
+                self.stop_runner(node);
+                self.start(&runner_name(node));
+            }
         }
     }
 
