@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::any;
 use domain::Timestamp;
 use domain::pipeline::Pipeline;
+use events::plan::{Envelope, plan};
+use events::{Observed, gitea, identifier, plane};
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
@@ -23,12 +25,11 @@ use service::{Clock, Tasks};
 use sha2::{Digest, Sha256};
 use store::Store;
 
-use crate::accept::{self, Answer, Envelope, Word};
+use crate::accept::{self, Answer, Word};
 use crate::nudge::Nudge;
-use crate::observed::Observed;
 use crate::refusal::Refusal;
 use crate::signature::{Form, Secrets};
-use crate::{form, gitea, identifier, json, linger, plane};
+use crate::{form, json, linger, senders};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(8);
@@ -156,7 +157,7 @@ impl App {
             trace_context: trace_context::current(),
         };
         let told = observed.account.payload(&object, payload.len());
-        let delivery = accept::plan(&self.pipeline.get(), envelope, &observed, &told)?;
+        let delivery = plan(&self.pipeline.get(), envelope, &observed, &told)?;
         let answer = accept::commit(self.store.as_ref(), delivery).await?;
         if answer.decision == Word::Enqueued {
             self.nudge.ask();
@@ -166,8 +167,8 @@ impl App {
 
     fn verify(&self, sender: Sender, headers: &HeaderMap, signed: &[u8]) -> Result<(), Refusal> {
         let (secrets, forms, unset): (&Secrets, &[(&str, Form)], Refusal) = match sender {
-            Sender::Gitea => (&self.gitea_secrets, gitea::SIGNATURES, Refusal::NoGiteaSecret),
-            Sender::Plane => (&self.plane_secrets, plane::SIGNATURES, Refusal::NoPlaneSecret),
+            Sender::Gitea => (&self.gitea_secrets, senders::GITEA_SIGNATURES, Refusal::NoGiteaSecret),
+            Sender::Plane => (&self.plane_secrets, senders::PLANE_SIGNATURES, Refusal::NoPlaneSecret),
         };
         if secrets.is_empty() {
             return Err(unset);
@@ -179,8 +180,8 @@ impl App {
 /// The event's name and the delivery id, as a UUID in lower case.
 fn names(sender: Sender, headers: &HeaderMap) -> Result<(&str, String), Refusal> {
     let (event, deliveries) = match sender {
-        Sender::Gitea => (gitea::event_name(headers), gitea::DELIVERIES),
-        Sender::Plane => (plane::event_name(headers), plane::DELIVERIES),
+        Sender::Gitea => (senders::gitea_event(headers), senders::GITEA_DELIVERIES),
+        Sender::Plane => (senders::plane_event(headers), senders::PLANE_DELIVERIES),
     };
     let event = event.ok_or(Refusal::NoEvent)?;
     let delivery = deliveries.iter().find_map(|name| headers.get(*name)).ok_or(Refusal::NoDelivery)?;
@@ -188,7 +189,7 @@ fn names(sender: Sender, headers: &HeaderMap) -> Result<(&str, String), Refusal>
     Ok((event, id.to_string()))
 }
 
-fn observe(sender: Sender, event: &str, object: &Map<String, Value>) -> Result<Observed, Refusal> {
+fn observe(sender: Sender, event: &str, object: &Map<String, Value>) -> Result<Observed, events::Refusal> {
     match sender {
         Sender::Gitea => gitea::observe(event, object),
         Sender::Plane => plane::observe(event, object),

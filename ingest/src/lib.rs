@@ -1,20 +1,17 @@
 //! Webhooks in, jobs out: takes signed requests from Gitea, Forgejo and Plane and answers only after a commit.
 //!
 //! It calls no runner and holds no state in memory: what it accepted is in the database, and the scheduler finds it
-//! there. What an event starts is decided by `domain::launch`.
+//! there. What a body says is read by `events`, what it starts decided by `domain::launch`.
 
 mod accept;
 mod config;
 mod form;
-mod gitea;
 mod http;
-mod identifier;
 mod json;
 mod linger;
 mod nudge;
-mod observed;
-mod plane;
 mod refusal;
+mod senders;
 mod signature;
 
 use std::net::SocketAddr;

@@ -80,6 +80,16 @@ pub(crate) enum Refusal {
     Internal,
 }
 
+impl From<events::Refusal> for Refusal {
+    fn from(refusal: events::Refusal) -> Self {
+        match refusal {
+            events::Refusal::Shape => Self::Shape,
+            events::Refusal::Identifier => Self::Identifier,
+            events::Refusal::Foreign => Self::Foreign,
+        }
+    }
+}
+
 impl Refusal {
     /// The status of the answer.
     pub(crate) fn status(self) -> StatusCode {

@@ -5,9 +5,9 @@ use domain::pipeline::{CiResult, LaunchPoint, Trust};
 
 use super::body::{ActionRunEvent, Repository, Status, User, WorkflowRunEvent};
 use super::{actor, branch, place, repo_key, sha, trust};
+use crate::Refusal;
 use crate::identifier::is_word;
 use crate::observed::{Account, Observed, digest};
-use crate::refusal::Refusal;
 
 /// A status names a commit alone: the pull request it belongs to is found by whoever keeps them.
 pub(super) fn observe_status(status: &Status) -> Result<Observed, Refusal> {

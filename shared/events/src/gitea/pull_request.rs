@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::body::{PullRequest, PullRequestEvent};
 use super::{actor, branch, place, repo_key, sha, trust};
+use crate::Refusal;
 use crate::identifier::is_word;
 use crate::observed::{Account, Observed, digest};
-use crate::refusal::Refusal;
 
 /// What happened, when it is something that can start a stage. A merge is a `closed` with `merged`.
 pub(super) fn action(word: &str, object: &Map<String, Value>) -> Option<PullRequestAction> {

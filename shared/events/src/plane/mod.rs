@@ -1,4 +1,4 @@
-//! What Plane sends: its headers, and its v1 and v2 bodies in the common form.
+//! What Plane sends: its v1 and v2 bodies in the common form.
 //!
 //! Facts are from Plane 1.3.1's source (v1) and its published description (v2). Nothing here decides what an event
 //! starts.
@@ -8,29 +8,16 @@ mod v1;
 mod v2;
 
 use domain::launch::Scope;
-use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::Refusal;
 use crate::identifier;
 use crate::observed::{Observed, Place};
-use crate::refusal::Refusal;
-use crate::signature::Form;
-
-/// The header that carries the signature.
-pub(crate) const SIGNATURES: &[(&str, Form)] = &[("x-plane-signature", Form::Bare)];
-
-/// The header that carries the delivery id.
-pub(crate) const DELIVERIES: &[&str] = &["x-plane-delivery"];
-
-/// The event's name, from its header.
-pub(crate) fn event_name(headers: &HeaderMap) -> Option<&str> {
-    headers.get("x-plane-event")?.to_str().ok().filter(|name| !name.is_empty())
-}
 
 /// Reads a body; `header_event` stands in for an event name that is no name.
-pub(crate) fn observe(header_event: &str, object: &Map<String, Value>) -> Result<Observed, Refusal> {
+pub fn observe(header_event: &str, object: &Map<String, Value>) -> Result<Observed, Refusal> {
     let workspace = required_id(text_at(object, "workspace_id")?)?;
     let event = match text_at(object, "event")? {
         Some(name) if is_event_name(name) => name,

@@ -5,9 +5,9 @@ use domain::pipeline::{LaunchPoint, Trust};
 
 use super::body::Push;
 use super::{actor, branch, place, repo_key, sha, trust};
+use crate::Refusal;
 use crate::identifier::is_zero_sha;
 use crate::observed::{Account, Observed};
-use crate::refusal::Refusal;
 
 /// Most commit messages told.
 const MESSAGES_MAX: usize = 20;

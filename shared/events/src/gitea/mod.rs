@@ -1,4 +1,4 @@
-//! What Gitea and Forgejo send: their headers, and their bodies in the common form.
+//! What Gitea and Forgejo send: their bodies in the common form.
 //!
 //! Facts about both are from their sources (Gitea 1.25, Forgejo 12). Nothing here decides what an event starts.
 
@@ -9,47 +9,15 @@ mod push;
 
 use domain::launch::{Actor, Scope};
 use domain::pipeline::Trust;
-use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::Refusal;
 use crate::identifier;
 use crate::observed::{Observed, Place};
-use crate::refusal::Refusal;
-use crate::signature::Form;
-
-/// The headers that may carry a signature.
-pub(crate) const SIGNATURES: &[(&str, Form)] = &[
-    ("x-gitea-signature", Form::Bare),
-    ("x-forgejo-signature", Form::Bare),
-    ("x-hub-signature-256", Form::Prefixed),
-];
-
-/// The headers that may carry the delivery id, the first one wins.
-pub(crate) const DELIVERIES: &[&str] = &["x-gitea-delivery", "x-forgejo-delivery", "x-gogs-delivery"];
-
-/// The headers that may name the event, the first one wins. The exact type goes before the grouped name, in which a
-/// comment review and a comment share a word.
-const EVENTS: &[&str] = &[
-    "x-gitea-event-type",
-    "x-forgejo-event-type",
-    "x-gogs-event-type",
-    "x-gitea-event",
-    "x-forgejo-event",
-    "x-gogs-event",
-];
-
-/// The event's name, from its headers.
-pub(crate) fn event_name(headers: &HeaderMap) -> Option<&str> {
-    EVENTS
-        .iter()
-        .filter_map(|name| headers.get(*name))
-        .filter_map(|value| value.to_str().ok())
-        .find(|name| !name.is_empty())
-}
 
 /// Reads the body of the event named `event`.
-pub(crate) fn observe(event: &str, object: &Map<String, Value>) -> Result<Observed, Refusal> {
+pub fn observe(event: &str, object: &Map<String, Value>) -> Result<Observed, Refusal> {
     let action = object.get("action").and_then(Value::as_str).unwrap_or_default();
     match event {
         "push" => push::observe(&shaped(object)?),

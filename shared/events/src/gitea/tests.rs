@@ -249,15 +249,3 @@ fn events_that_are_none_of_ours_name_their_repository() {
     assert_eq!(place("teleported", &json!({})), Ok(Place::Unnamed));
     assert_eq!(place("teleported", &json!({"repository": "x"})), Ok(Place::Unnamed));
 }
-
-#[test]
-fn the_exact_event_type_goes_before_the_grouped_name() {
-    let mut headers = HeaderMap::new();
-    assert_eq!(event_name(&headers), None);
-    headers.insert("x-gitea-event", "".parse().unwrap());
-    assert_eq!(event_name(&headers), None);
-    headers.insert("x-gitea-event", "pull_request".parse().unwrap());
-    assert_eq!(event_name(&headers), Some("pull_request"));
-    headers.insert("x-gitea-event-type", "pull_request_sync".parse().unwrap());
-    assert_eq!(event_name(&headers), Some("pull_request_sync"));
-}

@@ -10,18 +10,18 @@ const REPO_PART_BYTES_MAX: usize = 100;
 const WORD_BYTES_MAX: usize = 64;
 
 /// Whether this is a whole object id: 40 or 64 lower-case hex digits.
-pub(crate) fn is_sha(text: &str) -> bool {
+pub fn is_sha(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether this object id is all zeros: "there is nothing here".
-pub(crate) fn is_zero_sha(text: &str) -> bool {
+pub fn is_zero_sha(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'0')
 }
 
 /// Whether `refs/heads/<name>` passes `git check-ref-format`. Git allows `; $ ( ) & | ' "` and a leading hyphen:
 /// such names are fine as an argument behind `refs/heads/`, and never in a shell.
-pub(crate) fn is_branch(name: &str) -> bool {
+pub fn is_branch(name: &str) -> bool {
     let forbidden = |letter: char| letter.is_ascii_control() || " ~^:?*[\\".contains(letter);
     (1..=BRANCH_BYTES_MAX).contains(&name.len())
         && !name.contains(forbidden)
@@ -34,7 +34,7 @@ pub(crate) fn is_branch(name: &str) -> bool {
 }
 
 /// Whether this is `owner/name` as forges allow it.
-pub(crate) fn is_repo(full_name: &str) -> bool {
+pub fn is_repo(full_name: &str) -> bool {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let part = |part: &str| {
         (1..=REPO_PART_BYTES_MAX).contains(&part.len())
@@ -46,13 +46,13 @@ pub(crate) fn is_repo(full_name: &str) -> bool {
 }
 
 /// Reads a UUID in its usual form with four hyphens.
-pub(crate) fn uuid(text: &str) -> Option<Uuid> {
+pub fn uuid(text: &str) -> Option<Uuid> {
     const HYPHENATED_BYTES: usize = 36;
     (text.len() == HYPHENATED_BYTES).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
 /// Whether this is a short word without control characters, such as a timestamp.
-pub(crate) fn is_word(text: &str) -> bool {
+pub fn is_word(text: &str) -> bool {
     text.len() <= WORD_BYTES_MAX && !text.contains(char::is_control)
 }
 

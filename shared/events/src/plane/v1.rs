@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{id, place, required_id, said, shaped, text, text_at, word};
+use crate::Refusal;
 use crate::observed::{Account, Observed, Place, digest};
-use crate::refusal::Refusal;
 
 #[derive(Debug, Deserialize)]
 struct Issue {

@@ -29,18 +29,18 @@ const DIGEST_DIGITS: usize = 32;
 
 /// What a body says.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Observed {
+pub struct Observed {
     /// Where it belongs.
-    pub(crate) place: Place,
+    pub place: Place,
     /// What happened, at launch points alone; empty: nothing to do.
-    pub(crate) events: Vec<LaunchEvent>,
+    pub events: Vec<LaunchEvent>,
     /// The prompt's inputs, the same for every job of the delivery.
-    pub(crate) account: Account,
+    pub account: Account,
 }
 
 /// Where a body belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// A repository or tracker project.
     Project(Scope),
     /// A Plane workspace, no project named.
@@ -51,29 +51,29 @@ pub(crate) enum Place {
 
 /// An event told to people and prompts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Account {
+pub struct Account {
     /// The title of the work item.
-    pub(crate) title: Option<String>,
+    pub title: Option<String>,
     /// The text that matters for the event.
-    pub(crate) body: Option<String>,
+    pub body: Option<String>,
     /// Where a person can see it.
-    pub(crate) url: Option<String>,
+    pub url: Option<String>,
     /// Who did it.
-    pub(crate) author: Option<String>,
+    pub author: Option<String>,
     /// Further facts by name; those without a value are left out.
-    pub(crate) facts: Vec<(&'static str, Option<String>)>,
+    pub facts: Vec<(&'static str, Option<String>)>,
 }
 
 impl Observed {
     /// Something known, with nothing to do.
-    pub(crate) fn nothing(place: Place) -> Self {
+    pub fn nothing(place: Place) -> Self {
         Self { place, events: Vec::new(), account: Account::default() }
     }
 }
 
 impl Account {
     /// The job payload: every text within its limit and free of U+0000, which no database column takes everywhere.
-    pub(crate) fn payload(&self, event: &Map<String, Value>, event_bytes: usize) -> Payload {
+    pub fn payload(&self, event: &Map<String, Value>, event_bytes: usize) -> Payload {
         let facts = self.facts.iter().filter_map(|(name, value)| {
             value.as_deref().map(|value| ((*name).to_owned(), bounded(value, FACT_BYTES_MAX)))
         });
