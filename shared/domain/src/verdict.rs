@@ -3,6 +3,8 @@
 //! Strict on purpose (DESIGN.md section 10): exactly one block, at the very end, of a fixed shape. Whatever else a message
 //! holds, praise, doubts, quotations of its own instructions, it is [`Verdict::Unreadable`] and never a pass.
 
+mod quoting;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
@@ -126,15 +128,23 @@ pub fn final_message(outcome: &Outcome) -> &str {
 
 /// Reads a final message.
 pub fn read(message: &str) -> Verdict {
-    match block_of(message).and_then(|block| parse(&block)) {
-        Ok((Word::Pass, report)) => Verdict::Pass(report),
-        Ok((Word::Fail, report)) => Verdict::Fail(report),
+    match parts_of(message).and_then(|parts| Ok((parse(&parts.block)?, parts.says_fail_before))) {
+        Ok(((Word::Pass, _), true)) => Verdict::Unreadable(Unreadable::Several),
+        Ok(((Word::Pass, report), false)) => Verdict::Pass(report),
+        Ok(((Word::Fail, report), _)) => Verdict::Fail(report),
         Err(unreadable) => Verdict::Unreadable(unreadable),
     }
 }
 
-/// The JSON text of the one block.
-fn block_of(message: &str) -> Result<String, Unreadable> {
+/// A message that ends with one block.
+struct Parts {
+    /// The JSON text of the block.
+    block: String,
+    /// Whether the words before it say, in another form, that the verdict is a fail.
+    says_fail_before: bool,
+}
+
+fn parts_of(message: &str) -> Result<Parts, Unreadable> {
     if message.trim().is_empty() {
         return Err(Unreadable::Empty);
     }
@@ -155,10 +165,11 @@ fn block_of(message: &str) -> Result<String, Unreadable> {
     if before.iter().any(|line| looks_like_a_verdict(line)) {
         return Err(Unreadable::Several);
     }
-    if ends_within_a_fence(before) {
+    if quoting::is_open_after(before) {
         return Err(Unreadable::Quoted);
     }
-    Ok(block.join("\n"))
+    let says_fail_before = before.iter().any(|line| says_fail(line));
+    Ok(Parts { block: block.join("\n"), says_fail_before })
 }
 
 /// Whether a line outside of the block could be taken for a part of a verdict, quoted or indented as it may be.
@@ -168,30 +179,10 @@ fn looks_like_a_verdict(line: &str) -> bool {
         || (lower.contains("```") && lower.contains("json"))
 }
 
-/// Whether a fence or comment that was opened in these lines is still open at their end, as Markdown reads them.
-fn ends_within_a_fence(lines: &[&str]) -> bool {
-    let mut open: Option<(char, usize)> = None;
-    let mut in_comment = false;
-    for line in lines {
-        let body = line.trim_start();
-        let fence = body.chars().next().filter(|letter| matches!(letter, '`' | '~'));
-        let width = fence.map_or(0, |fence| body.chars().take_while(|letter| *letter == fence).count());
-        match (open, fence) {
-            (None, Some(fence)) if width >= 3 => open = Some((fence, width)),
-            (Some((opened, least)), Some(fence))
-                if fence == opened && width >= least && body.chars().all(|letter| letter == fence) =>
-            {
-                open = None;
-            }
-            (None | Some(_), _) => {}
-        }
-        match (line.rfind("<!--"), line.rfind("-->")) {
-            (Some(begin), end) if end.is_none_or(|end| end < begin) => in_comment = true,
-            (_, Some(_)) => in_comment = false,
-            (_, None) => {}
-        }
-    }
-    open.is_some() || in_comment
+/// Whether a line says `Verdict: FAIL`, however it is written and marked.
+fn says_fail(line: &str) -> bool {
+    let letters: String = line.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect();
+    letters.contains("verdictfail") || letters.contains("verdictisfail")
 }
 
 fn parse(block: &str) -> Result<(Word, Report), Unreadable> {
