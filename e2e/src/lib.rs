@@ -3,6 +3,7 @@
 
 pub mod bounds;
 pub mod flood;
+pub mod forges;
 pub mod harness;
 pub mod history;
 pub mod kill_points;

@@ -53,7 +53,11 @@ pub async fn post(addr: SocketAddr, path: &str, headers: HeaderMap, body: Bytes)
     send(addr, Method::POST, path, headers, body).await
 }
 
-async fn send(
+/// One request of any method.
+///
+/// # Errors
+/// As for [`get`].
+pub async fn send(
     addr: SocketAddr,
     method: Method,
     path: &str,

@@ -19,7 +19,7 @@ use anyhow::{Context, ensure};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-pub use http::{Answer, get, post};
+pub use http::{Answer, get, post, send};
 pub use leftovers::{Leftovers, leftovers_of};
 pub use network::{Direction, Host, Network};
 pub use outside::Outside;
