@@ -16,6 +16,10 @@ use domain::{Epoch, Outcome, Run, RunId, Timestamp};
 
 use crate::v1;
 
+mod repository;
+
+pub use repository::{read_repository, repository};
+
 /// A message that cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("{field} {problem}")]
@@ -361,6 +365,7 @@ fn late_outcome(late: &LateOutcome) -> v1::LateOutcome {
         Conclusion::Lost { .. } => "lost",
         Conclusion::Drained => "drained",
         Conclusion::NotTried { .. } => "withdrawn",
+        Conclusion::Unprepared { .. } => "unprepared",
         Conclusion::Cancelled => "cancelled",
     };
     v1::LateOutcome {

@@ -18,7 +18,7 @@ pub mod shim;
 mod shims;
 pub mod spool;
 mod watch;
-mod workspace;
+pub mod workspace;
 
 pub use config::{AgentCommand, Cli, Containment, Options, RunLimits, Settings, ShimCommand};
 pub use preflight::Program;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{Incarnation, JobId};
-use proto::convert::{Malformed, read_run_key};
+use proto::convert::{Malformed, read_repository, read_run_key};
 use proto::v1::runner_service_server::RunnerService;
 use proto::v1::{
     AckReply, AckRequest, CancelReply, CancelRequest, DrainReply, DrainRequest, InfoReply, InfoRequest,
@@ -149,6 +149,7 @@ fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, 
     if let Some((field, _)) = limits.into_iter().find(|(_, limit_ms)| *limit_ms <= 0) {
         return Err(Malformed { field, problem: "must be above zero" });
     }
+    let repository = read_repository(spec.repository)?;
     Ok(Assignment {
         run,
         epoch,
@@ -164,5 +165,6 @@ fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, 
         idle_in_tool_ms: spec.idle_in_tool_ms,
         trace_context: spec.trace_context,
         resume_session: spec.resume_session,
+        repository,
     })
 }

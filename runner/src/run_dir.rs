@@ -8,14 +8,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::outcome::Outcome;
+use domain::workspace::Repository;
 use domain::{Epoch, JobId, RunId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::files;
 use crate::preflight::Program;
+use crate::workspace::Workspace;
 
 const ASSIGNMENT: &str = "assignment.json";
+const WORKSPACE: &str = "workspace.json";
 const INTENT: &str = "intent.json";
 const OUTCOME: &str = "outcome.json";
 const FENCED: &str = "fenced";
@@ -58,6 +61,8 @@ pub struct Assignment {
     pub trace_context: Option<String>,
     /// `--resume`.
     pub resume_session: Option<String>,
+    /// The repository whose worktree is the workspace; none: a plain folder.
+    pub repository: Option<Repository>,
 }
 
 impl Assignment {
@@ -142,6 +147,16 @@ impl RunDir {
     /// What was accepted; none when it was not journaled to the end.
     pub fn assignment(&self) -> io::Result<Option<Assignment>> {
         files::read_json(&self.path.join(ASSIGNMENT))
+    }
+
+    /// The git workspace as it was prepared; none before that, and for a plain folder.
+    pub fn workspace(&self) -> io::Result<Option<Workspace>> {
+        files::read_json(&self.path.join(WORKSPACE))
+    }
+
+    /// Journals the workspace that the agent is about to get: durable when this returns.
+    pub fn write_workspace(&self, workspace: &Workspace) -> io::Result<()> {
+        files::write_durable(&self.path, WORKSPACE, &serde_json::to_vec(workspace)?)
     }
 
     /// What was meant to be spawned; none before that.

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use domain::delivery::Payload;
 use domain::job::JobKind;
 use domain::pipeline::Stage;
-use domain::{Event, Job};
+use domain::{Event, Job, workspace};
 use proto::convert;
 use proto::v1::{LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
 use service::grpc;
@@ -181,17 +182,21 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
         Some(_) => prompt::CONTINUATION.to_owned(),
         None => shared.prompts.write(stage, &job, &payload, run.run)?,
     };
+    let repository = pipeline.project(&job.project).and_then(|project| {
+        workspace::Repository::of(project, &job.work_item, stage, job.origin.head.clone(), &payload.facts)
+    });
     Ok(LaunchRequest {
         run: Some(convert::run_key(run.run, run.epoch)),
         incarnation: run.incarnation.0,
-        spec: Some(RunSpec { resume_session, ..spec(&job, stage, prompt) }),
+        spec: Some(RunSpec {
+            resume_session,
+            repository: repository.as_ref().map(convert::repository),
+            ..spec(&job, stage, prompt)
+        }),
     })
 }
 
-async fn read(
-    shared: &Shared,
-    run: &LiveRun,
-) -> Result<(Option<Job>, Option<domain::delivery::Payload>), store::Error> {
+async fn read(shared: &Shared, run: &LiveRun) -> Result<(Option<Job>, Option<Payload>), store::Error> {
     Ok((shared.store.job(run.job).await?, shared.store.payload(run.job).await?))
 }
 
@@ -217,5 +222,6 @@ fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
         idle_in_tool_ms: ms(stage.tool_idle_timeout, IDLE_IN_TOOL),
         trace_context: trace_context::current().or_else(|| job.trace_context.clone()),
         resume_session: None,
+        repository: None,
     }
 }

@@ -214,6 +214,7 @@ impl State {
             EndedBy::ShimLost => "shim_lost",
             EndedBy::SpawnFailed { .. } => "spawn_failed",
             EndedBy::Unready { .. } => "unready",
+            EndedBy::Workspace { .. } => "workspace",
         };
         self.saw(&format!("ended_by {word}"));
         if self.living.contains_key(&run) {

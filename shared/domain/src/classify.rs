@@ -68,6 +68,9 @@ pub fn classify(outcome: &Outcome, patterns: &Patterns, now: Timestamp) -> Judge
         EndedBy::SpawnFailed { error } | EndedBy::Unready { error } => {
             return plain(CRASH.into_class(None), format!("could not be started: {error}"));
         }
+        EndedBy::Workspace { fault, error } => {
+            return plain(CRASH.into_class(None), format!("{}: {error}", fault.as_str()));
+        }
         EndedBy::MaxRuntime => {
             return permanent(PermanentReason::MaxRuntime, "ran longer than its stage allows");
         }
@@ -152,6 +155,9 @@ pub fn conclude(
             (Conclusion::Judged { class }, "was silent longer than its stage allows".to_owned())
         }
         EndedBy::Unready { error } => (Conclusion::NotTried { why: NotTried::Preflight }, error.clone()),
+        EndedBy::Workspace { fault, error } => {
+            (Conclusion::Unprepared { fault: *fault }, format!("{}: {error}", fault.as_str()))
+        }
         EndedBy::Cancelled => (Conclusion::Cancelled, "cancelled".to_owned()),
         EndedBy::Drained => (Conclusion::Drained, "drained".to_owned()),
         EndedBy::SelfFenced => lost(LostHow::SelfFenced),

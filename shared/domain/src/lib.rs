@@ -30,6 +30,7 @@ pub mod time;
 pub mod transition;
 pub mod verdict;
 pub mod work_item;
+pub mod workspace;
 
 pub use alert::Alert;
 pub use ids::{Account, Epoch, Incarnation, JobId, NodeId, RunId};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::run::RunUsage;
+use crate::workspace::WorkspaceFault;
 
 /// The most of an agent's last output that travels with its outcome.
 pub const TAIL_BYTES_MAX: usize = 64 * 1024;
@@ -52,6 +53,13 @@ pub enum EndedBy {
     /// Nothing was spawned: the program was no longer the one that the preflight had seen.
     Unready {
         /// What is wrong and what to do.
+        error: String,
+    },
+    /// Nothing was spawned: its workspace could not be prepared.
+    Workspace {
+        /// Why.
+        fault: WorkspaceFault,
+        /// What went wrong and what to do, in git's or the hook's own words where it has any.
         error: String,
     },
     /// It could not be started.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::transition::NotTried;
+use crate::workspace::WorkspaceFault;
 use crate::{Account, Class, NodeId, PermanentReason, Run, Timestamp};
 
 /// The longest session id that is passed on, in bytes; those of the CLI are UUIDs.
@@ -70,8 +71,11 @@ impl LastTry {
 }
 
 fn says_something(run: &Run) -> bool {
-    run.class.as_deref() != Some("withdrawn")
-        || run.reason.as_deref() == Some(NotTried::SessionRefused.as_str())
+    let reason = run.reason.as_deref();
+    if reason.and_then(WorkspaceFault::parse).is_some() {
+        return false;
+    }
+    run.class.as_deref() != Some("withdrawn") || reason == Some(NotTried::SessionRefused.as_str())
 }
 
 /// Whether it can be nothing but the value of a flag: what an agent prints is not to be trusted further.

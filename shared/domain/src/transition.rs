@@ -14,6 +14,7 @@ use crate::alert::{Alert, JobRef};
 use crate::breaker::Said;
 use crate::job::LiveRunState;
 use crate::policy::{Chance, Policy};
+use crate::workspace::WorkspaceFault;
 use crate::{Budgets, Class, Job, JobState, PermanentReason, RunId, Timestamp, TransientReason};
 
 /// Says what `event` does to `job`.
@@ -151,10 +152,11 @@ impl Mover<'_> {
             Conclusion::Lost { how } => match run_state {
                 // Nothing was spawned before it was confirmed: as good as withdrawn.
                 LiveRunState::Offered => self.release(run, "lost", how.as_str(), spent, self.now),
-                LiveRunState::Started => self.lost(run, *how),
+                LiveRunState::Started => self.infra(run, how.as_str()),
             },
             Conclusion::Drained => self.release(run, "drained", "drained", spent, self.now),
             Conclusion::NotTried { why } => self.release(run, "withdrawn", why.as_str(), spent, self.now),
+            Conclusion::Unprepared { fault } => self.unprepared(run, *fault),
             Conclusion::Cancelled => {
                 let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
                 self.to(self.cancelled(), end)
@@ -162,18 +164,62 @@ impl Mover<'_> {
         }
     }
 
-    fn lost(&self, run: RunId, how: LostHow) -> Transition {
+    /// Nothing was spawned, so only the job learns of it: neither account nor breaker.
+    fn unprepared(&self, run: RunId, fault: WorkspaceFault) -> Transition {
+        let (spent, reason) = (self.job.budgets, fault.as_str());
+        match fault {
+            WorkspaceFault::Busy => {
+                let at = self.policy.retry_at(self.now, 0, None, self.chance);
+                self.release(run, "withdrawn", reason, spent, at)
+            }
+            WorkspaceFault::Network => self.put_off(run, reason, None),
+            WorkspaceFault::Hook => self.tried(run, reason),
+            WorkspaceFault::Auth => self.hopeless(run, reason, "the forge refused ORCH_GIT_TOKEN: mend it"),
+            WorkspaceFault::Missing => self.hopeless(run, reason, "would fail again as it is"),
+            WorkspaceFault::Broken => self.infra(run, reason),
+        }
+    }
+
+    fn put_off(&self, run: RunId, reason: &'static str, retry_at: Option<Timestamp>) -> Transition {
+        let spent = self.job.budgets;
+        let budgets = Budgets { transient_attempts: spent.transient_attempts + 1, ..spent };
+        if budgets.transient_attempts >= self.policy.transient_attempts_max {
+            let why = format!("{reason}: put off {} times", budgets.transient_attempts);
+            return self.give_up(run, "transient", reason, budgets, why);
+        }
+        let at = self.policy.retry_at(self.now, spent.transient_attempts, retry_at, self.chance);
+        self.release(run, "transient", reason, budgets, at)
+    }
+
+    fn hopeless(&self, run: RunId, reason: &'static str, why: &str) -> Transition {
+        let spent = self.job.budgets;
+        let budgets = Budgets { attempts: spent.attempts + 1, ..spent };
+        self.give_up(run, "permanent", reason, budgets, format!("{reason}: {why}"))
+    }
+
+    fn tried(&self, run: RunId, reason: &'static str) -> Transition {
+        let spent = self.job.budgets;
+        let budgets = Budgets { attempts: spent.attempts + 1, ..spent };
+        if budgets.attempts >= self.policy.attempts_max {
+            let why = format!("{reason}: failed {} times", budgets.attempts);
+            return self.give_up(run, "permanent", reason, budgets, why);
+        }
+        let at = self.policy.retry_at(self.now, spent.attempts, None, self.chance);
+        self.release(run, "permanent", reason, budgets, at)
+    }
+
+    fn infra(&self, run: RunId, reason: &'static str) -> Transition {
         let spent = self.job.budgets;
         let budgets = Budgets { infra_attempts: spent.infra_attempts + 1, ..spent };
         if budgets.infra_attempts >= self.policy.infra_attempts_max {
-            let why = format!("quarantined: lost {} times, last: {}", budgets.infra_attempts, how.as_str());
-            return self.give_up(run, "lost", how.as_str(), budgets, why);
+            let why = format!("quarantined: lost {} times, last: {reason}", budgets.infra_attempts);
+            return self.give_up(run, "lost", reason, budgets, why);
         }
         let at = match spent.infra_attempts {
             0 => self.now,
             n => self.policy.retry_at(self.now, n - 1, None, self.chance),
         };
-        self.release(run, "lost", how.as_str(), budgets, at)
+        self.release(run, "lost", reason, budgets, at)
     }
 
     fn judged(&self, run: RunId, class: &Class) -> Transition {
@@ -183,31 +229,11 @@ impl Mover<'_> {
             Class::Success => {
                 self.to(JobState::Done { finished_at: self.now }, RunChange::End { run, class: word, reason })
             }
-            Class::Transient { retry_at, .. } => {
-                let budgets = Budgets { transient_attempts: spent.transient_attempts + 1, ..spent };
-                if budgets.transient_attempts >= self.policy.transient_attempts_max {
-                    let why = format!("{reason}: put off {} times", budgets.transient_attempts);
-                    self.give_up(run, word, reason, budgets, why)
-                } else {
-                    let at = self.policy.retry_at(self.now, spent.transient_attempts, *retry_at, self.chance);
-                    self.release(run, word, reason, budgets, at)
-                }
-            }
+            Class::Transient { retry_at, .. } => self.put_off(run, reason, *retry_at),
             Class::Permanent { reason: kind } => match repeat(*kind) {
                 Repeat::NeedsPerson => self.release(run, word, reason, spent, self.now),
-                Repeat::Certain => {
-                    let budgets = Budgets { attempts: spent.attempts + 1, ..spent };
-                    self.give_up(run, word, reason, budgets, format!("{reason}: would fail again as it is"))
-                }
-                Repeat::WorthTrying => {
-                    let budgets = Budgets { attempts: spent.attempts + 1, ..spent };
-                    if budgets.attempts >= self.policy.attempts_max {
-                        let why = format!("{reason}: failed {} times", budgets.attempts);
-                        return self.give_up(run, word, reason, budgets, why);
-                    }
-                    let at = self.policy.retry_at(self.now, spent.attempts, None, self.chance);
-                    self.release(run, word, reason, budgets, at)
-                }
+                Repeat::Certain => self.hopeless(run, reason, "would fail again as it is"),
+                Repeat::WorthTrying => self.tried(run, reason),
             },
         };
         let windows_hold = *class != Class::Success;

@@ -120,6 +120,10 @@ fn who_ended_it_overrules_what_it_printed_but_a_limit_of_ours_undoes_no_success(
         EndedBy::ShimLost,
         EndedBy::SpawnFailed { error: "no such file".to_owned() },
         EndedBy::Unready { error: "has changed".to_owned() },
+        EndedBy::Workspace {
+            fault: crate::workspace::WorkspaceFault::Network,
+            error: "no route to host".to_owned(),
+        },
     ];
     let shown = |ended_by: &EndedBy, exit: Option<Exit>, events: &[Value]| {
         let (conclusion, evidence) =
@@ -129,6 +133,7 @@ fn who_ended_it_overrules_what_it_printed_but_a_limit_of_ours_undoes_no_success(
             Conclusion::Lost { how } => format!("lost/{}", how.as_str()),
             Conclusion::Drained => "drained".to_owned(),
             Conclusion::NotTried { why } => format!("not tried/{}", why.as_str()),
+            Conclusion::Unprepared { fault } => fault.as_str().to_owned(),
             Conclusion::Cancelled => "cancelled".to_owned(),
         };
         format!("{word} ({evidence})")
@@ -175,6 +180,9 @@ SpawnFailed { error: "no such file" }
 Unready { error: "has changed" }
   no result: not tried/preflight (has changed)
   success:   not tried/preflight (has changed)
+Workspace { fault: Network, error: "no route to host" }
+  no result: workspace_network (workspace_network: no route to host)
+  success:   workspace_network (workspace_network: no route to host)
 "#);
 }
 

@@ -7,12 +7,12 @@ use toml::de::DeTable;
 use super::error::{ConfigError, remedy};
 use super::section::{Placed, Section};
 use super::{
-    CiResult, Gate, Identity, LaunchPoint, Pipeline, Project, Prompt, PullRequestAction, ReviewVerdict,
-    Stage, Trigger, Trust, When, builtin,
+    CiResult, Gate, Hooks, Identity, LaunchPoint, Pipeline, Project, Prompt, PullRequestAction,
+    ReviewVerdict, Stage, Trigger, Trust, When, builtin,
 };
 use crate::admission::Serial;
 use crate::classify::{Meaning, Pattern, Patterns};
-use crate::{PermanentReason, TransientReason};
+use crate::{PermanentReason, TransientReason, workspace};
 
 const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger", "classify"];
 const IDENTITY_KEYS: &[&str] = &["gitea_user_id", "plane_user_id"];
@@ -23,11 +23,14 @@ const PROJECT_KEYS: &[&str] = &[
     "plane_project_id",
     "plane_identifier",
     "clone_url",
+    "base",
+    "hooks",
     "max_concurrency",
     "serial",
     "trust",
     "max_hops",
 ];
+const HOOKS_KEYS: &[&str] = &["after_create", "before_run", "after_run", "timeout"];
 const STAGE_KEYS: &[&str] = &[
     "name",
     "role",
@@ -155,7 +158,9 @@ fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
                 plane_workspace_id,
                 plane_project_id,
                 plane_identifier: plane_identifier(section)?,
-                clone_url: section.text("clone_url")?.map(|text| text.value),
+                clone_url: clone_url(section)?,
+                base: base(section)?,
+                hooks: hooks(section)?,
                 max_concurrency: section.number("max_concurrency", 1)?,
                 serial: section.word("serial", SERIAL, serial_word)?.unwrap_or_default(),
                 trust: section.word("trust", Trust::ALL, Trust::as_str)?,
@@ -163,6 +168,35 @@ fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
             })
         })
         .collect()
+}
+
+/// A credential does not belong into a file that is read by many, and git shows its arguments to every process.
+fn clone_url(section: &Section<'_, '_>) -> Result<Option<String>, ConfigError> {
+    let Some(text) = section.text("clone_url")? else { return Ok(None) };
+    workspace::check_clone_url(&text.value)
+        .map_err(|problem| section.refuse(&text.span, format!("`clone_url` {problem}")))?;
+    Ok(Some(text.value))
+}
+
+fn base(section: &Section<'_, '_>) -> Result<Option<String>, ConfigError> {
+    let Some(text) = section.text("base")? else { return Ok(None) };
+    if !workspace::is_ref_safe(&text.value) {
+        let reason = "`base` must be the name of a branch, such as \"main\"".to_owned();
+        return Err(section.refuse(&text.span, reason));
+    }
+    Ok(Some(text.value))
+}
+
+fn hooks(section: &Section<'_, '_>) -> Result<Hooks, ConfigError> {
+    let Some(hooks) = section.sub("hooks", "[project.hooks]", HOOKS_KEYS)? else {
+        return Ok(Hooks::default());
+    };
+    Ok(Hooks {
+        after_create: hooks.command("after_create")?,
+        before_run: hooks.command("before_run")?,
+        after_run: hooks.command("after_run")?,
+        timeout: hooks.duration("timeout")?,
+    })
 }
 
 fn gitea_repo(section: &Section<'_, '_>, seen: &mut BTreeSet<String>) -> Result<Option<String>, ConfigError> {

@@ -77,6 +77,10 @@ pub struct Project {
     pub plane_identifier: Option<String>,
     /// Where to clone from; without it a work item gets a plain folder and nothing is pushed.
     pub clone_url: Option<String>,
+    /// The branch that work begins from; unset: what the remote's HEAD names.
+    pub base: Option<String>,
+    /// What is run around its runs, in their workspace.
+    pub hooks: Hooks,
     /// How many of its jobs may run at once; unset: only the global limit holds.
     pub max_concurrency: Option<u32>,
     /// What may not run side by side.
@@ -91,6 +95,41 @@ impl Project {
     /// What admission asks of a project.
     pub fn limits(&self) -> ProjectLimits {
         ProjectLimits { concurrency_max: self.max_concurrency, serial: self.serial }
+    }
+}
+
+/// Commands of a project around its runs. They come from `orch.toml` and are trusted as that file is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Once, when a workspace was made.
+    pub after_create: Option<CommandLine>,
+    /// Before each agent.
+    pub before_run: Option<CommandLine>,
+    /// After each agent; its failure changes nothing.
+    pub after_run: Option<CommandLine>,
+    /// The longest that each may take; unset: [`HOOK_TIMEOUT`].
+    pub timeout: Option<Duration>,
+}
+
+/// The longest a hook may take where its project does not say.
+pub const HOOK_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// A command of `orch.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandLine {
+    /// A text for the shell.
+    Shell(String),
+    /// A program and its arguments.
+    Argv(Vec<String>),
+}
+
+impl CommandLine {
+    /// What is executed.
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Self::Shell(text) => vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()],
+            Self::Argv(argv) => argv.clone(),
+        }
     }
 }
 

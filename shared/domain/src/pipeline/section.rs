@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 use uuid::Uuid;
 
+use super::CommandLine;
 use super::error::{ConfigError, remedy};
 
 /// Longest duration taken, in seconds: a year. Anything longer is a slip of the pen.
@@ -91,6 +92,23 @@ impl<'a, 'i> Section<'a, 'i> {
             Some(array) => array.iter().map(|item| self.text_of(key, item)).collect(),
             None => Err(self.wrong_type(key, value, "a list of texts")),
         }
+    }
+
+    /// Takes a command: a text for the shell, or a list of a program and its arguments.
+    pub(super) fn command(&self, key: &str) -> Result<Option<CommandLine>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let command = match value.get_ref().as_array() {
+            None if value.get_ref().as_str().is_none() => {
+                return Err(self.wrong_type(key, value, "a command: a text, or a list of texts"));
+            }
+            None => CommandLine::Shell(self.text_of(key, value)?.value),
+            Some(_) => CommandLine::Argv(self.texts(key)?.into_iter().map(|text| text.value).collect()),
+        };
+        if command.argv().is_empty() || command.argv().iter().any(|word| word.contains('\0')) {
+            let reason = format!("`{key}` names no program: write a command, or leave the line out");
+            return Err(self.refuse(&value.span(), reason));
+        }
+        Ok(Some(command))
     }
 
     /// Takes one of a few words.

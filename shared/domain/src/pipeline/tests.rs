@@ -16,6 +16,8 @@ plane_workspace_id = "c467e125-59e3-44ec-b5ee-f9c1e138c611"
 plane_project_id = "4af68566-94a4-4eb3-94aa-50dc9427067b"
 plane_identifier = "SHOP"
 clone_url = "https://git.example/acme/shop.git"
+base = "trunk"
+hooks = { after_create = "npm ci", before_run = ["./prepare", "--fast"], timeout = "5m" }
 max_concurrency = 2
 serial = "project"
 trust = "member"
@@ -81,6 +83,13 @@ fn every_key_is_read() {
             plane_project_id: Some("4af68566-94a4-4eb3-94aa-50dc9427067b".parse().unwrap()),
             plane_identifier: Some("SHOP".to_owned()),
             clone_url: Some("https://git.example/acme/shop.git".to_owned()),
+            base: Some("trunk".to_owned()),
+            hooks: Hooks {
+                after_create: Some(CommandLine::Shell("npm ci".to_owned())),
+                before_run: Some(CommandLine::Argv(vec!["./prepare".to_owned(), "--fast".to_owned()])),
+                after_run: None,
+                timeout: Some(Duration::from_mins(5)),
+            },
             max_concurrency: Some(2),
             serial: Serial::Project,
             trust: Some(Trust::Member),

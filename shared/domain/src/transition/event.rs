@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
+use crate::workspace::WorkspaceFault;
 use crate::{Account, Class, Incarnation, JobId, NodeId, RunId, Status, Timestamp};
 
 /// What can happen to a job.
@@ -67,6 +68,11 @@ pub enum Conclusion {
     Lost {
         /// How, in a word: `lease_expired`, `self_fenced`, `shim_lost`, `node_lost`.
         how: LostHow,
+    },
+    /// Its workspace could not be prepared: nothing was spawned, and nothing is learnt of the provider.
+    Unprepared {
+        /// Why.
+        fault: WorkspaceFault,
     },
     /// Its runner was drained past the deadline: nobody's fault, no budget moves.
     Drained,

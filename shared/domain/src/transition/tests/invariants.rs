@@ -49,6 +49,7 @@ fn any_conclusion() -> impl Strategy<Value = Conclusion> {
         3 => prop::sample::select(lost).prop_map(|how| Conclusion::Lost { how }),
         1 => Just(Conclusion::Drained),
         1 => Just(Conclusion::NotTried { why: NotTried::Preflight }),
+        1 => prop::sample::select(&WorkspaceFault::ALL[..]).prop_map(|fault| Conclusion::Unprepared { fault }),
         1 => Just(Conclusion::Cancelled),
     ]
 }
@@ -169,6 +170,14 @@ fn spent_after(event: &Event, before: &Job) -> Budgets {
             | Class::Permanent { reason: PermanentReason::Auth | PermanentReason::Billing } => spent,
             Class::Transient { .. } => Budgets { transient_attempts: spent.transient_attempts + 1, ..spent },
             Class::Permanent { .. } => Budgets { attempts: spent.attempts + 1, ..spent },
+        },
+        Event::Ended { conclusion: Conclusion::Unprepared { fault }, .. } => match fault {
+            WorkspaceFault::Busy => spent,
+            WorkspaceFault::Network => Budgets { transient_attempts: spent.transient_attempts + 1, ..spent },
+            WorkspaceFault::Broken => Budgets { infra_attempts: spent.infra_attempts + 1, ..spent },
+            WorkspaceFault::Auth | WorkspaceFault::Missing | WorkspaceFault::Hook => {
+                Budgets { attempts: spent.attempts + 1, ..spent }
+            }
         },
         Event::Ended { .. }
         | Event::Claimed(_)
