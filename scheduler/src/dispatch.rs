@@ -53,7 +53,7 @@ pub(crate) async fn offer(shared: &Shared, run: &LiveRun, phase: &mut watch::Rec
 }
 
 async fn launch(shared: &Shared, run: &LiveRun) {
-    let request = match Box::pin(request(shared, run)).await {
+    let request = match request(shared, run).await {
         Ok(request) => request,
         Err(error) => {
             tracing::warn!(error, "could not write the prompt");

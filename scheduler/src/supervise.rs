@@ -22,7 +22,8 @@ pub(crate) fn supervise(shared: &Arc<Shared>, job: &Job, run: &Run) {
     let tasks = shared.tasks.clone();
     let task = async move {
         // What is cut here is taken up again after the next start.
-        let _ = token.run_until_cancelled(follow(&shared, &live, phase, looked_after)).await;
+        let following = Box::pin(follow(&shared, &live, phase, looked_after));
+        let _ = token.run_until_cancelled(following).await;
     };
     tasks.spawn("run", task);
 }
