@@ -191,6 +191,8 @@ CREATE TABLE runs (
     exit_code     INTEGER,
     tail          TEXT,
     log_bytes     INTEGER NOT NULL DEFAULT 0 CHECK (log_bytes >= 0),
+    -- What became of the steps after its agent: a JSON array.
+    steps         TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(steps)),
     UNIQUE (job_id, epoch),
 
     CONSTRAINT an_offered_run_was_not_confirmed CHECK (state <> 'offered' OR started_at IS NULL),

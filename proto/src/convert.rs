@@ -10,6 +10,7 @@ use domain::outcome::Exit;
 use domain::overview::{LateOutcome, Overview, ReaperRecord};
 use domain::resume::tokens_saved;
 use domain::runner::{Node, Preflight};
+use domain::steps::{GateCommand, PullRequestAsk, StepFacts, Steps};
 use domain::transition::Conclusion;
 use domain::work_item::{NeedsYou, WorkItem};
 use domain::{Epoch, Outcome, Run, RunId, Timestamp};
@@ -354,7 +355,63 @@ pub fn run(run: &Run, tokens_saved: u64) -> v1::Run {
         api_retries: run.usage.api_retries,
         cache_read_tokens: run.usage.cache_read_tokens,
         tokens_saved,
+        steps: run.steps.iter().map(step).collect(),
     }
+}
+
+fn step(facts: &StepFacts) -> v1::Step {
+    let opened = facts.pull_request.as_ref();
+    v1::Step {
+        step: facts.step.as_str().to_owned(),
+        state: facts.state.as_str().to_owned(),
+        reason: facts.state.reason().map(str::to_owned),
+        evidence: facts.evidence.clone(),
+        branch: facts.branch.clone(),
+        head: facts.head.clone(),
+        pull_request: opened.map(|opened| opened.number),
+        url: opened.map(|opened| opened.url.clone()),
+        began_at: facts.began_at.to_string(),
+        ended_at: facts.ended_at.to_string(),
+    }
+}
+
+/// Builds the steps of a run.
+pub fn run_steps(steps: &Steps) -> v1::RunSteps {
+    v1::RunSteps {
+        asks_verdict: steps.asks_verdict,
+        command: steps
+            .command
+            .as_ref()
+            .map(|command| v1::GateCommand { argv: command.argv.clone(), timeout_ms: command.timeout_ms }),
+        push: steps.push,
+        pull_request: steps.pull_request.as_ref().map(|ask| v1::PullRequestAsk {
+            repo: ask.repo.clone(),
+            title: ask.title.clone(),
+            body: ask.body.clone(),
+            marker: ask.marker.clone(),
+        }),
+    }
+}
+
+/// Reads the steps of a run; none when they are missing.
+pub fn read_run_steps(steps: Option<v1::RunSteps>) -> Result<Steps, Malformed> {
+    let Some(steps) = steps else { return Ok(Steps::default()) };
+    if steps.command.as_ref().is_some_and(|command| command.argv.is_empty() || command.timeout_ms <= 0) {
+        return Err(Malformed { field: "command", problem: "needs a program and a time above zero" });
+    }
+    Ok(Steps {
+        asks_verdict: steps.asks_verdict,
+        command: steps
+            .command
+            .map(|command| GateCommand { argv: command.argv, timeout_ms: command.timeout_ms }),
+        push: steps.push,
+        pull_request: steps.pull_request.map(|ask| PullRequestAsk {
+            repo: ask.repo,
+            title: ask.title,
+            body: ask.body,
+            marker: ask.marker,
+        }),
+    })
 }
 
 /// Shows a report that came too late, with what would have been concluded of it.
@@ -367,6 +424,8 @@ fn late_outcome(late: &LateOutcome) -> v1::LateOutcome {
         Conclusion::NotTried { .. } => "withdrawn",
         Conclusion::Unprepared { .. } => "unprepared",
         Conclusion::Cancelled => "cancelled",
+        Conclusion::StepFailed { fault } if fault.passes() => "transient",
+        Conclusion::StepFailed { .. } => "permanent",
     };
     v1::LateOutcome {
         run_id: late.run.to_string(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{Incarnation, JobId};
-use proto::convert::{Malformed, read_repository, read_run_key};
+use proto::convert::{Malformed, read_repository, read_run_key, read_run_steps};
 use proto::v1::runner_service_server::RunnerService;
 use proto::v1::{
     AckReply, AckRequest, CancelReply, CancelRequest, DrainReply, DrainRequest, InfoReply, InfoRequest,
@@ -166,5 +166,6 @@ fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, 
         trace_context: spec.trace_context,
         resume_session: spec.resume_session,
         repository,
+        steps: read_run_steps(spec.steps)?,
     })
 }

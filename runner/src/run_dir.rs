@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::outcome::Outcome;
+use domain::steps::Steps;
 use domain::workspace::Repository;
 use domain::{Epoch, JobId, RunId};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ pub struct Assignment {
     pub resume_session: Option<String>,
     /// The repository whose worktree is the workspace; none: a plain folder.
     pub repository: Option<Repository>,
+    /// What is done once the agent has succeeded.
+    pub steps: Steps,
 }
 
 impl Assignment {

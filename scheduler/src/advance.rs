@@ -53,7 +53,8 @@ fn end<'a>(
         JobState::Done { .. } if is_cancel_requested(&job.state) => Some(JobEnd::Cancelled),
         JobState::Done { .. } => {
             let message = outcome.map_or("", verdict::final_message);
-            Some(JobEnd::Done { verdict: verdict::read(message), message })
+            let steps = outcome.map_or(&[][..], |outcome| &outcome.steps);
+            Some(JobEnd::Done { verdict: verdict::read(message), message, steps })
         }
         JobState::Failed { reason, .. } => Some(JobEnd::Failed { reason }),
         JobState::Cancelled { .. } => Some(JobEnd::Cancelled),

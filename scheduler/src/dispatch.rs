@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::delivery::Payload;
 use domain::job::JobKind;
 use domain::pipeline::Stage;
+use domain::steps::pull_request_ask;
 use domain::{Event, Job, workspace};
 use proto::convert;
 use proto::v1::{LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
@@ -185,12 +186,14 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
     let repository = pipeline.project(&job.project).and_then(|project| {
         workspace::Repository::of(project, &job.work_item, stage, job.origin.head.clone(), &payload.facts)
     });
+    let steps = stage.steps(pipeline.project(&job.project), |repo| pull_request_ask(repo, &job, &payload));
     Ok(LaunchRequest {
         run: Some(convert::run_key(run.run, run.epoch)),
         incarnation: run.incarnation.0,
         spec: Some(RunSpec {
             resume_session,
             repository: repository.as_ref().map(convert::repository),
+            steps: Some(convert::run_steps(&steps)),
             ..spec(&job, stage, prompt)
         }),
     })
@@ -223,5 +226,6 @@ fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
         trace_context: trace_context::current().or_else(|| job.trace_context.clone()),
         resume_session: None,
         repository: None,
+        steps: None,
     }
 }

@@ -310,6 +310,7 @@ fn outcome(by: EndedBy, exit: Option<Exit>, spawned_at: Option<Timestamp>, wall_
         log_bytes: 0,
         spawned_at,
         ended_at: Timestamp::from_ms(wall_ms),
+        steps: Vec::new(),
     }
 }
 

@@ -20,6 +20,7 @@ proptest! {
             log_bytes,
             spawned_at: None,
             ended_at: Timestamp::from_ms(at),
+            steps: Vec::new(),
         };
         prop_assert_eq!(read_outcome(&outcome_frame(&outcome)).unwrap(), outcome);
     }

@@ -178,5 +178,6 @@ fn lost(dir: &RunDir, now: Timestamp) -> io::Result<Outcome> {
         log_bytes: spool::end(&dir.spool())?,
         spawned_at: None,
         ended_at: now,
+        steps: Vec::new(),
     })
 }

@@ -139,6 +139,7 @@ async fn end_unspawned(node: &Node, held: &Held, ended_by: EndedBy) -> io::Resul
         log_bytes: 0,
         spawned_at: None,
         ended_at: Timestamp::from_ms(node.clock.now_ms()),
+        steps: Vec::new(),
     };
     let (dir, written) = (held.dir.clone(), outcome.clone());
     service::blocking(move || dir.write_outcome(&written)).await?;

@@ -115,6 +115,7 @@ fn outcome(
         log_bytes: output.log_bytes(),
         spawned_at,
         ended_at: Timestamp::from_ms(clock.now_ms()),
+        steps: Vec::new(),
     }
 }
 

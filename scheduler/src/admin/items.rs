@@ -86,7 +86,7 @@ async fn decided(
     let Some(job) = job else {
         let state = decide_alone(item, word).map_err(|error| refused(&error))?;
         let after = WorkItem { state, hops: 0, updated_at: now, ..item.clone() };
-        return Ok(ItemChange { expected: item.revision, after, next: None });
+        return Ok(ItemChange { expected: item.revision, after, next: None, aliases: Vec::new() });
     };
     let payload = payload(shared, &job).await?;
     let pipeline = shared.pipeline.get();

@@ -243,6 +243,7 @@ impl Stack {
             log_bytes: 0,
             spawned_at: Some(now),
             ended_at: now,
+            steps: Vec::new(),
         }
     }
 

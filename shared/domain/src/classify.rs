@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::outcome::{EndedBy, Exit, Outcome};
 use crate::transition::{Conclusion, LostHow, NotTried};
-use crate::{Class, PermanentReason, Timestamp, TransientReason, resume};
+use crate::{Class, PermanentReason, Timestamp, TransientReason, resume, steps};
 use fault::{AGENT_FAILURE, CRASH, Fault, Message};
 
 pub use offline::outcome_of_text;
@@ -120,8 +120,17 @@ fn patterned(outcome: &Outcome, text: &str, patterns: &Patterns, now: Timestamp)
 /// Says what a run's end means for its job, with the evidence. `resumed`: it was told to go on with a conversation.
 ///
 /// Who ended it overrules what it printed, but neither a time limit, a drain nor a cancel undoes a success that was
-/// already reported.
+/// already reported. What the steps after the agent came to overrules its success.
 pub fn conclude(
+    outcome: &Outcome,
+    resumed: bool,
+    patterns: &Patterns,
+    now: Timestamp,
+) -> (Conclusion, String) {
+    steps::conclusion(&outcome.steps).unwrap_or_else(|| conclude_agent(outcome, resumed, patterns, now))
+}
+
+fn conclude_agent(
     outcome: &Outcome,
     resumed: bool,
     patterns: &Patterns,

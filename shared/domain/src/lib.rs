@@ -25,6 +25,7 @@ pub mod resume;
 pub mod run;
 pub mod runner;
 pub mod sanitize;
+pub mod steps;
 pub mod text;
 pub mod time;
 pub mod transition;

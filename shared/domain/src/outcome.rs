@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::run::RunUsage;
+use crate::steps::StepFacts;
 use crate::workspace::WorkspaceFault;
 
 /// The most of an agent's last output that travels with its outcome.
@@ -28,6 +29,9 @@ pub struct Outcome {
     pub spawned_at: Option<Timestamp>,
     /// When the end was recorded.
     pub ended_at: Timestamp,
+    /// What became of the steps after the agent, in their order; empty for a run that had none.
+    #[serde(default)]
+    pub steps: Vec<StepFacts>,
 }
 
 /// Who or what ended a run. Anything but `Agent` overrules what the agent printed.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
+use crate::steps::StepFacts;
 use crate::{Account, Epoch, Incarnation, JobId, NodeId, RunId, Timestamp};
 
 /// A run as the store reads it back.
@@ -47,6 +48,8 @@ pub struct Run {
     pub exit_code: Option<i32>,
     /// The last of what it printed, at most [`crate::outcome::TAIL_BYTES_MAX`] bytes.
     pub tail: Option<String>,
+    /// What became of the steps after its agent.
+    pub steps: Vec<StepFacts>,
     /// Bytes of log that are durable with the scheduler, declared gaps included.
     pub log_bytes: u64,
 }

@@ -14,6 +14,7 @@ use crate::alert::{Alert, JobRef};
 use crate::breaker::Said;
 use crate::job::LiveRunState;
 use crate::policy::{Chance, Policy};
+use crate::steps::StepFault;
 use crate::workspace::WorkspaceFault;
 use crate::{Budgets, Class, Job, JobState, PermanentReason, RunId, Timestamp, TransientReason};
 
@@ -161,7 +162,20 @@ impl Mover<'_> {
                 let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
                 self.to(self.cancelled(), end)
             }
+            Conclusion::StepFailed { fault } => self.step_failed(run, *fault),
         }
+    }
+
+    /// The provider did its part; what the forge does is put off like a limit, and ends the job where only a person can
+    /// mend it.
+    fn step_failed(&self, run: RunId, fault: StepFault) -> Transition {
+        let transition = if fault.passes() {
+            self.put_off(run, fault.as_str(), None)
+        } else {
+            self.hopeless(run, fault.as_str(), &fault.to_string())
+        };
+        let news = AccountNews { said: Said::of(&Class::Success), windows_hold: false, ..self.no_news() };
+        Transition { news: Some(news), ..transition }
     }
 
     /// Nothing was spawned, so only the job learns of it: neither account nor breaker.

@@ -65,6 +65,7 @@ fn message(case: &Case) -> String {
         log_bytes: 0,
         spawned_at: None,
         ended_at: Timestamp::default(),
+        steps: Vec::new(),
     };
     verdict::final_message(&outcome).to_owned()
 }
@@ -145,7 +146,7 @@ fn next_stages(message: &str) -> [Option<String>; 2] {
             updated_at: now,
         };
         let scene = Scene { item: &item, job: &job, payload: &payload, pipeline: &pipeline, now };
-        let end = JobEnd::Done { verdict: verdict::read(message), message };
+        let end = JobEnd::Done { verdict: verdict::read(message), message, steps: &[] };
         step(&scene, end).next.map(|next| next.stage)
     })
 }

@@ -2,6 +2,7 @@
 
 use domain::outcome::Exit;
 use domain::run::RunUsage;
+use domain::steps::StepFacts;
 use domain::{Outcome, Timestamp};
 
 use crate::Change;
@@ -14,6 +15,7 @@ pub(crate) struct Ending {
     pub(crate) exit_code: Option<i32>,
     pub(crate) tail: Option<String>,
     pub(crate) log_bytes: u64,
+    pub(crate) steps: Vec<StepFacts>,
 }
 
 impl Ending {
@@ -25,6 +27,7 @@ impl Ending {
             exit_code: outcome.and_then(|outcome| outcome.exit).map(Exit::as_number),
             tail: outcome.map(tail_of),
             log_bytes: outcome.map_or(0, |outcome| outcome.log_bytes),
+            steps: outcome.map(|outcome| outcome.steps.clone()).unwrap_or_default(),
         }
     }
 }

@@ -33,6 +33,7 @@ pub fn outcome_of_text(text: &str, exit: Exit, now: Timestamp) -> Outcome {
         log_bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
         spawned_at: None,
         ended_at: now,
+        steps: Vec::new(),
     }
 }
 

@@ -26,6 +26,7 @@ fn outcome(ended_by: EndedBy, exit: Option<Exit>, events: &[Value]) -> Outcome {
         log_bytes: 0,
         spawned_at: None,
         ended_at: NOW,
+        steps: Vec::new(),
     }
 }
 
@@ -135,6 +136,7 @@ fn who_ended_it_overrules_what_it_printed_but_a_limit_of_ours_undoes_no_success(
             Conclusion::NotTried { why } => format!("not tried/{}", why.as_str()),
             Conclusion::Unprepared { fault } => fault.as_str().to_owned(),
             Conclusion::Cancelled => "cancelled".to_owned(),
+            Conclusion::StepFailed { fault } => format!("step/{}", fault.as_str()),
         };
         format!("{word} ({evidence})")
     };

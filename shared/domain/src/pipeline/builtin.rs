@@ -37,7 +37,12 @@ pub(super) fn stages() -> Vec<Stage> {
     vec![
         advances("analysis", "analyst", include_str!("prompts/analyst.md"), "architecture"),
         advances("architecture", "architect", include_str!("prompts/architect.md"), "development"),
-        plain("development", "developer", include_str!("prompts/developer.md")),
+        Stage {
+            on_pass: Some("review".to_owned()),
+            push: true,
+            pull_request: true,
+            ..plain("development", "developer", include_str!("prompts/developer.md"))
+        },
         judges(advances("review", "reviewer", include_str!("prompts/reviewer.md"), "testing")),
         judges(advances("testing", "tester", include_str!("prompts/tester.md"), "deploy")),
         plain("deploy", "deployer", include_str!("prompts/deployer.md")),
@@ -97,6 +102,9 @@ fn plain(name: &str, role: &str, prompt: &'static str) -> Stage {
         on_fail: None,
         max_bounces: None,
         gates: Vec::new(),
+        command: None,
+        push: false,
+        pull_request: false,
         essential: false,
     }
 }

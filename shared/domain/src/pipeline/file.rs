@@ -1,6 +1,7 @@
 //! From the text of `orch.toml` to a [`Pipeline`], with everything checked that the text alone can show.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::admission::Serial;
 use crate::classify::{Meaning, Pattern, Patterns};
+use crate::steps::GateCommand;
 use crate::{PermanentReason, TransientReason, workspace};
 
 const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger", "classify"];
@@ -44,8 +46,14 @@ const STAGE_KEYS: &[&str] = &[
     "on_fail",
     "max_bounces",
     "gate",
+    "command",
+    "push",
+    "pull_request",
     "essential",
 ];
+const COMMAND_KEYS: &[&str] = &["run", "timeout"];
+/// The longest a gate command takes where its `timeout` does not say.
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(10);
 const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
 const CLASSIFY_KEYS: &[&str] = &["pattern", "class", "reason", "retry_after"];
 /// The most patterns; each is matched against the last lines of every failed agent.
@@ -53,7 +61,7 @@ const PATTERNS_MAX: usize = 100;
 const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
 const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
 /// Gates that are known by name and not built: a stage that names one is refused.
-const GATES_TO_COME: &[&str] = &["command", "ci"];
+const GATES_TO_COME: &[&str] = &["ci"];
 /// Plane's state groups (`db/models/state.py` of Plane 1.3.1).
 const STATE_GROUPS: &[&str] = &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
 /// The fields whose change is a launch point, as `when = { field }` names them.
@@ -240,6 +248,8 @@ fn stage(section: &Section<'_, '_>, names: &mut BTreeSet<String>) -> Result<Stag
     let name = unique_name(section, names)?;
     let gates =
         section.texts("gate")?.iter().map(|text| gate(section, text)).collect::<Result<Vec<_>, _>>()?;
+    let command = command(section, &gates)?;
+    let (push, pull_request) = pushes(section)?;
     Ok(Stage {
         name,
         role: section.required("role")?.value,
@@ -253,8 +263,47 @@ fn stage(section: &Section<'_, '_>, names: &mut BTreeSet<String>) -> Result<Stag
         on_fail: section.text("on_fail")?.map(|text| text.value),
         max_bounces: section.number("max_bounces", 0)?,
         gates,
+        command,
+        push,
+        pull_request,
         essential: section.flag("essential")?.unwrap_or(false),
     })
+}
+
+/// The gate and its program: neither without the other.
+fn command(section: &Section<'_, '_>, gates: &[Gate]) -> Result<Option<GateCommand>, ConfigError> {
+    let is_gate = gates.contains(&Gate::Command);
+    let Some(table) = section.sub("command", "[stage.command]", COMMAND_KEYS)? else {
+        if let Some(named) = section.texts("gate")?.iter().find(|text| text.value == Gate::Command.as_str()) {
+            let reason = "the gate `command` has no program: add `command = { run = [\"cargo\", \"test\"] }`"
+                .to_owned();
+            return Err(section.refuse(&named.span, reason));
+        }
+        return Ok(None);
+    };
+    if !is_gate {
+        let reason =
+            "`command` is run by the gate of that name alone: add \"command\" to `gate`, or take it out"
+                .to_owned();
+        return Err(section.refuse(table.span(), reason));
+    }
+    let Some(argv) = table.command("run")?.map(|command| command.argv()) else {
+        let reason = "`command` has no `run`: give it a line for the shell, or a program and its arguments such as [\"cargo\", \"test\"]".to_owned();
+        return Err(section.refuse(table.span(), reason));
+    };
+    let timeout = table.duration("timeout")?.unwrap_or(COMMAND_TIMEOUT);
+    Ok(Some(GateCommand { argv, timeout_ms: i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX) }))
+}
+
+/// Whether the stage pushes, and opens a pull request of what it pushed.
+fn pushes(section: &Section<'_, '_>) -> Result<(bool, bool), ConfigError> {
+    let pull_request = section.flag("pull_request")?.unwrap_or(false);
+    let push = section.flag("push")?;
+    if pull_request && push == Some(false) {
+        let reason = "`pull_request` shows what was pushed: take `push = false` out".to_owned();
+        return Err(section.refuse(section.span(), reason));
+    }
+    Ok((push.unwrap_or(pull_request), pull_request))
 }
 
 fn gate(section: &Section<'_, '_>, text: &Placed<String>) -> Result<Gate, ConfigError> {

@@ -19,6 +19,7 @@ pub use words::{CiResult, Gate, LaunchPoint, PullRequestAction, ReviewVerdict, T
 
 use crate::admission::{ProjectLimits, Serial};
 use crate::classify::Patterns;
+use crate::steps::{GateCommand, PullRequestAsk, Steps};
 
 /// A whole configuration: what `orch.toml` says, or the built-in default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +93,11 @@ pub struct Project {
 }
 
 impl Project {
+    /// Whether what its agents commit can be pushed and shown as a pull request.
+    pub const fn can_push(&self) -> bool {
+        self.clone_url.is_some() && self.gitea_repo.is_some()
+    }
+
     /// What admission asks of a project.
     pub fn limits(&self) -> ProjectLimits {
         ProjectLimits { concurrency_max: self.max_concurrency, serial: self.serial }
@@ -160,6 +166,13 @@ pub struct Stage {
     pub max_bounces: Option<u32>,
     /// What must hold before the stage counts as passed, in this order.
     pub gates: Vec<Gate>,
+    /// The program of the gate `command`.
+    pub command: Option<GateCommand>,
+    /// Whether what its agent committed is pushed, where the project has a `clone_url`.
+    pub push: bool,
+    /// Whether what was pushed becomes a pull request, where the project has a `gitea_repo` too; then that is what leads
+    /// on to `on_pass`.
+    pub pull_request: bool,
     /// Whether it starts also when only the reserve is left of an account's quota.
     pub essential: bool,
 }
@@ -167,7 +180,19 @@ pub struct Stage {
 impl Stage {
     /// Whether it judges a commit, and sends the work back, rather than making one.
     pub const fn judges(&self) -> bool {
-        self.on_fail.is_some()
+        self.on_fail.is_some() && !self.push
+    }
+
+    /// What a run of it does after its agent, for a work item of `project`.
+    pub fn steps(&self, project: Option<&Project>, ask: impl FnOnce(&str) -> PullRequestAsk) -> Steps {
+        let repo =
+            project.filter(|project| project.can_push()).and_then(|project| project.gitea_repo.as_deref());
+        Steps {
+            asks_verdict: self.gates.contains(&Gate::Verdict),
+            command: self.command.clone(),
+            push: self.push && project.is_some_and(|project| project.clone_url.is_some()),
+            pull_request: repo.filter(|_| self.pull_request).map(ask),
+        }
     }
 }
 

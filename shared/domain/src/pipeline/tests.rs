@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::classify::{Meaning, Pattern};
+use crate::steps::GateCommand;
 use crate::{PermanentReason, TransientReason};
 
 const EVERYTHING: &str = r#"
@@ -32,7 +33,9 @@ max_runtime = "2h"
 idle_timeout = 90
 tool_idle_timeout = "1h 30m"
 on_pass = "review"
-gate = ["verdict", "approval"]
+gate = ["verdict", "command", "approval"]
+command = { run = ["cargo", "test"], timeout = "5m" }
+pull_request = true
 essential = true
 
 [[stage]]
@@ -108,7 +111,13 @@ fn every_key_is_read() {
                 on_pass: Some("review".to_owned()),
                 on_fail: None,
                 max_bounces: None,
-                gates: vec![Gate::Verdict, Gate::Approval],
+                gates: vec![Gate::Verdict, Gate::Command, Gate::Approval],
+                command: Some(GateCommand {
+                    argv: vec!["cargo".to_owned(), "test".to_owned()],
+                    timeout_ms: 300_000,
+                }),
+                push: true,
+                pull_request: true,
                 essential: true,
             },
             Stage {
@@ -124,6 +133,9 @@ fn every_key_is_read() {
                 on_fail: Some("analysis".to_owned()),
                 max_bounces: Some(2),
                 gates: Vec::new(),
+                command: None,
+                push: false,
+                pull_request: false,
                 essential: false,
             },
         ],
@@ -292,7 +304,35 @@ fn refusals_name_the_place_the_fault_and_the_remedy() {
         ),
         (
             format!("{stage}gate = [\"command\"]\n"),
-            "line 5, column 9: the gate `command` does not exist in this version, and a gate is never passed over: remove it",
+            "line 5, column 9: the gate `command` has no program: add `command = { run = [\"cargo\", \"test\"] }`",
+        ),
+        (
+            format!("{stage}gate = [\"ci\"]\n"),
+            "line 5, column 9: the gate `ci` does not exist in this version, and a gate is never passed over: remove it",
+        ),
+        (
+            format!("{stage}command = {{ run = [\"make\"] }}\n"),
+            "line 5, column 11: `command` is run by the gate of that name alone: add \"command\" to `gate`, or take it out",
+        ),
+        (
+            format!("{stage}gate = [\"command\"]\ncommand = {{ timeout = 5 }}\n"),
+            "line 6, column 11: `command` has no `run`: give it a line for the shell, or a program and its arguments such as [\"cargo\", \"test\"]",
+        ),
+        (
+            format!("{stage}gate = [\"command\"]\ncommand = {{ run = [\"make\"], timout = 5 }}\n"),
+            "line 6, column 29: unknown key `timout` in [stage.command]: did you mean `timeout`?",
+        ),
+        (
+            format!("{stage}gate = [\"command\"]\ncommand = \"make\"\n"),
+            "line 6, column 11: `command` must be a table, not a text",
+        ),
+        (
+            format!("{stage}pull_request = true\npush = false\n"),
+            "line 1, column 1: `pull_request` shows what was pushed: take `push = false` out",
+        ),
+        (
+            format!("{stage}pushes = true\n"),
+            "line 5, column 1: unknown key `pushes` in [[stage]]: did you mean `push`?",
         ),
         (
             format!("{stage}on_pass = \"nowhere\"\n"),

@@ -107,6 +107,8 @@ words! {
     Gate {
         /// The agent's typed verdict, bound to the head commit.
         Verdict = "verdict",
+        /// A program that ends well in the workspace.
+        Command = "command",
         /// A person's word.
         Approval = "approval",
     }

@@ -26,6 +26,7 @@ fn run(epoch: i64, class: &str, reason: &str, session: Option<&str>) -> Run {
         exit_code: None,
         tail: None,
         log_bytes: 0,
+        steps: Vec::new(),
     }
 }
 

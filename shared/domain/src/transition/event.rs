@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
+use crate::steps::StepFault;
 use crate::workspace::WorkspaceFault;
 use crate::{Account, Class, Incarnation, JobId, NodeId, RunId, Status, Timestamp};
 
@@ -78,6 +79,11 @@ pub enum Conclusion {
     Drained,
     /// We ended it because a person asked.
     Cancelled,
+    /// Its agent succeeded, and a step after it came to nothing for a reason that is not the work's.
+    StepFailed {
+        /// Why.
+        fault: StepFault,
+    },
     /// It says nothing about the job: no try, no budget moves.
     NotTried {
         /// Why.

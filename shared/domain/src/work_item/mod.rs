@@ -205,6 +205,8 @@ pub struct ItemChange {
     pub after: WorkItem,
     /// The job that follows, in the same transaction; found instead of made when its key is there already.
     pub next: Option<Box<crate::delivery::NewJob>>,
+    /// Names by which later events may speak of the item.
+    pub aliases: Vec<String>,
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use super::{BOUNCES_MAX, HOPS_MAX, ItemChange, ItemState, NeedsYou, Why, WorkItem, after_key, head_key};
 use crate::delivery::{About, NewJob, Payload, Reformat, StageResult};
 use crate::job::{JobKind, Origin};
-use crate::pipeline::{Gate, Pipeline, Stage};
+use crate::pipeline::{Gate, Pipeline, Project, Stage};
+use crate::steps::{self, StepFacts};
 use crate::verdict::{Report, Verdict};
 use crate::{Job, Timestamp};
 
@@ -31,6 +32,8 @@ pub enum JobEnd<'a> {
         verdict: Verdict,
         /// The final message.
         message: &'a str,
+        /// What became of the steps after it.
+        steps: &'a [StepFacts],
     },
     /// It was given up.
     Failed {
@@ -50,7 +53,10 @@ pub fn step(scene: &Scene<'_>, end: JobEnd<'_>) -> ItemChange {
     let item = WorkItem { hops, ..scene.item.clone() };
     let scene = Scene { item: &item, ..*scene };
     match end {
-        JobEnd::Done { verdict, message } => scene.done(verdict, message),
+        JobEnd::Done { verdict, message, steps } => {
+            let change = scene.done(verdict, message, steps);
+            ItemChange { aliases: scene.names_of(steps), ..change }
+        }
         JobEnd::Failed { reason } => {
             scene.stop(Why::JobFailed { reason: reason.to_owned() }, scene.item.clone(), None)
         }
@@ -63,14 +69,16 @@ pub fn step(scene: &Scene<'_>, end: JobEnd<'_>) -> ItemChange {
 }
 
 impl Scene<'_> {
-    fn done(&self, verdict: Verdict, message: &str) -> ItemChange {
+    fn done(&self, verdict: Verdict, message: &str, steps: &[StepFacts]) -> ItemChange {
         let Some(stage) = self.pipeline.stage(&self.job.stage) else {
             return self.stop(Why::StageGone, self.item.clone(), None);
         };
         let message = self.payload.reformat.as_ref().map_or(message, |reformat| reformat.message.as_str());
+        // What a gate found counts, whatever the agent thinks of its work.
+        let verdict = steps::findings(steps).map_or(verdict, Verdict::Fail);
         let verdict =
             if stage.judges() { verdict.bound_to(self.job.origin.head.as_deref()) } else { verdict };
-        let (report, passed) = match verdict {
+        let (mut report, passed) = match verdict {
             Verdict::Pass(report) => (report, true),
             Verdict::Fail(report) => (report, false),
             Verdict::Unreadable(_) if !stage.gates.contains(&Gate::Verdict) => (Report::default(), true),
@@ -88,6 +96,10 @@ impl Scene<'_> {
         if let Some(newer) = self.newer_head(stage) {
             return self.again_for(stage, newer);
         }
+        let pushed = steps::pushed_head(steps);
+        if let Some(head) = pushed {
+            report.head = Some(head.to_owned());
+        }
         let result = StageResult::of(self.job, if passed { "pass" } else { "fail" }, report, message);
         if !passed {
             return self.go_back(stage, result);
@@ -96,12 +108,32 @@ impl Scene<'_> {
         if stage.gates.contains(&Gate::Approval) {
             return self.stop(Why::Approval, item, Some(result));
         }
-        self.go_on(stage, item, result)
+        let change = self.go_on(stage, item, result);
+        if pushed.is_some() && pushed == self.item.head.as_deref() && self.item.stage != self.job.stage {
+            // The webhook of what was pushed here came first and moved the item: this only confirms it.
+            let after =
+                WorkItem { stage: self.item.stage.clone(), state: self.item.state.clone(), ..change.after };
+            return ItemChange { after, ..change };
+        }
+        change
+    }
+
+    /// The names that the forge has for what was pushed.
+    fn names_of(&self, steps: &[StepFacts]) -> Vec<String> {
+        let Some(pull_request) = steps::pull_request(steps) else { return Vec::new() };
+        let commit = steps::pushed_head(steps).map(|head| format!("{}@{head}", pull_request.repo));
+        [pull_request.key()].into_iter().chain(commit).filter(|name| *name != self.item.key).collect()
+    }
+
+    /// Whether it is a pull request that leads on from here, and somebody else has to open it.
+    fn waits_for_pull_request(&self, stage: &Stage) -> bool {
+        let project = self.pipeline.project(&self.job.project);
+        stage.pull_request && !project.is_some_and(Project::can_push)
     }
 
     /// On to `on_pass`, or done.
     pub(super) fn go_on(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
-        let Some(next) = stage.on_pass.as_deref() else {
+        let Some(next) = stage.on_pass.as_deref().filter(|_| !self.waits_for_pull_request(stage)) else {
             return self.rest(ItemState::Done, item);
         };
         let key = item.head.as_deref().map_or_else(
@@ -194,7 +226,7 @@ impl Scene<'_> {
 
     pub(super) fn change(&self, item: WorkItem, next: Option<NewJob>) -> ItemChange {
         let after = WorkItem { updated_at: self.now, ..item };
-        ItemChange { expected: self.item.revision, after, next: next.map(Box::new) }
+        ItemChange { expected: self.item.revision, after, next: next.map(Box::new), aliases: Vec::new() }
     }
 
     /// The item's commit, when it is another one than a stage that judges was asked to judge.

@@ -1,3 +1,5 @@
+mod pushed;
+
 use std::time::Duration;
 
 use super::arrival::{CHAIN_REST, arrive, hops, stopped};
@@ -103,7 +105,7 @@ fn fail() -> Verdict {
 fn ends(item: &WorkItem, job: &Job, payload: &Payload, verdict: Verdict) -> ItemChange {
     let pipeline = pipeline();
     let scene = Scene { item, job, payload, pipeline: &pipeline, now: NOW };
-    step(&scene, JobEnd::Done { verdict, message: "the message" })
+    step(&scene, JobEnd::Done { verdict, message: "the message", steps: &[] })
 }
 
 fn end(stage: &str, verdict: Verdict) -> ItemChange {
@@ -247,7 +249,7 @@ fn the_end_of_the_line() {
     assert_eq!(told(&step(&scene, JobEnd::Cancelled)), "active");
     let gone = job("no such stage");
     let scene = Scene { job: &gone, ..scene };
-    let done = JobEnd::Done { verdict: pass(), message: "" };
+    let done = JobEnd::Done { verdict: pass(), message: "", steps: &[] };
     assert_eq!(told(&step(&scene, done)), "needs_you stage_gone");
 }
 

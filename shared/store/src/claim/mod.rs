@@ -174,5 +174,6 @@ pub(crate) fn offered(job: JobId, offer: &Offer, change: &Change) -> Run {
         exit_code: None,
         tail: None,
         log_bytes: 0,
+        steps: Vec::new(),
     }
 }

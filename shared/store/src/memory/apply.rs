@@ -59,6 +59,12 @@ impl Tables {
     fn change_item(&mut self, change: &ItemChange) -> Result<(), Error> {
         let after = &change.after;
         self.put_item((after.project.clone(), after.key.clone()), after.clone());
+        for alias in &change.aliases {
+            if *alias != after.key {
+                let name = (after.project.clone(), alias.clone());
+                self.aliases.entry(name).or_insert_with(|| after.key.clone());
+            }
+        }
         if let Some(next) = &change.next {
             self.accept(&Item::Job(next, after.updated_at))?;
         }
@@ -121,6 +127,7 @@ fn ended(run: Run, class: &str, reason: &str, change: &Change) -> Run {
         exit_code: ending.exit_code,
         tail: ending.tail,
         log_bytes: ending.log_bytes,
+        steps: ending.steps,
         ..run
     }
 }

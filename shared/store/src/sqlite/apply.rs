@@ -211,6 +211,7 @@ fn push_end(
         clamped(ending.log_bytes),
         ending.usage.cache_read_tokens.map(clamped),
         ending.usage.api_retries,
+        text_of(&ending.steps)?,
     ))?;
     Ok(())
 }

@@ -133,6 +133,7 @@ pub(super) async fn guard(conn: &mut SqliteConnection, changes: &[&ItemChange]) 
 /// Writes item changes that met their guard, and the jobs that follow.
 pub(super) async fn write(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<(), Fault> {
     save(conn, changes.iter().map(|change| &change.after)).await?;
+    save_aliases(conn, &aliases_of(changes)).await?;
     let next: Vec<Item<'_>> = changes
         .iter()
         .filter_map(|change| change.next.as_deref().map(|job| Item::Job(job, change.after.updated_at)))
@@ -141,6 +142,15 @@ pub(super) async fn write(conn: &mut SqliteConnection, changes: &[&ItemChange]) 
         accept::accept(conn, &next).await?;
     }
     Ok(())
+}
+
+fn aliases_of(changes: &[&ItemChange]) -> BTreeMap<ItemKey, String> {
+    let named = |change: &ItemChange| {
+        let after = &change.after;
+        let others = change.aliases.iter().filter(|alias| **alias != after.key);
+        others.map(|alias| ((after.project.clone(), alias.clone()), after.key.clone())).collect::<Vec<_>>()
+    };
+    changes.iter().flat_map(|change| named(change)).collect()
 }
 
 /// Writes a person's decision with its audit, if the item is still as it was decided on.

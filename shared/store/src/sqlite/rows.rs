@@ -253,6 +253,7 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
         exit_code: small_maybe(row, "exit_code")?,
         tail: get(row, "tail")?,
         log_bytes: small(row, "log_bytes")?,
+        steps: json("steps", get(row, "steps")?)?,
     })
 }
 

@@ -52,7 +52,7 @@ async fn success(store: &Arc<dyn Store>, job: &Job, key: String) -> Change {
     let next = follows(job, key);
     let after = WorkItem { stage: next.stage.clone(), hops: 1, updated_at: later(100), ..seen.clone() };
     let run = job.state.run().unwrap();
-    let item = ItemChange { expected: seen.revision, after, next: Some(Box::new(next)) };
+    let item = ItemChange { expected: seen.revision, after, next: Some(Box::new(next)), aliases: Vec::new() };
     Change { item: Some(item), ..change(&read(store, job.id).await, &ended(run, Class::Success), later(100)) }
 }
 
@@ -110,6 +110,28 @@ pub(crate) async fn a_webhook_and_an_advance_of_one_commit_are_one_job(store: Ar
     let change = success(&store, &claimed.job, head_key("shop", "SHOP-1", "testing", H2)).await;
     assert_eq!(store.apply(change).await.unwrap(), Applied::Done);
     assert_eq!(jobs(&store).await.len(), 4);
+}
+
+/// A pull request that Orch opened is its item's from the commit on that records it, whether a job follows or not; the
+/// first item of a name keeps it.
+pub(crate) async fn an_end_teaches_names(store: Arc<dyn Store>) {
+    let start = one_running(&store).await;
+    let seen = item(&store, "SHOP-1").await;
+    let after = WorkItem { updated_at: later(100), ..seen.clone() };
+    let aliases = vec!["acme/shop#12".to_owned(), format!("acme/shop@{H1}"), "SHOP-1".to_owned()];
+    let taught = ItemChange { expected: seen.revision, after, next: None, aliases };
+    let end = ended(start.run.id, Class::Success);
+    let change = Change { item: Some(taught), ..change(&read(&store, start.job.id).await, &end, later(100)) };
+    assert_eq!(store.apply(change).await.unwrap(), Applied::Done);
+    store.accept(delivery("d1", 'a', vec![keyed("acme/shop#12", "ci")])).await.unwrap();
+    let known_as = vec![format!("acme/shop@{H1}")];
+    let status =
+        NewJob { about: About { known_as, ..About::default() }, ..keyed("acme/shop@main", "status") };
+    let teaches = About { aliases: vec!["acme/shop#12".to_owned()], ..About::default() };
+    let other = NewJob { about: teaches, ..keyed("SHOP-9", "other") };
+    store.accept(delivery("d2", 'b', vec![status, other, keyed("acme/shop#12", "again")])).await.unwrap();
+    let of: Vec<String> = jobs(&store).await.into_iter().skip(1).map(|job| job.work_item).collect();
+    assert_eq!(of, ["SHOP-1", "SHOP-1", "SHOP-9", "SHOP-1"]);
 }
 
 /// What an earlier round made for the same commit is over: the next round gets a job of its own, once.
@@ -212,7 +234,12 @@ pub(crate) async fn a_chain_of_events_is_stopped(store: Arc<dyn Store>) {
         assert!(matches!(accepted, Ok(Accepted::Enqueued { .. })), "{accepted:?}");
     }
     let seen = item(&store, "SHOP-1").await;
-    let grown = ItemChange { expected: seen.revision, after: WorkItem { hops: 3, ..seen }, next: None };
+    let grown = ItemChange {
+        expected: seen.revision,
+        after: WorkItem { hops: 3, ..seen },
+        next: None,
+        aliases: Vec::new(),
+    };
     let audit = Audit { at: T0, by: "ada".into(), verb: "approve", note: None };
     assert_eq!(store.decide(grown, audit).await.unwrap(), Applied::Done);
     let stopped = store.accept(delivery("d9", 'f', vec![event(9)])).await.unwrap();
@@ -232,7 +259,7 @@ pub(crate) async fn a_person_decides_once(store: Arc<dyn Store>) {
         NeedsYou { why: Why::Approval, job: Some(start.job.id), stage: "review".into(), result: None };
     let waits =
         WorkItem { state: ItemState::NeedsYou(Box::new(needs)), updated_at: later(100), ..seen.clone() };
-    let stop = ItemChange { expected: seen.revision, after: waits.clone(), next: None };
+    let stop = ItemChange { expected: seen.revision, after: waits.clone(), next: None, aliases: Vec::new() };
     let end = change(&read(&store, start.job.id).await, &ended(run, Class::Success), later(100));
     assert_eq!(store.apply(Change { item: Some(stop), ..end }).await.unwrap(), Applied::Done);
     let stopped = item(&store, "SHOP-1").await;
@@ -240,7 +267,8 @@ pub(crate) async fn a_person_decides_once(store: Arc<dyn Store>) {
 
     let next = follows(&start.job, after_key("testing", start.job.id));
     let after = WorkItem { state: ItemState::Active, ..stopped.clone() };
-    let approved = ItemChange { expected: stopped.revision, after, next: Some(Box::new(next)) };
+    let approved =
+        ItemChange { expected: stopped.revision, after, next: Some(Box::new(next)), aliases: Vec::new() };
     let audit = Audit { at: later(200), by: "ada".into(), verb: "approve", note: Some("fine".into()) };
     let answers =
         futures::future::join_all((0..6).map(|_| store.decide(approved.clone(), audit.clone()))).await;

@@ -36,6 +36,7 @@ macro_rules! every_rule {
                 a_job_goes_on_where_its_conversation_lies,
                 a_clock_that_steps_back_starts_nothing_early;
             advancing:
+                an_end_teaches_names,
                 an_end_and_what_follows_are_one_commit,
                 a_webhook_and_an_advance_of_one_commit_are_one_job,
                 an_earlier_round_of_the_same_commit_is_no_repeat,

@@ -47,6 +47,7 @@ pub(crate) async fn a_run_goes_its_way(store: Arc<dyn Store>) {
         exit_code: Some(0),
         tail: Some(outcome.tail),
         log_bytes: 4_096,
+        steps: outcome.steps,
         ..started
     };
     assert_eq!(store.run(run).await.unwrap(), Some(finished.clone()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::admission::{Facts, NodeFacts, ProjectLimits, Serial};
 use domain::delivery::{About, NewDelivery, NewJob, Payload};
 use domain::job::Origin;
+use domain::steps::{PullRequest, StepFacts, StepFault, StepKind, StepState};
 use domain::transition::{Conclusion, Event};
 use domain::{
     Account, Chance, Class, Incarnation, Job, JobId, NodeId, Outcome, PermanentReason, Policy, RunId,
@@ -144,5 +145,15 @@ pub(crate) fn outcome() -> Outcome {
         log_bytes: 4_096,
         spawned_at: Some(later(20)),
         ended_at: later(900),
+        steps: vec![StepFacts {
+            step: StepKind::PullRequest,
+            state: StepState::Failed { fault: StepFault::ForgeRefused },
+            evidence: "\"no\" \u{1f980}".into(),
+            branch: Some("orch/SHOP-1".into()),
+            head: Some("1".repeat(40)),
+            pull_request: Some(PullRequest { repo: "acme/shop".into(), number: 12, url: "http://x".into() }),
+            began_at: later(900),
+            ended_at: later(950),
+        }],
     }
 }

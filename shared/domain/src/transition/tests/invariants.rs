@@ -51,6 +51,7 @@ fn any_conclusion() -> impl Strategy<Value = Conclusion> {
         1 => Just(Conclusion::NotTried { why: NotTried::Preflight }),
         1 => prop::sample::select(&WorkspaceFault::ALL[..]).prop_map(|fault| Conclusion::Unprepared { fault }),
         1 => Just(Conclusion::Cancelled),
+        1 => prop::sample::select(StepFault::ALL).prop_map(|fault| Conclusion::StepFailed { fault }),
     ]
 }
 
@@ -179,6 +180,12 @@ fn spent_after(event: &Event, before: &Job) -> Budgets {
                 Budgets { attempts: spent.attempts + 1, ..spent }
             }
         },
+        Event::Ended { conclusion: Conclusion::StepFailed { fault }, .. } if fault.passes() => {
+            Budgets { transient_attempts: spent.transient_attempts + 1, ..spent }
+        }
+        Event::Ended { conclusion: Conclusion::StepFailed { .. }, .. } => {
+            Budgets { attempts: spent.attempts + 1, ..spent }
+        }
         Event::Ended { .. }
         | Event::Claimed(_)
         | Event::Confirmed { .. }

@@ -33,6 +33,7 @@ fn events() -> Vec<(&'static str, Event)> {
     let judged = |class| Event::Ended { run, conclusion: Conclusion::Judged { class } };
     let transient = |reason, retry_at| judged(Class::Transient { reason, retry_at });
     let permanent = |reason| judged(Class::Permanent { reason });
+    let step_failed = |fault| ended(Conclusion::StepFailed { fault });
     let reset = Some(NOW.plus(Duration::from_hours(2)));
     let late = Event::Ended { run: run_id(OTHER), conclusion: Conclusion::Judged { class: Class::Success } };
     vec![
@@ -58,6 +59,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("not tried, preflight", ended(Conclusion::NotTried { why: NotTried::Preflight })),
         ("not tried, session refused", ended(Conclusion::NotTried { why: NotTried::SessionRefused })),
         ("ended as cancelled", ended(Conclusion::Cancelled)),
+        ("step failed, forge unreachable", step_failed(StepFault::ForgeUnreachable)),
+        ("step failed, forge auth", step_failed(StepFault::ForgeAuth)),
         ("cancel requested", Event::CancelRequested),
         ("retried", Event::Retried),
     ]

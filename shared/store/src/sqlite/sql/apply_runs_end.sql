@@ -1,5 +1,5 @@
 -- ?1: [[id, ended_at, class, reason, evidence, session_id, cost_usd, turns, input_tokens, output_tokens, exit_code,
---       tail, log_bytes, cache_read_tokens, api_retries], …]
+--       tail, log_bytes, cache_read_tokens, api_retries, steps], …]
 UPDATE runs
 SET state = 'ended',
     ended_at = c.value ->> 1,
@@ -15,6 +15,7 @@ SET state = 'ended',
     tail = c.value ->> 11,
     log_bytes = c.value ->> 12,
     cache_read_tokens = c.value ->> 13,
-    api_retries = c.value ->> 14
+    api_retries = c.value ->> 14,
+    steps = c.value ->> 15
 FROM json_each(?1) AS c
 WHERE runs.id = c.value ->> 0 AND runs.state <> 'ended'
