@@ -209,6 +209,12 @@ CREATE UNIQUE INDEX runs_live ON runs (job_id) WHERE ended_at IS NULL;
 CREATE UNIQUE INDEX runs_probe ON runs (account, opening) WHERE probe = 1 AND ended_at IS NULL;
 CREATE INDEX runs_half_ended ON runs (job_id) WHERE (state = 'ended') <> (ended_at IS NOT NULL);
 
+-- How often a live run was renewed: written only where several schedulers may share the database.
+CREATE TABLE leases (
+    run_id   TEXT    PRIMARY KEY NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    renewals INTEGER NOT NULL CHECK (renewals >= 1)
+) STRICT, WITHOUT ROWID;
+
 -- Reports of runs that no longer owned their job. No reference to runs: a report is kept whatever is known of its run.
 CREATE TABLE late_outcomes (
     run_id      TEXT    PRIMARY KEY NOT NULL CHECK (length(run_id) = 36),

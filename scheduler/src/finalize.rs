@@ -46,7 +46,7 @@ pub(crate) async fn finish(
             take_own_cost(shared, run, session, &mut outcome).await;
         }
         let event = Event::Ended { run: place.run, conclusion };
-        let report = Report { outcome: Some(outcome.clone()), evidence: Some(evidence) };
+        let report = Report { outcome: Some(outcome.clone()), evidence: Some(evidence), ..Report::default() };
         let committed = match move_job_at_last(shared, run.job, &event, report).await {
             Ok(_) => true,
             Err(error) if error.is_late() => keep_late(shared, place, outcome).await,

@@ -20,7 +20,7 @@ use crate::nodes::{NotHeard, Renewed};
 use crate::reaper::end_lost;
 use crate::shared::Shared;
 use crate::watch::Place;
-use crate::{accounts, finalize};
+use crate::{accounts, finalize, renewals};
 
 /// The most runs a node may list.
 const HELD_MAX: usize = 10_000;
@@ -46,6 +46,8 @@ impl SchedulerService for Service {
             shared.nodes.saved(row, moment.boot_ms);
         }
         let keys = held.keys();
+        renewals::catch_up(shared).await.map_err(|error| unavailable(&error))?;
+        renewals::count(shared, &node, &keys).await.map_err(|error| unavailable(&error))?;
         let gone = shared.runs.book(|book| book.bury(&node, incarnation, &keys));
         for run in gone {
             end_lost(shared, &run, LostHow::NodeLost).await;
@@ -90,8 +92,9 @@ impl SchedulerService for Service {
         if !was_open && open() {
             shared.wake();
         }
-        let reconciled =
-            shared.runs.book(|book| book.renew(&node, incarnation, &held.keys(), moment.boot_ms));
+        let keys = held.keys();
+        renewals::count(shared, &node, &keys).await.map_err(|error| unavailable(&error))?;
+        let reconciled = shared.runs.book(|book| book.renew(&node, incarnation, &keys, moment.boot_ms));
         Ok(Response::new(RenewReply {
             number: request.number,
             fenced: held.sort_out(shared, &node, reconciled.fenced),
@@ -112,6 +115,13 @@ impl SchedulerService for Service {
             Some(live) => self.confirm(&live).await?,
             None => self.not_live(run, epoch, &node).await?,
         };
+        if status == StartStatus::Ok {
+            renewals::count(shared, &node, &[(run, epoch)]).await.map_err(|error| unavailable(&error))?;
+            if shared.runs.book(|book| book.get(run).is_none()) {
+                // Another scheduler ended it meanwhile.
+                return Err(Status::unavailable(format!("run {run} is being looked at: ask again")));
+            }
+        }
         let lease_ms = i64::try_from(shared.terms.runner.as_millis()).unwrap_or(i64::MAX);
         let lease_ms = if status == StartStatus::Ok { lease_ms } else { 0 };
         Ok(Response::new(StartReply { status: status.into(), lease_ms }))

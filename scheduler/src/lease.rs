@@ -107,6 +107,8 @@ pub(crate) struct LeaseBook {
 struct Lease {
     run: LiveRun,
     heard_boot_ms: i64,
+    /// How often it had been renewed when the database was read last, whoever heard that.
+    renewals: u64,
     /// Was to be given up once, and was spared for one more lease; until it is heard of again.
     spared: bool,
     /// Given up: whoever holds it is fenced from now on, even before the database says so.
@@ -119,6 +121,7 @@ impl LeaseBook {
         self.leases.entry(run.run).or_insert(Lease {
             run,
             heard_boot_ms: boot_ms,
+            renewals: 0,
             spared: false,
             given_up: None,
         });
@@ -188,6 +191,25 @@ impl LeaseBook {
         reconciled
     }
 
+    /// Hears what other schedulers heard: a run that was renewed since the last look is heard of now.
+    pub(crate) fn observe(&mut self, renewals: &BTreeMap<RunId, u64>, boot_ms: i64) {
+        for (run, &count) in renewals {
+            let Some(lease) = self.leases.get_mut(run).filter(|lease| lease.renewals != count) else {
+                continue;
+            };
+            lease.renewals = count;
+            lease.heard_boot_ms = lease.heard_boot_ms.max(boot_ms);
+            lease.spared = false;
+            // It could not be written that it was given up, and it is not.
+            lease.given_up = lease.given_up.filter(|how| *how != LostHow::LeaseExpired);
+        }
+    }
+
+    /// How often a run had been renewed when the database was read last.
+    pub(crate) fn renewals(&self, run: RunId) -> Option<u64> {
+        self.leases.get(&run).map(|lease| lease.renewals)
+    }
+
     /// Spares the runs whose lease runs out now for one more, where so many do that it smells of our own stall;
     /// says how many. A run is spared once until it is heard of again.
     pub(crate) fn spare(&mut self, lease: Duration, boot_ms: i64) -> usize {
@@ -246,10 +268,12 @@ impl LeaseBook {
 }
 
 impl LeaseBook {
-    /// Gives up every run of a node that a person says is gone.
-    pub(crate) fn lose(&mut self, node: &NodeId) -> Vec<LiveRun> {
-        let of_node = self.leases.values_mut().filter(|lease| lease.run.node == *node);
-        of_node
+    /// Gives up every run that a node held when a person said it is gone: another scheduler may speak with a later
+    /// incarnation of it.
+    pub(crate) fn lose(&mut self, node: &NodeId, last: Incarnation) -> Vec<LiveRun> {
+        self.leases
+            .values_mut()
+            .filter(|lease| lease.run.node == *node && lease.run.incarnation <= last)
             .map(|lease| {
                 lease.given_up = Some(LostHow::NodeLost);
                 lease.run.clone()

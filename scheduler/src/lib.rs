@@ -23,6 +23,7 @@ mod nodes;
 mod outbox;
 mod prompt;
 mod reaper;
+mod renewals;
 mod sanitize;
 mod shared;
 mod stall;
@@ -52,6 +53,7 @@ use tonic::service::Routes;
 pub use config::{Cli, Options, Settings};
 pub use lease::LeaseTerms;
 pub use outbox::{AlertSettings, Sinks};
+pub use renewals::Neighbours;
 
 use lock::DatabaseLock;
 use shared::{Counters, DATABASE, Shared};
@@ -82,22 +84,29 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     let listener = bind(&options).await?;
     let lock = lock::take(&options.database_url)?;
     let store = store::open(options.database_url.expose(), Access::Write).await.map_err(refuse)?;
-    serve(listener, Database { store, lock: Some(lock) }, options, tasks).await
+    let database = Database { store, neighbours: Neighbours::None, lock: Some(lock) };
+    serve(listener, database, options, tasks).await
 }
 
-/// As [`start`], on a store that is open already; nothing keeps another scheduler off it.
+/// As [`start`], on a store that is open already, and perhaps to others as well.
 ///
 /// # Errors
 /// See [`start`].
-pub async fn start_on(store: Arc<dyn Store>, options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+pub async fn start_on(
+    store: Arc<dyn Store>,
+    neighbours: Neighbours,
+    options: Options,
+    tasks: Tasks,
+) -> anyhow::Result<Handle> {
     let listener = bind(&options).await?;
-    serve(listener, Database { store, lock: None }, options, tasks).await
+    serve(listener, Database { store, neighbours, lock: None }, options, tasks).await
 }
 
 /// The open database, and what keeps others off it.
 #[derive(Debug)]
 struct Database {
     store: Arc<dyn Store>,
+    neighbours: Neighbours,
     lock: Option<DatabaseLock>,
 }
 
@@ -149,7 +158,7 @@ async fn gather(
     let pipeline = Watched::load(&options.config, Pipeline::default(), parse)?;
     let logs = logs::Logs::open(options.log_dir.clone())
         .with_context(|| format!("could not make the log folder {}", options.log_dir.display()))?;
-    let Database { store, lock } = database;
+    let Database { store, neighbours, lock } = database;
     let nodes = store.nodes().await.context("could not read the runners")?;
     let lost = store.declared_lost().await.context("could not read the runners declared lost")?;
     let boot_ms = options.clock.boot_ms();
@@ -157,6 +166,7 @@ async fn gather(
     Ok(Shared {
         claims_wait: generation::ClaimsWait::new(generation, options.terms.scheduler, boot_ms),
         store,
+        neighbours,
         nodes: nodes::Nodes::new(options.terms, nodes, &lost, boot_ms),
         clock: options.clock,
         random: options.random,

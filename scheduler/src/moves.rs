@@ -39,6 +39,8 @@ impl NotMoved {
 pub(crate) struct Report {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) evidence: Option<String>,
+    /// How often the run may have been renewed for its end to be written; if it was since, that is not tried again.
+    pub(crate) renewals: Option<u64>,
 }
 
 /// Moves a job by an event; gives what was written. What follows in memory, from leases to counters, is done when this returns.
@@ -52,14 +54,15 @@ pub(crate) async fn move_job(
         let job = shared.store.job(id).await?.ok_or(NotMoved::NotFound(id))?;
         let now = shared.now();
         let transition = next(&job, event, now, &shared.policy, shared.chance())?;
-        let Report { outcome, evidence } = report.clone();
+        let Report { outcome, evidence, renewals } = report.clone();
         let item = advance::of_transition(shared, &job, event, &transition, outcome.as_ref(), now).await?;
-        let change = Change { outcome, evidence, item, ..Change::new(transition.clone(), now) };
+        let change = Change { outcome, evidence, item, renewals, ..Change::new(transition.clone(), now) };
         match shared.store.apply(change).await? {
             Applied::Done => {
                 follow_up(shared, &transition);
                 return Ok(transition);
             }
+            Applied::Conflict if renewals.is_some() => break,
             Applied::Conflict => tokio::time::sleep(pause(tries) / 50).await,
         }
     }

@@ -183,9 +183,10 @@ impl Nodes {
         Some(known.row.incarnation)
     }
 
-    /// The nodes a person declared lost that no newer incarnation has spoken for since.
-    pub(crate) fn declared_lost(&self) -> Vec<NodeId> {
-        self.lock().values().filter(|known| known.declared_lost).map(|known| known.row.id.clone()).collect()
+    /// The nodes a person declared lost that no newer incarnation has spoken for since, each with its last one.
+    pub(crate) fn declared_lost(&self) -> Vec<(NodeId, Incarnation)> {
+        let lost = |known: &Known| (known.row.id.clone(), known.row.incarnation);
+        self.lock().values().filter(|known| known.declared_lost).map(lost).collect()
     }
 
     /// Where a node is reached.

@@ -16,7 +16,7 @@ use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::shared::Shared;
 use crate::supervise::supervise;
-use crate::{accounts, dispatch, sanitize};
+use crate::{accounts, dispatch, renewals, sanitize};
 
 /// How often leases and nodes are looked at, at most.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -50,7 +50,15 @@ impl Reaper {
     async fn tick(&mut self, shared: &Arc<Shared>) {
         let boot_ms = shared.clock.boot_ms();
         sanitize::sweep(shared).await;
-        expire(shared, boot_ms).await;
+        match renewals::listen(shared, boot_ms).await {
+            Ok(()) => expire(shared, boot_ms).await,
+            Err(error) => {
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "could not read what other schedulers heard: no lease ends now"
+                );
+            }
+        }
         save_nodes(shared, boot_ms).await;
         accounts::tell(shared, &mut self.told).await;
         if self.count % COMPARE_EVERY == COMPARE_EVERY - 1
@@ -82,8 +90,8 @@ impl Reaper {
 
 async fn expire(shared: &Shared, boot_ms: i64) {
     // What was being offered while the word came in, or could not be written then.
-    for node in shared.nodes.declared_lost() {
-        shared.runs.book(|book| book.lose(&node));
+    for (node, last) in shared.nodes.declared_lost() {
+        shared.runs.book(|book| book.lose(&node, last));
     }
     let put_off = shared.runs.book(|book| book.spare(shared.terms.scheduler, boot_ms));
     if put_off > 0 {
@@ -117,7 +125,8 @@ pub(crate) async fn end_lost(shared: &Shared, run: &LiveRun, how: LostHow) {
         LiveRunState::Offered => Event::Withdrawn { run: run.run, why: "unconfirmed" },
         LiveRunState::Started => Event::Ended { run: run.run, conclusion: Conclusion::Lost { how } },
     };
-    match move_job(shared, run.job, &event, Report::default()).await {
+    let renewals = if how == LostHow::LeaseExpired { renewals::seen(shared, run.run) } else { None };
+    match move_job(shared, run.job, &event, Report { renewals, ..Report::default() }).await {
         Ok(_) => {
             shared.reaped.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job.id = %run.job, run.id = %run.run, runner = %run.node, how = how.as_str(), "run given up");
@@ -142,7 +151,7 @@ async fn save_nodes(shared: &Shared, boot_ms: i64) {
 }
 
 /// Brings memory in line with the database: a call that is dropped after its commit leaves the two apart.
-async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
+pub(crate) async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
     let known = shared.runs.book(|book| book.ids());
     let live = shared.store.live_runs().await?;
     let ids: BTreeSet<_> = live.iter().map(|run| run.id).collect();

@@ -23,6 +23,7 @@ use crate::logs::Logs;
 use crate::nodes::{Moment, Nodes};
 use crate::outbox::Sinks;
 use crate::prompt::Prompts;
+use crate::renewals::Neighbours;
 
 /// The condition of `/readyz` that says whether the database takes claims.
 pub(crate) const DATABASE: &str = "database";
@@ -30,6 +31,7 @@ pub(crate) const DATABASE: &str = "database";
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) neighbours: Neighbours,
     pub(crate) claims_wait: ClaimsWait,
     pub(crate) clock: Clock,
     pub(crate) random: Random,

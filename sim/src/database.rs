@@ -1,6 +1,7 @@
 //! The store as one process sees it: each verb may take its time before and after its commit, so that a crash, a cut
 //! call or another process can come between.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,10 +16,10 @@ use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::transition::RunChange;
 use domain::work_item::{ItemChange, WorkItem};
-use domain::{Account, Alert, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
+use domain::{Account, Alert, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use store::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
-    Outbox, Schema, Store, StoreStats, Violation,
+    Outbox, Renewals, Schema, Store, StoreStats, Violation,
 };
 
 use crate::broken::Broken;
@@ -300,6 +301,17 @@ impl Store for Database {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl Renewals for Database {
+    async fn renew(&self, node: NodeId, held: Vec<(RunId, Epoch)>) -> Result<BTreeSet<RunId>, Error> {
+        self.paced(self.inner.renew(node, held)).await
+    }
+
+    async fn renewals(&self) -> Result<BTreeMap<RunId, u64>, Error> {
+        self.inner.renewals().await
     }
 }
 

@@ -122,7 +122,7 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
             broken: parts.broken,
         });
         let tasks = Tasks::new();
-        match scheduler::start_on(store, options, tasks.clone()).await {
+        match scheduler::start_on(store, parts.scenario.neighbours, options, tasks.clone()).await {
             Ok(_) => served(&parts, name, &tasks).await,
             Err(error) => parts.judge.note(&format!("{name} could not start: {error:#}")),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::Policy;
 use domain::breaker::BreakerTerms;
-use scheduler::LeaseTerms;
+use scheduler::{LeaseTerms, Neighbours};
 
 use crate::agents::{self, Kind, Try};
 use crate::dice::Dice;
@@ -197,6 +197,8 @@ pub(crate) struct Scenario {
     /// Of the scheduler, the second one, and each runner.
     pub(crate) drift_ppm: Vec<i64>,
     pub(crate) stalls_per_mille: u32,
+    /// Whether the schedulers keep in the database what they heard: where there are ever two.
+    pub(crate) neighbours: Neighbours,
     /// Whether every job that did not succeed is tried again in the end.
     pub(crate) retries: bool,
     pub(crate) jobs: Vec<PlannedJob>,
@@ -218,7 +220,12 @@ impl Scenario {
             concurrency_max: if masses { 12 } else { dice.index(4) + 1 },
         };
         let jobs = if masses { 12 } else { dice.index(3) + 1 };
-        let jobs: Vec<PlannedJob> = (0..jobs).map(|at| planned_job(&mut dice, at, masses)).collect();
+        let mut jobs: Vec<PlannedJob> = (0..jobs).map(|at| planned_job(&mut dice, at, masses)).collect();
+        if Dice::of(seed, 5).happens(10) {
+            // The provider lets this one down until its patience is spent.
+            let overloaded = Try { kind: Kind::Overloaded, life_ms: 100 };
+            jobs.iter_mut().take(1).for_each(|job| job.prompt = agents::prompt(&[overloaded; 3]));
+        }
         let mut story = Story { dice: &mut dice, nodes, jobs: jobs.len(), actions: Vec::new() };
         if masses {
             story.lose_everybody();
@@ -235,6 +242,7 @@ impl Scenario {
             accounts: dice.index(2) + 1,
             terms,
             drift_ppm: (0..nodes + 2).map(|_| dice.of_range(-4000..4001)).collect(),
+            neighbours: neighbours(&actions),
             stalls_per_mille: dice.one_of(&[0, 0, 50]),
             retries: dice.happens(150),
             jobs,
@@ -242,6 +250,11 @@ impl Scenario {
             healed_ms: last.unwrap_or(0) + 200,
         }
     }
+}
+
+fn neighbours(actions: &[(i64, Action)]) -> Neighbours {
+    let two = actions.iter().any(|(_, action)| matches!(action, Action::Second { .. }));
+    if two { Neighbours::Perhaps } else { Neighbours::None }
 }
 
 fn planned_job(dice: &mut Dice, at: usize, masses: bool) -> PlannedJob {
@@ -329,13 +342,7 @@ impl Story<'_> {
             }
             12 => self.once(Action::CrashShim { node, choice }),
             13 => {
-                // Shorter than a lease: longer, only the lock of the database's file keeps two apart.
-                let longest_ms = 10_000;
-                self.during(
-                    longest_ms,
-                    Action::Second { node, up: true },
-                    Action::Second { node, up: false },
-                );
+                self.during(HEALED_MS, Action::Second { node, up: true }, Action::Second { node, up: false });
             }
             14 => {
                 // Jobs are due by wall time: what a clock that is ahead puts off stays put off for so long.

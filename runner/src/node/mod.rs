@@ -227,10 +227,17 @@ impl Node {
         self.superseded.store(true, Ordering::SeqCst);
     }
 
-    /// How long an agent may take to end after SIGTERM, in milliseconds.
-    pub(crate) fn kill_grace_ms(&self) -> i64 {
-        const UNTIL_REGISTERED_MS: i64 = 10_000;
-        self.terms.borrow().map_or(UNTIL_REGISTERED_MS, |terms| terms.kill_grace_ms)
+    /// The scheduler's terms, once it has said them. Nothing is started before: with a guess of the grace an agent
+    /// could outlive what the scheduler counts on.
+    pub(crate) async fn registered(&self) -> Terms {
+        let mut terms = self.terms.subscribe();
+        loop {
+            if let Some(terms) = *terms.borrow_and_update() {
+                return terms;
+            }
+            // The sender lives as long as the node.
+            let _ = terms.changed().await;
+        }
     }
 
     /// What the node says of itself.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Held, Node};
+use super::{Held, Node, Terms};
 use crate::shim::Wish;
 
 /// How long after a shim must have killed its agent the runner does it: half of what the arithmetic of the leases
@@ -34,21 +34,20 @@ impl Patience {
             if *wish.borrow_and_update() >= Some(Wish::Cancel) {
                 self.wished_ms.get_or_insert(now_ms);
             }
-            let lease_ms = node.terms.borrow().map(|terms| terms.lease_ms);
-            let left_ms = self.due_ms(lease_ms, *node.lease.borrow(), node.kill_grace_ms()) - now_ms;
+            let terms = *node.terms.borrow();
+            let due_ms = terms.map_or(i64::MAX, |terms| self.due_ms(terms, *node.lease.borrow()));
+            let left_ms = due_ms.saturating_sub(now_ms);
             let Ok(left_ms @ 1..) = u64::try_from(left_ms) else { return };
             let _ =
                 tokio::time::timeout(Duration::from_millis(left_ms).min(LOOK_EVERY), wish.changed()).await;
         }
     }
 
-    /// When the shim is late, by the length of a lease, if it is known, the newest end of one that was told to the
-    /// shim, and the grace.
-    fn due_ms(&self, lease_ms: Option<i64>, told_ms: i64, grace_ms: i64) -> i64 {
-        let lease_over_ms =
-            lease_ms.map_or(i64::MAX, |lease_ms| told_ms.max(self.began_ms.saturating_add(lease_ms)));
+    /// When the shim is late, by the scheduler's terms and the newest end of a lease that was told to the shim.
+    fn due_ms(&self, terms: Terms, told_ms: i64) -> i64 {
+        let lease_over_ms = told_ms.max(self.began_ms.saturating_add(terms.lease_ms));
         let over_ms = lease_over_ms.min(self.wished_ms.unwrap_or(i64::MAX));
-        over_ms.saturating_add(grace_ms).saturating_add(LATE_MS)
+        over_ms.saturating_add(terms.kill_grace_ms).saturating_add(LATE_MS)
     }
 }
 
@@ -58,14 +57,12 @@ mod tests {
 
     #[test]
     fn a_shim_is_late_after_the_grace_of_the_latest_lease_or_of_a_wish() {
-        let (lease_ms, grace_ms) = (Some(1000), 10);
+        let terms = Terms { lease_ms: 1000, renew_ms: 100, kill_grace_ms: 10 };
         let unwished = Patience::begin(100);
-        assert_eq!(unwished.due_ms(None, 0, grace_ms), i64::MAX);
         // Whatever an earlier incarnation told it ends before this.
-        assert_eq!(unwished.due_ms(lease_ms, 0, grace_ms), 1110 + LATE_MS);
-        assert_eq!(unwished.due_ms(lease_ms, 7000, grace_ms), 7010 + LATE_MS);
+        assert_eq!(unwished.due_ms(terms, 0), 1110 + LATE_MS);
+        assert_eq!(unwished.due_ms(terms, 7000), 7010 + LATE_MS);
         let wished = Patience { wished_ms: Some(300), ..unwished };
-        assert_eq!(wished.due_ms(lease_ms, 7000, grace_ms), 310 + LATE_MS);
-        assert_eq!(wished.due_ms(None, 0, grace_ms), 310 + LATE_MS);
+        assert_eq!(wished.due_ms(terms, 7000), 310 + LATE_MS);
     }
 }

@@ -14,7 +14,7 @@ use service::{grpc, telemetry::trace_context};
 use tonic::Code;
 use tracing::Instrument as _;
 
-use super::{Held, Node, keeper};
+use super::{Held, Node, Terms, keeper};
 use crate::config::Containment;
 use crate::preflight::Program;
 use crate::run_dir::Intent;
@@ -27,8 +27,6 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 const FIRST_LOOK_WAIT: Duration = Duration::from_secs(15);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// How long an offer is asked for when no lease is known yet.
-const PATIENCE_MS_DEFAULT: i64 = 300_000;
 
 /// The scheduler's word.
 enum Word {
@@ -60,12 +58,11 @@ async fn start(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
     let stop = node.tasks.token();
     // After a restart an offer may be here before the first look at the agent's program is over.
     let looked = stop.run_until_cancelled(node.preflights.first(FIRST_LOOK_WAIT)).await;
-    if looked.is_none() {
-        return Ok(());
-    }
+    let terms = stop.run_until_cancelled(node.registered()).await;
+    let (Some(()), Some(terms)) = (looked, terms) else { return Ok(()) };
     let deadline_boot_ms = loop {
         // Only asking is given up when the runner stops: what follows is short, and half of it would be a lost run.
-        let Some(word) = stop.run_until_cancelled(ask(node, held)).await else { return Ok(()) };
+        let Some(word) = stop.run_until_cancelled(ask(node, held, terms)).await else { return Ok(()) };
         match word {
             Word::Refused => {
                 tracing::info!("start refused, nothing was spawned");
@@ -83,21 +80,20 @@ async fn start(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
         Some(Wish::Fence) => node.forget(held).await,
         Some(wish @ (Wish::Cancel | Wish::Drain)) => end_unspawned(node, held, wish.ended_by()).await,
         None if node.draining() => end_unspawned(node, held, EndedBy::Drained).await,
-        None => spawn(node, held, deadline_boot_ms).await,
+        None => spawn(node, held, terms, deadline_boot_ms).await,
     }
 }
 
 /// Repeats Start until it is answered, or nobody can want the answer any more.
-async fn ask(node: &Node, held: &Held) -> Word {
+async fn ask(node: &Node, held: &Held, terms: Terms) -> Word {
     let request = StartRequest {
         run: Some(run_key(held.assignment.run, held.assignment.epoch)),
         node_id: node.identity.node.to_string(),
         incarnation: node.identity.incarnation.0,
         session: node.identity.session.clone(),
     };
-    let patience_ms = node.terms.borrow().map_or(PATIENCE_MS_DEFAULT, |terms| terms.lease_ms);
     let (mut wish, mut backoff) = (held.wish.subscribe(), BACKOFF_MIN);
-    let give_up_ms = node.clock.boot_ms().saturating_add(patience_ms);
+    let give_up_ms = node.clock.boot_ms().saturating_add(terms.lease_ms);
     loop {
         if *wish.borrow_and_update() == Some(Wish::Fence) || node.clock.boot_ms() >= give_up_ms {
             return Word::Refused;
@@ -147,14 +143,15 @@ async fn end_unspawned(node: &Node, held: &Held, ended_by: EndedBy) -> io::Resul
     Ok(())
 }
 
-async fn spawn(node: &Arc<Node>, held: &Arc<Held>, deadline_boot_ms: i64) -> io::Result<()> {
+async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_ms: i64) -> io::Result<()> {
     let Some(program) = node.preflights.program() else {
         let error = node.preflights.report().and_then(|preflight| preflight.error).unwrap_or_default();
         tracing::warn!(error, "nothing was spawned: the preflight no longer holds");
         return end_unspawned(node, held, EndedBy::Unready { error }).await;
     };
     let (preparing, run) = (node.clone(), held.clone());
-    let prepared = service::blocking(move || prepare(&preparing, &run, program, deadline_boot_ms)).await;
+    let prepared =
+        service::blocking(move || prepare(&preparing, &run, program, terms, deadline_boot_ms)).await;
     let spawned = match prepared {
         Ok(lock) => node.shims.spawn(&held.dir, lock),
         Err(error) => Err(error),
@@ -178,7 +175,13 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, deadline_boot_ms: i64) -> io:
 }
 
 /// Makes the folders and journals the intent; the lock it returns is the shim's from before it exists.
-fn prepare(node: &Node, held: &Held, program: Program, deadline_boot_ms: i64) -> io::Result<File> {
+fn prepare(
+    node: &Node,
+    held: &Held,
+    program: Program,
+    terms: Terms,
+    deadline_boot_ms: i64,
+) -> io::Result<File> {
     let (options, assignment) = (&node.options, &held.assignment);
     let lock = held.dir.try_lock()?.ok_or_else(|| io::Error::other("the run has a shim already"))?;
     let work = workspace::folder(&options.workspace_dir, &assignment.project, &assignment.work_item);
@@ -190,7 +193,7 @@ fn prepare(node: &Node, held: &Held, program: Program, deadline_boot_ms: i64) ->
     held.dir.write_intent(&Intent {
         boot_id: node.identity.boot_id.clone(),
         lease_deadline_boot_ms: deadline_boot_ms,
-        kill_grace_ms: node.kill_grace_ms(),
+        kill_grace_ms: terms.kill_grace_ms,
         after_result_ms: i64::try_from(options.limits.after_result.as_millis()).unwrap_or(i64::MAX),
         shim_args: options.shim.leading_args.clone(),
         program,

@@ -51,7 +51,7 @@ pub(super) async fn lose(shared: &Shared, request: LoseRunnerRequest) -> Result<
         .declare_lost(node.clone(), incarnation, shared.now())
         .await
         .map_err(|error| unavailable(&error))?;
-    let runs = shared.runs.book(|book| book.lose(&node));
+    let runs = shared.runs.book(|book| book.lose(&node, incarnation));
     tracing::warn!(runner = %node, %incarnation, runs = runs.len(), "an operator declared a runner lost");
     for run in &runs {
         end_lost(shared, run, LostHow::NodeLost).await;

@@ -16,6 +16,7 @@ pub mod memory;
 mod open;
 mod outbox;
 mod records;
+mod renewals;
 mod sqlite;
 
 use std::fmt::Debug;
@@ -36,13 +37,14 @@ pub use records::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Generation, ItemFilter, JobFilter, Schema,
     Start, StoreStats, Violation,
 };
+pub use renewals::Renewals;
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
 /// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention), `backup` and
 /// `set_generation` (moving).
 #[async_trait]
-pub trait Store: Outbox + Debug + Send + Sync + 'static {
+pub trait Store: Outbox + Renewals + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;
 
@@ -83,7 +85,8 @@ pub trait Store: Outbox + Debug + Send + Sync + 'static {
     /// Keeps that claims are made under this generation.
     async fn note_generation(&self, generation: i64) -> Result<(), Error>;
 
-    /// Keeps that the reaper looked at `now`, and adds the runs it gave up since it last said so.
+    /// Keeps that the reaper looked at `now`, adds the runs it gave up since it last said so, and drops what
+    /// [`Renewals`] keeps of runs that are over.
     async fn note_tick(&self, now: Timestamp, reaped: u32) -> Result<(), Error>;
 
     /// Finds rows that break I1 to I3, repairs them as `domain::sanitize` says, and counts them, in one transaction;

@@ -70,12 +70,14 @@ pub struct Change {
     pub evidence: Option<String>,
     /// What the job's end does to its work item, written with it or not at all.
     pub item: Option<ItemChange>,
+    /// How often its run may have been renewed for this to be written ([`crate::Renewals`]).
+    pub renewals: Option<u64>,
 }
 
 impl Change {
     /// A transition alone.
     pub const fn new(transition: Transition, now: Timestamp) -> Self {
-        Self { transition, now, outcome: None, evidence: None, item: None }
+        Self { transition, now, outcome: None, evidence: None, item: None, renewals: None }
     }
 }
 

@@ -23,6 +23,10 @@ impl Tables {
         if change.item.as_ref().is_some_and(|item| !self.item_is(item)) {
             return Ok(Applied::Conflict);
         }
+        let renewed = transition.expected.run.and_then(|run| self.renewals.get(&run)).copied().unwrap_or(0);
+        if change.renewals.is_some_and(|renewals| renewals != renewed) {
+            return Ok(Applied::Conflict);
+        }
         row.move_to(&transition.after, change.now);
         self.put_job(row);
         self.change_run(change)?;

@@ -28,6 +28,8 @@ pub(super) struct Tables {
     pub(super) aliases: BTreeMap<ItemKey, String>,
     pub(super) audit: Vec<Audit>,
     pub(super) late_outcomes: BTreeMap<RunId, (Outcome, Timestamp)>,
+    /// How often runs were renewed.
+    pub(super) renewals: BTreeMap<RunId, u64>,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) lost: BTreeMap<NodeId, Incarnation>,
     pub(super) accounts: Accounts,

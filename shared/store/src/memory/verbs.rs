@@ -1,5 +1,7 @@
 //! [`Store`] on the tables: what each verb reads or writes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use domain::account::AccountRecord;
 use domain::alert::Notice;
@@ -8,13 +10,13 @@ use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::work_item::{ItemChange, WorkItem};
-use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
+use domain::{Account, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 use super::MemoryStore;
 use crate::intake::{Item, ItemAnswer};
 use crate::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
-    Schema, Store, StoreStats, Violation,
+    Renewals, Schema, Store, StoreStats, Violation,
 };
 
 /// There is one form of the tables.
@@ -88,6 +90,8 @@ impl Store for MemoryStore {
         self.write("note_tick", |tables| {
             tables.reaper.last_tick_at = tables.reaper.last_tick_at.max(Some(now));
             tables.reaper.reaped_total += u64::from(reaped);
+            let live: BTreeSet<RunId> = tables.live().map(|run| run.id).collect();
+            tables.renewals.retain(|run, _| live.contains(run));
             Ok(())
         })
     }
@@ -203,4 +207,28 @@ impl Store for MemoryStore {
 /// An item is answered with the answer of its kind, or there is a defect.
 fn mismatch(answer: &ItemAnswer) -> Error {
     Error::Corrupt(format!("the intake answered another question: {answer:?}"))
+}
+
+#[async_trait]
+impl Renewals for MemoryStore {
+    async fn renew(&self, node: NodeId, held: Vec<(RunId, Epoch)>) -> Result<BTreeSet<RunId>, Error> {
+        self.write("renew", |tables| {
+            let ours = |(run, epoch): &(RunId, Epoch)| {
+                let row = tables.run(*run)?;
+                (row.ended_at.is_none() && row.epoch == *epoch && row.node == node).then_some(*run)
+            };
+            let live: BTreeSet<RunId> = held.iter().filter_map(ours).collect();
+            for run in &live {
+                *tables.renewals.entry(*run).or_insert(0) += 1;
+            }
+            Ok(live)
+        })
+    }
+
+    async fn renewals(&self) -> Result<BTreeMap<RunId, u64>, Error> {
+        self.read(|tables| {
+            let of = |run: &Run| Some((run.id, *tables.renewals.get(&run.id)?));
+            tables.live().filter_map(of).collect()
+        })
+    }
 }

@@ -10,6 +10,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
 use super::items;
+use super::leases;
 use super::outbox;
 use super::rows::{self, JsonRows, text_of};
 use crate::accounts::Hearing;
@@ -29,6 +30,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[&Change]) -> R
             seen.insert(changes[index].transition.job) && item.is_none_or(|item| seen_items.insert(item))
         });
         let round = with_items_as_expected(conn, changes, round).await?;
+        let round = leases::with_renewals_as_expected(conn, changes, round).await?;
         let moved = write_jobs(conn, round.iter().map(|&index| changes[index])).await?;
         let done: Vec<usize> =
             round.into_iter().filter(|&index| moved.contains(&changes[index].transition.job)).collect();

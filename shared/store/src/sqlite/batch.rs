@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 use super::fault::Fault;
 use super::rows::{self, JsonRows};
 use super::writer::{Answer, Request};
-use super::{accept, apply, claim, items, outbox, sanitize};
+use super::{accept, apply, claim, items, leases, outbox, sanitize};
 use crate::Change;
 use crate::intake::{Item, ItemAnswer};
 
@@ -76,6 +76,7 @@ impl<'a> Sorted<'a> {
                 | Request::DeclareLost(..)
                 | Request::NoteGeneration(_)
                 | Request::NoteTick(..)
+                | Request::Renew(..)
                 | Request::Outbox(_)
                 | Request::Decide(..)
                 | Request::Sanitize(_) => {
@@ -190,9 +191,11 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
         }
         Request::NoteTick(now, reaped) => {
             let query = sqlx::query(include_str!("sql/reaper_tick.sql"));
-            query.bind(now.as_ms()).bind(*reaped).execute(conn).await?;
+            query.bind(now.as_ms()).bind(*reaped).execute(&mut *conn).await?;
+            sqlx::query(include_str!("sql/leases_drop.sql")).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
+        Request::Renew(node, held) => Ok(Some(Answer::Renewed(leases::renew(conn, node, held).await?))),
         Request::Outbox(ask) => Ok(Some(Answer::Outbox(outbox::answer(conn, ask).await?))),
         Request::Decide(change, audit) => {
             Ok(Some(Answer::Applied(items::decide(conn, change, audit).await?)))

@@ -11,6 +11,7 @@ mod claim;
 mod doctor;
 mod fault;
 mod items;
+mod leases;
 mod migrate;
 mod open;
 mod outbox;

@@ -3,6 +3,7 @@
 //! A reply goes out only after COMMIT. An operation that cannot begin before its deadline is answered
 //! `Unavailable`, and so is every operation of a batch that could not be committed: nothing of it was written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use domain::delivery::{Accepted, NewDelivery, NewJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::work_item::ItemChange;
-use domain::{Account, Incarnation, NodeId, Outcome, RunId, Timestamp};
+use domain::{Account, Epoch, Incarnation, NodeId, Outcome, RunId, Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -43,6 +44,7 @@ pub(super) enum Request {
     DeclareLost(NodeId, Incarnation, Timestamp),
     NoteGeneration(i64),
     NoteTick(Timestamp, u32),
+    Renew(NodeId, Vec<(RunId, Epoch)>),
     Decide(Box<ItemChange>, Audit),
     Sanitize(Rules),
     Outbox(outbox::Ask),
@@ -62,6 +64,7 @@ pub(super) enum Answer {
     /// Whether there was what was asked for.
     Found(bool),
     Repaired(Vec<Repair>),
+    Renewed(BTreeSet<RunId>),
     Outbox(outbox::Told),
 }
 

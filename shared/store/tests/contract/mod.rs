@@ -57,6 +57,7 @@ macro_rules! every_rule {
             moving:
                 a_run_goes_its_way,
                 a_lost_run_leaves_a_queued_job_that_owns_nothing,
+                a_renewed_run_is_not_given_up,
                 a_moved_row_is_left_alone,
                 one_of_many_concurrent_changes_wins,
                 holds_only_grow,

@@ -1,5 +1,6 @@
 //! Transitions: guarded, whole, and with the run's row.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::account::{Hold, HoldReason};
@@ -7,7 +8,7 @@ use domain::admission::WaitReason;
 use domain::job::LiveRunState;
 use domain::overview::LateOutcome;
 use domain::transition::{Conclusion, Event, LostHow};
-use domain::{Class, Job, JobState, PermanentReason, Run, RunState, Status};
+use domain::{Class, Job, JobState, NodeId, PermanentReason, Run, RunState, Status};
 use store::{Applied, Change, Store};
 
 use super::values::{
@@ -199,4 +200,36 @@ pub(crate) async fn a_retried_job_keeps_its_history(store: Arc<dyn Store>) {
     assert_eq!((queued.budgets, queued.epoch.0), (domain::Budgets::default(), 1));
     assert_eq!(store.runs_of(id).await.unwrap().len(), 1);
     assert_eq!(claim(&store, later(9), fleet(4), 1).await.starts[0].run.epoch.0, 2);
+}
+
+/// A run that another scheduler heard of since is not given up by one that did not.
+pub(crate) async fn a_renewed_run_is_not_given_up(store: Arc<dyn Store>) {
+    let start = one_running(&store).await;
+    let (id, run, epoch, node) = (start.job.id, start.run.id, start.run.epoch, start.run.node.clone());
+    assert_eq!(happen(&store, id, &Event::Confirmed { run }, later(10)).await, Applied::Done);
+    assert_eq!(store.renewals().await.unwrap(), BTreeMap::new());
+    let none = BTreeSet::new();
+    let other = NodeId("another".into());
+    assert_eq!(store.renew(other, vec![(run, epoch)]).await.unwrap(), none);
+    assert_eq!(store.renew(node.clone(), vec![(run, epoch.next())]).await.unwrap(), none);
+    assert_eq!(store.renew(node.clone(), vec![(fresh_run(), epoch)]).await.unwrap(), none);
+    assert_eq!(store.renewals().await.unwrap(), BTreeMap::new());
+    let held = vec![(run, epoch), (fresh_run(), epoch)];
+    for times in 1..3 {
+        assert_eq!(store.renew(node.clone(), held.clone()).await.unwrap(), BTreeSet::from([run]));
+        assert_eq!(store.renewals().await.unwrap(), BTreeMap::from([(run, times)]));
+    }
+
+    let lost = Event::Ended { run, conclusion: Conclusion::Lost { how: LostHow::LeaseExpired } };
+    let seen = read(&store, id).await;
+    let give_up = |renewals| Change { renewals, ..change(&seen, &lost, later(50)) };
+    for older in [Some(0), Some(1)] {
+        assert_eq!(store.apply(give_up(older)).await.unwrap(), Applied::Conflict);
+    }
+    assert_eq!(read(&store, id).await, seen);
+    assert_eq!(store.apply(give_up(Some(2))).await.unwrap(), Applied::Done);
+    // What is over is no longer renewed, and its count goes with the next tick.
+    assert_eq!(store.renew(node, held).await.unwrap(), none);
+    store.note_tick(later(60), 1).await.unwrap();
+    assert_eq!(store.renewals().await.unwrap(), BTreeMap::new());
 }

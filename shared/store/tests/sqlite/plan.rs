@@ -21,9 +21,10 @@ const LIVE: [&str; 9] = [
     "USING INDEX runs_half_ended",
 ];
 /// Tables with a handful of rows, results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 16] = [
+const SMALL: [&str; 17] = [
     "conditions",
     "sources",
+    "leases",
     "lost_runners",
     "meta",
     "reaper",
