@@ -17,6 +17,7 @@ mod serve;
 pub mod shim;
 mod shims;
 pub mod spool;
+mod steps;
 mod watch;
 pub mod workspace;
 

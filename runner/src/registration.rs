@@ -114,6 +114,8 @@ async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u6
                 node.lease.send_if_modified(|known| {
                     std::mem::replace(known, deadline_ms.max(*known)) < deadline_ms
                 });
+                // Said last: whoever waits for it has been told of fences and cancels by then.
+                node.renewed.send_replace(sent_ms);
                 readiness.set(SCHEDULER, Ok(()));
             }
             Err(status) if status.code() == Code::FailedPrecondition => return Ended::Unknown,

@@ -8,9 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::outcome::Outcome;
-use domain::steps::Steps;
+use domain::steps::{self, StepFacts, StepKind, Steps};
 use domain::workspace::Repository;
 use domain::{Epoch, JobId, RunId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -22,6 +23,7 @@ const ASSIGNMENT: &str = "assignment.json";
 const WORKSPACE: &str = "workspace.json";
 const INTENT: &str = "intent.json";
 const OUTCOME: &str = "outcome.json";
+const REPORT: &str = "report.json";
 const FENCED: &str = "fenced";
 const LOCK: &str = "shim.lock";
 const SOCKET: &str = "shim.sock";
@@ -78,6 +80,16 @@ impl Assignment {
     }
 }
 
+/// What a shim keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgramKind {
+    /// An agent: it gets the CLI's arguments and settings, and its events are read.
+    Agent,
+    /// The program of a gate: it gets its own arguments, none of the agent's variables, and its exit code counts.
+    Gate,
+}
+
 /// Written before a shim is spawned: after a crash, a run with this file and no outcome may have had an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
@@ -93,8 +105,10 @@ pub struct Intent {
     pub shim_args: Vec<String>,
     /// The file to execute, as the preflight saw it.
     pub program: Program,
-    /// Its arguments before those that every agent gets.
+    /// Its arguments before those that every agent gets; all of them where it is no agent.
     pub leading_args: Vec<String>,
+    /// What it is.
+    pub kind: ProgramKind,
     /// `--permission-mode`.
     pub permission_mode: String,
     /// Names passed through from the shim's environment.
@@ -126,10 +140,15 @@ impl RunDir {
     /// Journals an accepted run: durable when this returns.
     pub fn create(runs: &Path, assignment: &Assignment) -> io::Result<Self> {
         let dir = Self::at(runs.join(assignment.run.to_string()));
-        files::create_private_dir(&dir.spool())?;
-        files::write_durable(&dir.path, ASSIGNMENT, &serde_json::to_vec(assignment)?)?;
-        files::sync_dir(runs)?;
+        dir.journal(assignment)?;
         Ok(dir)
+    }
+
+    /// Makes the folder and journals what it is for: durable when this returns.
+    pub fn journal(&self, assignment: &Assignment) -> io::Result<()> {
+        files::create_private_dir(&self.spool())?;
+        files::write_durable(&self.path, ASSIGNMENT, &serde_json::to_vec(assignment)?)?;
+        self.path.parent().map_or(Ok(()), files::sync_dir)
     }
 
     /// The folder.
@@ -175,6 +194,49 @@ impl RunDir {
     /// How it ended; none before that.
     pub fn outcome(&self) -> io::Result<Option<Outcome>> {
         files::read_json(&self.path.join(OUTCOME))
+    }
+
+    /// The end as it is told: the agent's, or where steps follow it, that with what became of them; none before that.
+    pub fn report(&self) -> io::Result<Option<Outcome>> {
+        if let Some(report) = files::read_json(&self.path.join(REPORT))? {
+            return Ok(Some(report));
+        }
+        let Some(outcome) = self.outcome()? else { return Ok(None) };
+        let has_steps = self.assignment()?.is_some_and(|assignment| steps::due(&assignment.steps, &outcome));
+        Ok((!has_steps).then_some(outcome))
+    }
+
+    /// Records the end with what became of the steps: durable when this returns.
+    pub fn write_report(&self, report: &Outcome) -> io::Result<()> {
+        files::write_durable(&self.path, REPORT, &serde_json::to_vec(report)?)
+    }
+
+    /// What was meant to be done as a step; none before that.
+    pub fn step_intent<T: DeserializeOwned>(&self, step: StepKind) -> io::Result<Option<T>> {
+        files::read_json(&self.path.join(format!("step-{}.intent.json", step.as_str())))
+    }
+
+    /// Journals what is about to be done as a step: durable when this returns.
+    pub fn write_step_intent(&self, step: StepKind, intent: &impl Serialize) -> io::Result<()> {
+        let name = format!("step-{}.intent.json", step.as_str());
+        files::write_durable(&self.path, &name, &serde_json::to_vec(intent)?)
+    }
+
+    /// What became of a step; none before its end.
+    pub fn step_result(&self, step: StepKind) -> io::Result<Option<StepFacts>> {
+        files::read_json(&self.path.join(format!("step-{}.result.json", step.as_str())))
+    }
+
+    /// Journals what became of a step: durable when this returns.
+    pub fn write_step_result(&self, facts: &StepFacts) -> io::Result<()> {
+        let name = format!("step-{}.result.json", facts.step.as_str());
+        files::write_durable(&self.path, &name, &serde_json::to_vec(facts)?)
+    }
+
+    /// The folder of one try of the gate `command`, laid out as a run's.
+    #[must_use]
+    pub fn gate(&self, tries: u32) -> Self {
+        Self::at(self.path.join(format!("gate-{tries}")))
     }
 
     /// Sets disk space aside, so that the outcome can be written on a full disk.

@@ -20,12 +20,13 @@ use tonic::service::Routes;
 use crate::config::{Cli, Containment, Options};
 use crate::contain::cgroup;
 use crate::identity::Identity;
-use crate::node::{self, Held, Node};
+use crate::node::{self, Node};
 use crate::registration;
 use crate::rpc::Rpc;
+use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Ask;
 use crate::shims::{HostShims, Shims};
-use crate::{files, preflight};
+use crate::{files, preflight, steps};
 
 /// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -57,11 +58,11 @@ impl Handle {
                 if living.is_empty() {
                     return;
                 }
-                for held in living {
-                    if !told.contains(&held.assignment.run)
-                        && tell_to_end(self.inner.shims.as_ref(), &held).await.is_ok()
+                for (dir, assignment) in living {
+                    if !told.contains(dir.path())
+                        && tell_to_end(self.inner.shims.as_ref(), &dir, &assignment).await.is_ok()
                     {
-                        told.insert(held.assignment.run);
+                        told.insert(dir.path().to_owned());
                     }
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -72,18 +73,19 @@ impl Handle {
         self.living().len()
     }
 
-    /// The runs whose shim lives, or is about to.
-    fn living(&self) -> Vec<Arc<Held>> {
-        let mut held = self.inner.held();
-        held.retain(|held| {
-            matches!(held.dir.intent(), Ok(Some(_))) && matches!(held.dir.try_lock(), Ok(None))
-        });
-        held
+    /// The agents and gates whose shim lives, or is about to.
+    fn living(&self) -> Vec<(RunDir, Assignment)> {
+        let held = self.inner.held();
+        let agents = held.iter().map(|held| (held.dir.clone(), held.assignment.clone()));
+        let gates = held.iter().flat_map(|held| steps::gates(&held.dir));
+        let mut living: Vec<(RunDir, Assignment)> = agents.chain(gates).collect();
+        living.retain(|(dir, _)| matches!(dir.intent(), Ok(Some(_))) && matches!(dir.try_lock(), Ok(None)));
+        living
     }
 }
 
-async fn tell_to_end(shims: &dyn Shims, held: &Held) -> std::io::Result<()> {
-    let mut link = shims.connect(&held.dir, &held.assignment).await?;
+async fn tell_to_end(shims: &dyn Shims, dir: &RunDir, assignment: &Assignment) -> std::io::Result<()> {
+    let mut link = shims.connect(dir, assignment).await?;
     link.ask(Ask::Drain).await
 }
 

@@ -108,7 +108,7 @@ async fn finish(outcome: &Outcome, offset: u64, frames: &Frames) {
 
 async fn read_outcome(held: &Held) -> Result<Outcome, Status> {
     let dir = held.dir.clone();
-    match service::blocking(move || dir.outcome()).await {
+    match service::blocking(move || dir.report()).await {
         Ok(Some(outcome)) => Ok(outcome),
         Ok(None) => Err(Status::not_found("the run was forgotten")),
         Err(error) => Err(Status::internal(format!("could not read the outcome: {error}"))),

@@ -1,7 +1,7 @@
 //! One run that the node holds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::outcome::Outcome;
 use proto::convert::run_key;
@@ -20,14 +20,14 @@ pub(crate) struct Held {
     pub(crate) phase: watch::Sender<RunPhase>,
     /// Who wants its end.
     pub(crate) wish: watch::Sender<Option<Wish>>,
-    fenced: AtomicBool,
+    fenced: Arc<AtomicBool>,
     ended_at_ms: Mutex<Option<i64>>,
 }
 
 impl Held {
     pub(crate) fn new(mut assignment: Assignment, dir: RunDir, phase: RunPhase) -> Self {
         assignment.prompt = String::new();
-        let fenced = AtomicBool::new(dir.is_fenced());
+        let fenced = Arc::new(AtomicBool::new(dir.is_fenced()));
         Self {
             assignment,
             dir,
@@ -35,6 +35,15 @@ impl Held {
             wish: watch::Sender::new(None),
             fenced,
             ended_at_ms: Mutex::new(None),
+        }
+    }
+
+    /// A program of the run's beside its agent, kept in a folder of its own: it ends with the run, and is fenced with it.
+    pub(crate) fn beside(&self, assignment: Assignment, dir: RunDir) -> Self {
+        Self {
+            wish: self.wish.clone(),
+            fenced: self.fenced.clone(),
+            ..Self::new(assignment, dir, RunPhase::Started)
         }
     }
 

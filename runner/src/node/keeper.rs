@@ -17,6 +17,7 @@ use crate::run_dir::RunDir;
 use crate::shim::{Ask, Wish};
 use crate::shims::{ShimLink, Shims};
 use crate::spool::{self, Spool};
+use crate::steps;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -31,11 +32,34 @@ pub(super) fn begin(node: &Arc<Node>, held: Arc<Held>) {
 }
 
 async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
+    let Some(outcome) = attend(node, held, stop).await else { return };
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        match stop.run_until_cancelled(steps::carry_out(node, held, &outcome)).await {
+            Some(Ok(report)) => {
+                held.ended(&report);
+                node.renew_soon.notify_one();
+                return;
+            }
+            Some(Err(error)) => {
+                tracing::error!(run.id = %held.assignment.run, %error, "could not do what follows the agent yet");
+            }
+            None => return,
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(backoff)).await.is_none() {
+            return;
+        }
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// Looks after one program of a run, its agent or a step's, to its end; none when the runner stops before that.
+pub(crate) async fn attend(node: &Node, held: &Held, stop: &CancellationToken) -> Option<Outcome> {
     let mut backoff = BACKOFF_MIN;
     let mut patience = Some(Patience::begin(node.clock.boot_ms()));
     loop {
         let connected = stop.run_until_cancelled(follow_with(&mut patience, node, held)).await;
-        let Some(connected) = connected else { return };
+        let connected = connected?;
         if connected {
             backoff = BACKOFF_MIN;
         }
@@ -45,9 +69,7 @@ async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
         match service::blocking(move || settle(shims.as_ref(), &dir, &marker, now)).await {
             Ok(Some(outcome)) => {
                 tracing::info!(run.id = %held.assignment.run, job.id = %held.assignment.job, ended_by = ?outcome.ended_by, exit = ?outcome.exit, "ended");
-                held.ended(&outcome);
-                node.renew_soon.notify_one();
-                return;
+                return Some(outcome);
             }
             Ok(None) => {}
             Err(error) => {
@@ -55,9 +77,7 @@ async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
                 backoff = BACKOFF_MAX;
             }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(backoff)).await.is_none() {
-            return;
-        }
+        stop.run_until_cancelled(tokio::time::sleep(backoff)).await?;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }

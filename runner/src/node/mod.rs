@@ -2,7 +2,7 @@
 //! to one run over its life is in `start` and `keeper`, what a restart finds in `recover`.
 
 mod held;
-mod keeper;
+pub(crate) mod keeper;
 mod patience;
 mod recover;
 mod start;
@@ -68,6 +68,8 @@ pub(crate) struct Node {
     pub(crate) terms: watch::Sender<Option<Terms>>,
     /// The end of the lease by the newest acknowledged renew, in milliseconds of boot time.
     pub(crate) lease: watch::Sender<i64>,
+    /// When the newest acknowledged renew was sent, in milliseconds of boot time.
+    pub(crate) renewed: watch::Sender<i64>,
     /// Whether agents can be spawned.
     pub(crate) preflights: Preflights,
     /// Says that a renew should come soon: something changed that the scheduler wants to know.
@@ -108,6 +110,7 @@ impl Node {
             scheduler,
             terms: watch::Sender::new(None),
             lease: watch::Sender::new(0),
+            renewed: watch::Sender::new(i64::MIN),
             preflights,
             renew_soon: Notify::new(),
             register_again: Notify::new(),

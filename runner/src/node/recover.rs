@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::outcome::Outcome;
 use domain::{RunId, Timestamp};
 use proto::v1::RunPhase;
 
@@ -54,7 +53,11 @@ fn find(node: &Node) -> io::Result<Vec<(Arc<Held>, bool)>> {
             }
         };
         let intended = dir.intent()?.is_some();
-        let outcome = if intended { settled(node, &dir, &assignment) } else { dir.outcome()? };
+        if intended {
+            settle(node, &dir, &assignment);
+        }
+        // None also where the agent has ended and steps of the run are not over: the keeper goes on with them.
+        let outcome = dir.report()?;
         let phase = match (&outcome, intended) {
             (Some(_), _) => RunPhase::Ended,
             (None, true) => RunPhase::Started,
@@ -76,18 +79,17 @@ fn find(node: &Node) -> io::Result<Vec<(Arc<Held>, bool)>> {
     Ok(found)
 }
 
-/// The outcome of a run that was meant to be spawned; none while its shim lives, or when the keeper has to try again.
-fn settled(node: &Node, dir: &RunDir, assignment: &Assignment) -> Option<Outcome> {
+/// Records the end of a run whose shim died without a word; what cannot be done now is tried again by the keeper.
+fn settle(node: &Node, dir: &RunDir, assignment: &Assignment) {
     let settled = keeper::settle(
         node.shims.as_ref(),
         dir,
         &assignment.marker(),
         Timestamp::from_ms(node.clock.now_ms()),
     );
-    settled.unwrap_or_else(|error| {
+    if let Err(error) = settled {
         tracing::error!(run.id = %assignment.run, %error, "could not settle a run");
-        None
-    })
+    }
 }
 
 /// Kills the cgroups in our place whose runs are over or were never heard of.

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::{Held, Node, Terms, keeper};
 use crate::config::Containment;
 use crate::preflight::Program;
-use crate::run_dir::Intent;
+use crate::run_dir::{Intent, ProgramKind};
 use crate::shim::Wish;
 use crate::{files, workspace};
 
@@ -198,6 +198,7 @@ fn prepare(
         shim_args: options.shim.leading_args.clone(),
         program,
         leading_args: options.agent.leading_args.clone(),
+        kind: ProgramKind::Agent,
         permission_mode: options.permission_mode.clone(),
         agent_env: options.agent_env.clone(),
         workspace: work,

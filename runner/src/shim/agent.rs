@@ -1,9 +1,9 @@
-//! How the agent is called: its arguments and its whole environment, as pure functions of the run.
+//! How the agent is called, or the program of a gate: arguments and the whole environment, as pure functions of the run.
 
 use std::ffi::{OsStr, OsString};
 
 use crate::contain::sweep::MARKER_VARIABLE;
-use crate::run_dir::{Assignment, Intent};
+use crate::run_dir::{Assignment, Intent, ProgramKind};
 
 /// Tools that wait for a person, who is not there, or for a later turn, which will not come.
 const HOSTILE_TOOLS: &str = "AskUserQuestion,CronCreate,EnterPlanMode,ExitPlanMode,ScheduleWakeup";
@@ -23,6 +23,9 @@ const CLI_SETTINGS: [(&str, &str); 5] = [
 /// The agent's arguments, the program's leading ones included.
 pub(super) fn arguments(assignment: &Assignment, intent: &Intent) -> Vec<OsString> {
     let mut arguments = intent.leading_args.clone();
+    if intent.kind == ProgramKind::Gate {
+        return arguments.into_iter().map(OsString::from).collect();
+    }
     arguments.extend(["-p", "--output-format", "stream-json", "--verbose"].map(str::to_owned));
     if let Some(session) = &assignment.resume_session {
         arguments.extend(["--resume".to_owned(), session.clone()]);
@@ -46,13 +49,19 @@ pub(super) fn environment(
     inherited: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
     let text = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+    let is_agent = intent.kind == ProgramKind::Agent;
+    let settings = CLI_SETTINGS.into_iter().filter(|_| is_agent);
     let mut environment: Vec<(OsString, OsString)> =
-        CLI_SETTINGS.into_iter().map(|(name, value)| text(name, value)).collect();
-    if root && intent.permission_mode == BYPASS {
+        settings.map(|(name, value)| text(name, value)).collect();
+    if is_agent && root && intent.permission_mode == BYPASS {
         // The CLI refuses this mode to root unless it is told that the host is meant for it.
         environment.push(text("IS_SANDBOX", "1"));
     }
-    let passed = intent.agent_env.iter().filter_map(|name| Some((OsString::from(name), inherited(name)?)));
+    let passed = intent
+        .agent_env
+        .iter()
+        .filter(|_| is_agent)
+        .filter_map(|name| Some((OsString::from(name), inherited(name)?)));
     environment.extend(passed);
     // What follows is ours whatever was asked to be passed on.
     environment.extend([

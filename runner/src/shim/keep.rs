@@ -22,7 +22,7 @@ use super::watchdog::{self, Limits, Seen};
 use super::{agent, exec};
 use crate::contain::{Cgroup, sweep};
 use crate::identity;
-use crate::run_dir::{Assignment, Intent, RunDir};
+use crate::run_dir::{Assignment, Intent, ProgramKind, RunDir};
 
 /// The longest sleep: after a suspend the clock is looked at within this time.
 const LOOK_EVERY_MS: i64 = 1000;
@@ -138,6 +138,8 @@ struct Keeper<'a> {
     control: Control,
     output: Output,
     clock: Clock,
+    /// Whether its standard output is an agent's stream of events.
+    has_events: bool,
     limits: Limits,
     seen: Seen,
     grace_ms: i64,
@@ -184,6 +186,7 @@ impl<'a> Keeper<'a> {
             control,
             output,
             clock,
+            has_events: intent.kind == ProgramKind::Agent,
             limits,
             seen,
             grace_ms: intent.kill_grace_ms,
@@ -284,7 +287,8 @@ impl<'a> Keeper<'a> {
 
     /// Takes a piece of what each pipe holds; true when there was any.
     fn read_output(&mut self) -> bool {
-        let read = self.output.take(&mut self.stdout, true) | self.output.take(&mut self.stderr, false);
+        let read =
+            self.output.take(&mut self.stdout, self.has_events) | self.output.take(&mut self.stderr, false);
         if read {
             let now_ms = self.clock.boot_ms();
             self.seen.output_ms = now_ms;
