@@ -7,6 +7,7 @@ pub mod forges;
 pub mod harness;
 pub mod history;
 pub mod kill_points;
+pub mod night;
 pub mod pid_reuse;
 pub mod receiver;
 pub mod scenario;

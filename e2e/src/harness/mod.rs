@@ -22,7 +22,7 @@ use tokio::time::Instant;
 pub use http::{Answer, get, post, send};
 pub use leftovers::{Leftovers, leftovers_of};
 pub use network::{Direction, Host, Network};
-pub use outside::Outside;
+pub use outside::{Outside, SECRET};
 pub use ports::free_port;
 pub use process::ServiceProcess;
 pub use stack::{Service, Stack, StackBuilder};

@@ -16,7 +16,7 @@ use super::{Answer, Webhook, post, program, until};
 /// Longest run of one `orch` command.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// The secret of both webhooks.
-pub(super) const SECRET: &str = "a secret of the end-to-end tests";
+pub const SECRET: &str = "a secret of the end-to-end tests";
 
 /// The way into a stack for those outside of it; clones are of the same stack.
 #[derive(Debug, Clone)]

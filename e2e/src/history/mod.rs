@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+pub(crate) use read::rows;
 pub use read::{read, unfinished, utc_ms};
 pub use rules::check;
 

@@ -66,7 +66,7 @@ pub fn utc_ms() -> i64 {
 }
 
 /// The rows that a query gives.
-async fn rows<T: DeserializeOwned>(database: &Path, query: &str) -> anyhow::Result<Vec<T>> {
+pub(crate) async fn rows<T: DeserializeOwned>(database: &Path, query: &str) -> anyhow::Result<Vec<T>> {
     let mut command = Command::new("sqlite3");
     command.args(["-readonly", "-json", "-cmd", ".timeout 10000"]).arg(database).arg(query);
     let output = command.output().await.context("could not start sqlite3")?;

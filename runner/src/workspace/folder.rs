@@ -25,8 +25,10 @@ pub(crate) fn home(state: &Path, account: &Account, project: &str, work_item: &s
 /// between them that no plain key has.
 fn encode(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let is_plain =
-        !key.is_empty() && !key.starts_with('.') && key.len() <= READABLE_BYTES_MAX && key.bytes().all(plain);
+    let is_plain = !key.is_empty()
+        && !key.starts_with(['.', '-'])
+        && key.len() <= READABLE_BYTES_MAX
+        && key.bytes().all(plain);
     if is_plain {
         return key.to_owned();
     }
@@ -35,7 +37,8 @@ fn encode(key: &str) -> String {
         .take(READABLE_BYTES_MAX)
         .map(|byte| if plain(byte) { char::from(byte) } else { '_' })
         .collect();
-    if name.starts_with('.') {
+    // Neither hidden nor taken for an option.
+    if name.starts_with(['.', '-']) {
         name.replace_range(..1, "_");
     }
     let hash = hex::encode(Sha256::digest(key.as_bytes()));
@@ -65,6 +68,8 @@ mod tests {
             "../../etc/passwd",
             "a\0b",
             "a#b",
+            "-x",
+            "--upload-pack=x",
             "ä",
             "~",
             &long,
@@ -73,7 +78,7 @@ mod tests {
         let names: Vec<String> = keys.iter().map(|key| encode(key)).collect();
         for name in &names {
             let safe = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
-            assert!(safe && !name.starts_with('.') && !name.is_empty() && name.len() <= 128, "{name}");
+            assert!(safe && !name.starts_with(['.', '-']) && !name.is_empty() && name.len() <= 128, "{name}");
         }
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), keys.len());

@@ -304,7 +304,7 @@ fn epoch_s() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn complain(message: &str) {
+pub(crate) fn complain(message: &str) {
     complain_as_it_is(&format!("fake-claude: {message}"));
 }
 

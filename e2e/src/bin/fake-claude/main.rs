@@ -46,6 +46,8 @@
 //! | `hang_after_result` | prints a success and never exits |
 //! | `hang` | prints nothing more and never exits |
 //!
+//! With `FAKE_CLAUDE_PLAY` set it follows no directive and plays the part that a script in that folder gives it.
+//!
 //! SIGTERM ends it with 143 and no result, as it does the real CLI.
 
 mod act;
@@ -54,6 +56,7 @@ mod directive;
 mod ending;
 mod flood;
 mod marks;
+mod play;
 mod session;
 mod stream;
 
@@ -93,6 +96,9 @@ fn main() -> ExitCode {
     let Some(conversation) = session::converse(&invocation, &whole) else {
         return act::refuse_session(&invocation);
     };
+    if let Some(stage) = play::stage() {
+        return play::run(&invocation, &prompt, &stage);
+    }
     match directive::parse(&conversation) {
         Ok(plan) => act::run(&invocation, &whole, &plan),
         Err(message) => refuse(&format!("fake-claude: {message}")),

@@ -55,7 +55,7 @@ impl Ledger {
 }
 
 /// What the runner told, or `-`.
-fn told(name: &str) -> String {
+pub(crate) fn told(name: &str) -> String {
     std::env::var_os(name).map_or_else(|| "-".into(), |value| value.to_string_lossy().into_owned())
 }
 

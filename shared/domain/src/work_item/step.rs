@@ -211,12 +211,17 @@ impl Scene<'_> {
     /// Nothing follows from this job; where the item is elsewhere already, that goes on.
     fn rest(&self, state: ItemState, mut item: WorkItem) -> ItemChange {
         if item.stage == self.job.stage {
-            if state == ItemState::Done {
+            if state == ItemState::Done && !self.is_sent_back_to(&item.stage) {
                 item.bounces.clear();
             }
             item.state = state;
         }
         self.change(item, None)
+    }
+
+    /// Whether a stage sends work back to this one, whose end is then no end of the round: what it made is judged again.
+    fn is_sent_back_to(&self, stage: &str) -> bool {
+        self.pipeline.stages.iter().any(|other| other.on_fail.as_deref() == Some(stage))
     }
 
     pub(super) fn stop(&self, why: Why, item: WorkItem, result: Option<StageResult>) -> ItemChange {

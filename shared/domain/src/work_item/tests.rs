@@ -235,6 +235,20 @@ fn a_verdict_is_bound_to_its_commit() {
 }
 
 #[test]
+fn bounces_are_counted_until_the_item_is_through_and_not_until_development_ends() {
+    let pipeline = Pipeline::default();
+    let bounces = BTreeMap::from([("review".to_owned(), 2)]);
+    let kept = |stage: &str| {
+        let (item, job) = (WorkItem { bounces: bounces.clone(), ..item(stage) }, job(stage));
+        let payload = Payload::default();
+        let scene = Scene { item: &item, job: &job, payload: &payload, pipeline: &pipeline, now: NOW };
+        step(&scene, JobEnd::Done { verdict: pass(), message: "", steps: &[] }).after.bounces
+    };
+    assert_eq!(kept("development"), bounces);
+    assert_eq!(kept("deploy"), BTreeMap::new());
+}
+
+#[test]
 fn the_end_of_the_line() {
     let pipeline = pipeline();
     let (shown, running) = (item("review"), job("review"));

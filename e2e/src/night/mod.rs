@@ -1,0 +1,10 @@
+//! A night of work items through all stages, planned from a seed: what each agent does, what the forges announce, twice, late
+//! or never, and which part is killed when. A checker holds what the services recorded against the plan.
+
+mod check;
+mod plan;
+mod run;
+pub mod script;
+
+pub use plan::Plan;
+pub use run::Night;

@@ -1,0 +1,263 @@
+//! Carries a night out: forges that stand by, people who open issues, blows to the services, and the wait for its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::check::check;
+use super::plan::{Blow, Plan, Planned};
+use super::script::{PLAY_SETTING, Stage};
+use crate::forges::{Entry, Gitea, Hooks, Plane, Sent, Treat, plane};
+use crate::harness::{SECRET, Service, Stack};
+use crate::history;
+
+/// The longest a night takes; most of it is spent on a busy machine.
+const NIGHT_WITHIN: Duration = Duration::from_mins(6);
+/// Between two looks at the night.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long nothing may be left to do before the night is over.
+const QUIET_FOR: Duration = Duration::from_secs(2);
+/// How long a webhook is missed before somebody presses the forge's button.
+const MISSED_FOR: Duration = Duration::from_secs(2);
+
+/// A night under way.
+#[derive(Debug)]
+pub struct Night {
+    stack: Stack,
+    stage: Stage,
+    plane: Plane,
+    gitea: Gitea,
+    /// By key.
+    planned: BTreeMap<String, Planned>,
+    plan: Plan,
+    /// Commits that the forge was told of, by key.
+    told: BTreeMap<String, usize>,
+    /// When a commit was first seen that the forge was not told of.
+    seen_at: BTreeMap<String, Instant>,
+    missed: BTreeMap<(&'static str, usize), Instant>,
+    redelivered: BTreeSet<(&'static str, usize)>,
+    blows: Vec<Blow>,
+    _room: tempfile::TempDir,
+}
+
+impl Night {
+    /// Starts the services and the forges, and has people open the issues.
+    ///
+    /// # Errors
+    /// A part does not start.
+    pub async fn begin(plan: Plan) -> anyhow::Result<Self> {
+        let room = tempfile::tempdir()?;
+        let stage = Stage::create(room.path().join("play"))?;
+        let project = plane::Project {
+            slug: "acme".to_owned(),
+            workspace: Uuid::from_u128(1),
+            id: Uuid::from_u128(2),
+            identifier: "SHOP".to_owned(),
+        };
+        let toml = |gitea: &Gitea, plane: &Plane| {
+            format!(
+                "[identity]\ngitea_user_id = {}\nplane_user_id = \"{}\"\n\n[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\n\
+                 plane_workspace_id = \"{}\"\nplane_project_id = \"{}\"\nplane_identifier = \"SHOP\"\n",
+                gitea.orch().id,
+                plane.orch().id,
+                project.workspace,
+                project.id
+            )
+        };
+        let (plane, gitea) = (Plane::start(project.clone()).await?, Gitea::start("acme/shop").await?);
+        plane.set_rate_limit(None);
+        let stack = Stack::builder()
+            .orch_toml(&toml(&gitea, &plane))
+            .env(PLAY_SETTING, &stage.folder().to_string_lossy())
+            .env("ORCH_AGENT_ENV", &format!("ORCH_E2E,{PLAY_SETTING}"))
+            .env("ORCH_RUNNER_SLOTS", "4")
+            .env("ORCH_MAX_CONCURRENCY", "8")
+            .env("ORCH_BACKOFF_BASE_SECONDS", "1")
+            .env("ORCH_BACKOFF_MAX_SECONDS", "1")
+            .env("ORCH_QUEUE_POLL_INTERVAL", "500ms")
+            .env("ORCH_PREFLIGHT_CACHE_TTL", "1s")
+            .runners(2)
+            .start()
+            .await?;
+        // Late ones are those that something follows: an issue's first words, a push.
+        plane.hooks().always(|number| match number {
+            _ if number % 8 == 0 => Treat::Later,
+            _ if number % 6 == 1 => Treat::Twice,
+            _ if number % 10 == 3 => Treat::Replay,
+            _ if number % 14 == 5 => Treat::Miss,
+            _ => Treat::Send,
+        });
+        gitea.hooks().always(|number| match number % 9 {
+            1 | 4 => Treat::Twice,
+            2 => Treat::Replay,
+            8 => Treat::Miss,
+            _ => Treat::Send,
+        });
+        for hooks in [plane.hooks(), gitea.hooks()] {
+            hooks.send_to(stack.addr(Service::Ingest), SECRET);
+        }
+        let mut planned = BTreeMap::new();
+        for item in &plan.items {
+            let key = plane.create_issue(&plane.jane(), item.kind, "<p>The total ignores the discount.</p>");
+            stage.give(&key, &item.script)?;
+            plane.label_issue(&plane.jane(), &key, &["agent"]);
+            planned.insert(key, item.clone());
+        }
+        let blows = plan.blows.iter().rev().copied().collect();
+        Ok(Self {
+            stack,
+            stage,
+            plane,
+            gitea,
+            planned,
+            plan,
+            told: BTreeMap::new(),
+            seen_at: BTreeMap::new(),
+            missed: BTreeMap::new(),
+            redelivered: BTreeSet::new(),
+            blows,
+            _room: room,
+        })
+    }
+
+    /// Sees the night through to its end and holds it against its plan.
+    ///
+    /// # Errors
+    /// Says what is not as planned, or that it does not end.
+    pub async fn see_through(mut self) -> anyhow::Result<()> {
+        let (began, expected) = (Instant::now(), self.plan.jobs());
+        let mut quiet_since: Option<Instant> = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.tell_commits();
+            let missing = self.redeliver().await?;
+            let (all, unfinished) = self.jobs().await?;
+            if let Some(blow) = self.blows.pop_if(|blow| blow.after_jobs + unfinished <= all) {
+                self.strike(blow.victim).await?;
+            }
+            let at_rest = unfinished == 0
+                && all >= expected
+                && missing == 0
+                && self.blows.is_empty()
+                && self.seen_at.is_empty();
+            let since = *quiet_since.get_or_insert_with(Instant::now);
+            if !at_rest {
+                quiet_since = None;
+            } else if since.elapsed() >= QUIET_FOR {
+                break;
+            }
+            if began.elapsed() > NIGHT_WITHIN {
+                let wrong = self.wrong().await?;
+                self.stack.keep_folder();
+                bail!(
+                    "the night of seed {} does not end: {all} of {expected} jobs, {unfinished} unfinished\n{wrong}",
+                    self.plan.seed
+                );
+            }
+        }
+        let wrong = self.wrong().await?;
+        if !wrong.is_empty() {
+            self.stack.keep_folder();
+            bail!(
+                "the night of seed {} is not as planned; it lies in {}:\n{wrong}",
+                self.plan.seed,
+                self.stack.folder().display()
+            );
+        }
+        eprintln!("seed {}: {expected} jobs in {:?}", self.plan.seed, began.elapsed());
+        for service in
+            [Service::Scheduler, Service::Ingest, Service::Console, Service::Runner(0), Service::Runner(1)]
+        {
+            self.stack.process(service).ready().await?;
+        }
+        self.stack.finish().await
+    }
+
+    async fn wrong(&self) -> anyhow::Result<String> {
+        let mut text = String::new();
+        for line in check(&self.database(), &self.stage, &self.planned).await? {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "- {line}");
+        }
+        Ok(text)
+    }
+
+    fn database(&self) -> PathBuf {
+        self.stack.folder().join("orch.db")
+    }
+
+    /// All jobs, and those that are queued or running.
+    async fn jobs(&self) -> anyhow::Result<(usize, usize)> {
+        #[derive(serde::Deserialize)]
+        struct Counts {
+            jobs: usize,
+            unfinished: usize,
+        }
+        let query = "SELECT count(*) AS jobs, count(*) FILTER (WHERE status IN ('queued', 'running')) AS unfinished FROM jobs";
+        let counts: Vec<Counts> = history::rows(&self.database(), query).await?;
+        counts.first().map(|counts| (counts.jobs, counts.unfinished)).context("a count has no row")
+    }
+
+    /// Does with each new commit what its developer's forge would: the branch moves, the pull request is there.
+    fn tell_commits(&mut self) {
+        let bot = self.gitea.user("dev-bot");
+        for (key, planned) in &self.planned {
+            let (commits, told) = (self.stage.commits(key), self.told.entry(key.clone()).or_default());
+            let Some(sha) = commits.get(*told) else { continue };
+            let seen_at = *self.seen_at.entry(key.clone()).or_insert_with(Instant::now);
+            if seen_at.elapsed() < Duration::from_millis(planned.told_after_ms) {
+                continue;
+            }
+            let branch = format!("orch/{key}");
+            self.gitea.hooks().next("push", Treat::Later);
+            self.gitea.push(&bot, &branch, sha);
+            if *told == 0 {
+                self.gitea.open_pull_request(&bot, &branch, "main", planned.kind, "Mends the total.");
+            }
+            *told += 1;
+            self.seen_at.remove(key);
+        }
+    }
+
+    /// Sends again what was missed, as a person does who looks at the forge's list; says how much still waits for that.
+    async fn redeliver(&mut self) -> anyhow::Result<usize> {
+        let mut waiting = 0;
+        for (forge, hooks) in [("plane", self.plane.hooks().clone()), ("gitea", self.gitea.hooks().clone())] {
+            for (number, sent) in lost(&hooks) {
+                if self.redelivered.contains(&(forge, number)) {
+                    continue;
+                }
+                waiting += 1;
+                let missed_at = *self.missed.entry((forge, number)).or_insert_with(Instant::now);
+                if missed_at.elapsed() < MISSED_FOR {
+                    continue;
+                }
+                let body = serde_json::from_str(&sent.what.body)?;
+                let webhook = match forge {
+                    "plane" => self.stack.plane(&sent.what.kind, &body),
+                    _ => self.stack.gitea(&sent.what.kind, &sent.what.kind, &body),
+                };
+                if self.stack.deliver(&webhook).await.is_ok_and(|answer| answer.status.is_success()) {
+                    self.redelivered.insert((forge, number));
+                }
+            }
+        }
+        Ok(waiting)
+    }
+
+    async fn strike(&mut self, victim: Service) -> anyhow::Result<()> {
+        self.stack.process(victim).kill().await?;
+        self.stack.process(victim).spawn()
+    }
+}
+
+/// Webhooks that ingest never took.
+fn lost(hooks: &Hooks) -> Vec<(usize, Entry<Sent>)> {
+    let is_taken = |status: &Option<u16>| status.is_some_and(|status| status < 300);
+    hooks.sent().into_iter().enumerate().filter(|(_, sent)| !sent.what.answers.iter().any(is_taken)).collect()
+}
