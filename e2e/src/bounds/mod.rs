@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use self::kept::Kept;
 use self::memory::{Memory, Sampler};
 use crate::harness::{Service, Stack, StackBuilder, boot_ms, until};
-use crate::scenario::Terms;
+use crate::scenario::{DEFAULT, Terms};
 use crate::shop::{Ledger, Poured, enqueue, shop, spent};
 
 /// Longest wait for anything that needs no more than a busy machine's time.
@@ -58,7 +58,7 @@ impl Size {
         each_bytes: 80 << 20,
         away: Duration::from_mins(4),
         how: Away::Stopped,
-        terms: Terms { renew: 5, unreachable: 20, runner: 300, grace: 10, scheduler: 420 },
+        terms: DEFAULT,
     };
 
     /// A tenth of the output; the times shortened in one ratio, but for the least that a busy machine needs.

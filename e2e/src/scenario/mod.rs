@@ -6,6 +6,7 @@ mod cancel;
 mod hang;
 mod reboot;
 mod rolling;
+mod silent;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -34,6 +35,9 @@ pub struct Terms {
     /// `ORCH_LEASE_SECONDS`
     pub scheduler: u32,
 }
+
+/// The times of a system that sets none.
+pub const DEFAULT: Terms = Terms { renew: 5, unreachable: 20, runner: 300, grace: 10, scheduler: 420 };
 
 /// Short leases under which the start-up check of the arithmetic holds.
 pub const SHORT: Terms = Terms { renew: 1, unreachable: 4, runner: 8, grace: 1, scheduler: 13 };
@@ -82,12 +86,13 @@ type Playing = Pin<Box<dyn Future<Output = anyhow::Result<Story>>>>;
 type Play = fn() -> Playing;
 
 /// Every scenario with its name.
-const ALL: [(&str, Play); 5] = [
+const ALL: [(&str, Play); 6] = [
     ("blackhole", || Box::pin(blackhole::play())),
     ("reboot", || Box::pin(reboot::play())),
     ("hang", || Box::pin(hang::play())),
     ("cancel", || Box::pin(cancel::play())),
     ("rolling", || Box::pin(rolling::play())),
+    ("silent", || Box::pin(silent::play())),
 ];
 
 /// The names of all scenarios.
