@@ -6,13 +6,22 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use domain::Account;
-use service::settings::{CommonFlags, SchedulerEndpointSettings, TelemetrySettings, TlsSettings, duration};
+use service::settings::{
+    CommonFlags, SchedulerEndpointSettings, Secret, SecretSetting, TelemetrySettings, TlsSettings, duration,
+};
 use service::{Clock, Random};
 
 use crate::shim;
 
+/// 50 GiB.
+const WORKSPACE_QUOTA_BYTES: u64 = 50 * 1024 * 1024 * 1024;
 /// Where the scheduler is when nobody says.
 const SCHEDULER_URL_DEFAULT: &str = "http://127.0.0.1:7070";
+
+service::secret! {
+    /// Password or token for the forge that projects with a `clone_url` over http are cloned from and pushed to; never given to an agent.
+    pub GitToken = "ORCH_GIT_TOKEN";
+}
 
 /// The runner: spawns and supervises agents on this host
 ///
@@ -71,6 +80,18 @@ pub struct Settings {
     /// Where agents work: a folder per work item
     #[arg(long, env = "ORCH_WORKSPACE_DIR", value_name = "PATH", default_value = "orch-data/workspaces")]
     pub workspace_dir: PathBuf,
+    /// The most bytes that workspaces and clones of projects with a `clone_url` may take; above it those of finished work items go, the oldest first
+    #[arg(long, env = "ORCH_WORKSPACE_QUOTA_BYTES", value_name = "BYTES", default_value_t = WORKSPACE_QUOTA_BYTES)]
+    pub workspace_quota_bytes: u64,
+    /// The forge's credential.
+    #[command(flatten)]
+    pub git_token: SecretSetting<GitToken>,
+    /// Whose name stands in agents' commits
+    #[arg(long, env = "ORCH_GIT_USER_NAME", value_name = "NAME", default_value = "Orch")]
+    pub git_user_name: String,
+    /// The address beside it
+    #[arg(long, env = "ORCH_GIT_USER_EMAIL", value_name = "EMAIL", default_value = "orch@localhost")]
+    pub git_user_email: String,
     /// Names of environment variables passed through to the agent, separated by commas; everything else is left out
     #[arg(long, env = "ORCH_AGENT_ENV", value_name = "NAMES", value_delimiter = ',')]
     pub agent_env: Vec<String>,
@@ -166,6 +187,14 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// A folder per work item.
     pub workspace_dir: PathBuf,
+    /// The most that the git workspaces among them may take.
+    pub workspace_quota_bytes: u64,
+    /// The forge's credential.
+    pub git_token: Option<Secret>,
+    /// Whose name stands in agents' commits.
+    pub git_user_name: String,
+    /// The address beside it.
+    pub git_user_email: String,
     /// Names of variables passed through to the agent.
     pub agent_env: Vec<String>,
     /// `--permission-mode` of the agent.
@@ -199,6 +228,10 @@ impl Options {
             account: Account(settings.runner_account),
             state_dir: settings.runner_state_dir,
             workspace_dir: settings.workspace_dir,
+            workspace_quota_bytes: settings.workspace_quota_bytes,
+            git_token: settings.git_token.get().cloned(),
+            git_user_name: settings.git_user_name,
+            git_user_email: settings.git_user_email,
             agent_env: settings.agent_env.into_iter().filter(|name| !name.is_empty()).collect(),
             permission_mode: settings.agent_permission_mode,
             preflight_ttl: settings.preflight_cache_ttl,

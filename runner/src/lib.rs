@@ -4,6 +4,7 @@
 //! Each agent has a keeper process of its own (see [`shim`]), so that this process may be restarted at any time.
 //! It knows no database and judges no outcome.
 
+mod command;
 mod config;
 mod contain;
 mod files;

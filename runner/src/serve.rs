@@ -11,6 +11,7 @@ use axum::Router;
 use domain::NodeId;
 use proto::v1::runner_service_server::RunnerServiceServer;
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use service::health::{self, Metrics, Readiness};
 use service::net::Listener;
 use service::server::{self, Limits};
@@ -130,6 +131,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
     if cgroups.is_none() {
         tracing::warn!("no cgroup to be had: agents' processes are found by session and marker");
     }
+    guard_credential(&options)?;
     let advertise_url = advertise_url(&options, addr);
     let channel = grpc::channel(&options.scheduler_url, &options.tls)?;
     let scheduler = SchedulerServiceClient::with_interceptor(channel, grpc::SendTrace)
@@ -149,6 +151,21 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         server::serve(listener, app, Limits::default(), acceptor, &serving).await;
     });
     Ok(Handle { addr, node: node.identity.node.clone(), inner: node })
+}
+
+/// The forge's credential is the runner's alone: it is passed to no agent, and none that is not root's reads it out of this process.
+fn guard_credential(options: &Options) -> Result<(), Refused> {
+    if let Some(name) = options.agent_env.iter().find(|name| name.starts_with("ORCH_GIT_")) {
+        return Err(Refused::new(format!(
+            "ORCH_AGENT_ENV names {name}, which belongs to the runner: take it out"
+        )));
+    }
+    if options.git_token.is_some()
+        && let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(%error, "other processes of this user can read the runner's environment");
+    }
+    Ok(())
 }
 
 fn folder(path: &Path, setting: &str) -> Result<PathBuf, Refused> {

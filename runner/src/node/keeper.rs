@@ -18,6 +18,7 @@ use crate::shim::{Ask, Wish};
 use crate::shims::{ShimLink, Shims};
 use crate::spool::{self, Spool};
 use crate::steps;
+use crate::workspace::hooks;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -37,6 +38,7 @@ async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
     loop {
         match stop.run_until_cancelled(steps::carry_out(node, held, &outcome)).await {
             Some(Ok(report)) => {
+                after_run(node, held, stop).await;
                 held.ended(&report);
                 node.renew_soon.notify_one();
                 return;
@@ -80,6 +82,20 @@ pub(crate) async fn attend(node: &Node, held: &Held, stop: &CancellationToken) -
         stop.run_until_cancelled(tokio::time::sleep(backoff)).await?;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
+}
+
+/// Runs the project's hook after an agent; whatever comes of it changes nothing, and when the runner stops it is cut short.
+async fn after_run(node: &Node, held: &Held, stop: &CancellationToken) {
+    let Some(spec) = &held.assignment.repository else { return };
+    let (Ok(Some(workspace)), false) = (held.dir.workspace(), spec.hooks.after_run.is_empty()) else {
+        return;
+    };
+    let surroundings = node.surroundings(held, &workspace.path);
+    let hook = hooks::run("after_run", &spec.hooks.after_run, &workspace.path, &surroundings);
+    if let Some(Err(unprepared)) = stop.run_until_cancelled(hook).await {
+        tracing::warn!(run.id = %held.assignment.run, error = unprepared.error, "a hook after an agent failed");
+    }
+    node.sweep(held).await;
 }
 
 /// Follows the shim as long as there is patience with it; once that is over, ends the agent in its place.

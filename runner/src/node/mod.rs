@@ -4,6 +4,7 @@
 mod held;
 pub(crate) mod keeper;
 mod patience;
+mod prepare;
 mod recover;
 mod start;
 
@@ -32,6 +33,7 @@ use crate::preflight::Preflights;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Wish;
 use crate::shims::Shims;
+use crate::workspace::{Git, Workspaces};
 
 /// The most runs held, ended ones included that wait for their Ack.
 const HELD_MAX: usize = 1000;
@@ -72,6 +74,8 @@ pub(crate) struct Node {
     pub(crate) renewed: watch::Sender<i64>,
     /// Whether agents can be spawned.
     pub(crate) preflights: Preflights,
+    /// The git worktrees of this host.
+    pub(crate) workspaces: Workspaces,
     /// Says that a renew should come soon: something changed that the scheduler wants to know.
     pub(crate) renew_soon: Notify,
     /// Says that the scheduler does not know us.
@@ -99,6 +103,12 @@ impl Node {
         tasks: Tasks,
     ) -> Self {
         let preflights = Preflights::new(shims.clone(), options.clock.clone());
+        let git = Git {
+            token: options.git_token.clone(),
+            user_name: options.git_user_name.clone(),
+            user_email: options.git_user_email.clone(),
+        };
+        let workspaces = Workspaces::new(options.workspace_dir.clone(), git);
         Self {
             clock: options.clock.clone(),
             options,
@@ -112,6 +122,7 @@ impl Node {
             lease: watch::Sender::new(0),
             renewed: watch::Sender::new(i64::MIN),
             preflights,
+            workspaces,
             renew_soon: Notify::new(),
             register_again: Notify::new(),
             draining: AtomicBool::new(false),

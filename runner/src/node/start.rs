@@ -1,8 +1,8 @@
 //! From an accepted offer to a living shim: asks the scheduler to start, and spawns only on its committed word,
 //! inside the lease that the word grants.
 
-use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use service::{grpc, telemetry::trace_context};
 use tonic::Code;
 use tracing::Instrument as _;
 
+use super::prepare::{self, Prepared};
 use super::{Held, Node, Terms, keeper};
 use crate::config::Containment;
 use crate::preflight::Program;
 use crate::run_dir::{Intent, ProgramKind};
 use crate::shim::Wish;
-use crate::{files, workspace};
 
 /// How long one Start may take.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -144,16 +144,32 @@ async fn end_unspawned(node: &Node, held: &Held, ended_by: EndedBy) -> io::Resul
 }
 
 async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_ms: i64) -> io::Result<()> {
+    // The shim's from before it exists: whoever finds it free knows that no agent of this run works in its workspace.
+    let dir = held.dir.clone();
+    let lock = match service::blocking(move || dir.try_lock()).await {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return spawn_failed(node, held, &io::Error::other("the run has a shim already")).await,
+        Err(error) => return spawn_failed(node, held, &error).await,
+    };
+    let work = match prepare::workspace(node, held, deadline_boot_ms).await {
+        Ok(Prepared::Folder(work)) => work,
+        Ok(Prepared::Not(ended_by)) => return end_unspawned(node, held, ended_by).await,
+        Ok(Prepared::Fenced) => return node.forget(held).await,
+        Ok(Prepared::Stopped) => return Ok(()),
+        Err(error) => return spawn_failed(node, held, &error).await,
+    };
+    // What was acknowledged meanwhile counts.
+    let deadline_boot_ms = deadline_boot_ms.max(*node.lease.borrow());
     let Some(program) = node.preflights.program() else {
         let error = node.preflights.report().and_then(|preflight| preflight.error).unwrap_or_default();
         tracing::warn!(error, "nothing was spawned: the preflight no longer holds");
         return end_unspawned(node, held, EndedBy::Unready { error }).await;
     };
     let (preparing, run) = (node.clone(), held.clone());
-    let prepared =
-        service::blocking(move || prepare(&preparing, &run, program, terms, deadline_boot_ms)).await;
-    let spawned = match prepared {
-        Ok(lock) => node.shims.spawn(&held.dir, lock),
+    let intended =
+        service::blocking(move || intend(&preparing, &run, program, work, terms, deadline_boot_ms)).await;
+    let spawned = match intended {
+        Ok(()) => node.shims.spawn(&held.dir, lock),
         Err(error) => Err(error),
     };
     match spawned {
@@ -167,28 +183,25 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_m
             keeper::begin(node, held.clone());
             Ok(())
         }
-        Err(error) => {
-            tracing::error!(%error, "could not spawn");
-            end_unspawned(node, held, EndedBy::SpawnFailed { error: error.to_string() }).await
-        }
+        Err(error) => spawn_failed(node, held, &error).await,
     }
 }
 
-/// Makes the folders and journals the intent; the lock it returns is the shim's from before it exists.
-fn prepare(
+async fn spawn_failed(node: &Node, held: &Held, error: &io::Error) -> io::Result<()> {
+    tracing::error!(%error, "could not spawn");
+    end_unspawned(node, held, EndedBy::SpawnFailed { error: error.to_string() }).await
+}
+
+/// Journals what is about to be spawned.
+fn intend(
     node: &Node,
     held: &Held,
     program: Program,
+    work: PathBuf,
     terms: Terms,
     deadline_boot_ms: i64,
-) -> io::Result<File> {
+) -> io::Result<()> {
     let (options, assignment) = (&node.options, &held.assignment);
-    let lock = held.dir.try_lock()?.ok_or_else(|| io::Error::other("the run has a shim already"))?;
-    let work = workspace::folder(&options.workspace_dir, &assignment.project, &assignment.work_item);
-    let home =
-        workspace::home(&options.state_dir, &options.account, &assignment.project, &assignment.work_item);
-    files::create_private_dir(&work)?;
-    files::create_private_dir(&home)?;
     let cgroup = node.cgroups.as_ref().filter(|_| options.limits.containment == Containment::Cgroup);
     held.dir.write_intent(&Intent {
         boot_id: node.identity.boot_id.clone(),
@@ -202,10 +215,9 @@ fn prepare(
         permission_mode: options.permission_mode.clone(),
         agent_env: options.agent_env.clone(),
         workspace: work,
-        home,
+        home: node.home(held),
         spool_head_bytes: options.limits.spool_head_bytes,
         spool_tail_bytes: options.limits.spool_tail_bytes,
         cgroup: cgroup.map(|place| place.join(assignment.run.to_string())),
-    })?;
-    Ok(lock)
+    })
 }

@@ -1,6 +1,7 @@
 //! How the agent is called, or the program of a gate: arguments and the whole environment, as pure functions of the run.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use crate::contain::sweep::MARKER_VARIABLE;
 use crate::run_dir::{Assignment, Intent, ProgramKind};
@@ -42,23 +43,25 @@ pub(super) fn arguments(assignment: &Assignment, intent: &Intent) -> Vec<OsStrin
 }
 
 /// The agent's environment, from empty. `inherited` looks a variable up in the shim's own.
-pub(super) fn environment(
+pub(crate) fn environment(
     assignment: &Assignment,
-    intent: &Intent,
+    kind: ProgramKind,
+    home: &Path,
+    agent_env: &[String],
+    permission_mode: &str,
     root: bool,
     inherited: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
     let text = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
-    let is_agent = intent.kind == ProgramKind::Agent;
+    let is_agent = kind == ProgramKind::Agent;
     let settings = CLI_SETTINGS.into_iter().filter(|_| is_agent);
     let mut environment: Vec<(OsString, OsString)> =
         settings.map(|(name, value)| text(name, value)).collect();
-    if is_agent && root && intent.permission_mode == BYPASS {
+    if is_agent && root && permission_mode == BYPASS {
         // The CLI refuses this mode to root unless it is told that the host is meant for it.
         environment.push(text("IS_SANDBOX", "1"));
     }
-    let passed = intent
-        .agent_env
+    let passed = agent_env
         .iter()
         .filter(|_| is_agent)
         .filter_map(|name| Some((OsString::from(name), inherited(name)?)));
@@ -66,7 +69,7 @@ pub(super) fn environment(
     // What follows is ours whatever was asked to be passed on.
     environment.extend([
         (OsString::from("PATH"), inherited("PATH").unwrap_or_else(|| OsStr::new(PATH_DEFAULT).to_owned())),
-        (OsString::from("HOME"), intent.home.clone().into_os_string()),
+        (OsString::from("HOME"), home.as_os_str().to_owned()),
         text("LANG", "C.UTF-8"),
         text("TZ", "UTC"),
         text("ORCH_RUN_ID", &assignment.run.to_string()),

@@ -81,7 +81,15 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
 
 fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool) -> io::Result<Child> {
     let root = rustix::process::geteuid().is_root();
-    let environment = agent::environment(assignment, intent, root, |name| std::env::var_os(name));
+    let environment = agent::environment(
+        assignment,
+        intent.kind,
+        &intent.home,
+        &intent.agent_env,
+        &intent.permission_mode,
+        root,
+        |name| std::env::var_os(name),
+    );
     let program = std::iter::once(intent.program.path.clone().into_os_string());
     let cgroup = intent.cgroup.as_ref().filter(|_| contained);
     Command::new("/proc/self/exe")

@@ -13,7 +13,7 @@ mod output;
 mod protocol;
 pub mod watchdog;
 
-pub(crate) use agent::PATH_DEFAULT;
+pub(crate) use agent::{PATH_DEFAULT, environment};
 pub(crate) use client::Link;
 pub use protocol::Ask;
 pub(crate) use watchdog::Wish;

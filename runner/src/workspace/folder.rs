@@ -23,7 +23,7 @@ pub(crate) fn home(state: &Path, account: &Account, project: &str, work_item: &s
 
 /// A file name for `key`: the key itself where it is a plain one, else a readable part and a hash, with a `~`
 /// between them that no plain key has.
-fn encode(key: &str) -> String {
+pub(super) fn encode(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let is_plain = !key.is_empty()
         && !key.starts_with(['.', '-'])

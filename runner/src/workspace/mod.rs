@@ -3,13 +3,26 @@
 //! What is told of a prepared worktree is a [`Workspace`], journaled in the run's folder before the agent is spawned, so that
 //! whatever follows the agent, in this incarnation or the next, finds it there.
 
+mod fault;
 mod folder;
+pub(crate) mod git;
+pub(crate) mod hooks;
+mod plan;
+mod prepare;
+mod record;
+mod repository;
+mod settings;
+mod worktree;
 
 use std::path::PathBuf;
 
+use domain::workspace::WorkspaceFault;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use folder::{folder, home};
+pub(crate) use git::Git;
+pub(crate) use hooks::Surroundings;
+pub(crate) use prepare::{Wanted, Workspaces};
 
 /// A prepared git workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,3 +49,18 @@ pub struct Workspace {
     /// What the remote's `branch` was when it was fetched; none: it did not exist.
     pub remote_head: Option<String>,
 }
+
+/// Why there is no workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unprepared {
+    pub(crate) fault: WorkspaceFault,
+    /// What went wrong and what to do; fit to be shown.
+    pub(crate) error: String,
+}
+
+const fn broken(error: String) -> Unprepared {
+    Unprepared { fault: WorkspaceFault::Broken, error }
+}
+
+#[cfg(test)]
+mod tests;

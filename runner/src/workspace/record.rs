@@ -1,0 +1,102 @@
+//! What is known of each git workspace of this host, one small file for each: whose it is, which clone it belongs to, and
+//! which run had it last. Outside of the workspaces, whose files are their agents' to change.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domain::{JobId, RunId};
+use serde::{Deserialize, Serialize};
+
+use super::folder::encode;
+use crate::files;
+use crate::run_dir::RunDir;
+
+/// How often a lock is tried for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A work item's git workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) project: String,
+    pub(super) work_item: String,
+    pub(super) path: PathBuf,
+    /// The bare clone it belongs to.
+    pub(super) clone: PathBuf,
+    /// The worktree's own git folder; none before git made it.
+    pub(super) git_dir: Option<PathBuf>,
+    pub(super) branch: String,
+    /// The run that had it last, and its folder.
+    pub(super) run: RunId,
+    pub(super) run_dir: PathBuf,
+    pub(super) job: JobId,
+    /// Whether the hook `after_create` has succeeded.
+    pub(super) created: bool,
+}
+
+impl Record {
+    /// Whether the run that had it last may still have an agent.
+    pub(super) fn is_lived_in(&self) -> bool {
+        let dir = RunDir::at(self.run_dir.clone());
+        dir.path().exists() && !matches!(dir.try_lock(), Ok(Some(_)))
+    }
+}
+
+/// The records of a workspace folder.
+#[derive(Clone, Debug)]
+pub(super) struct Records {
+    folder: PathBuf,
+}
+
+impl Records {
+    pub(super) fn new(root: &Path) -> Self {
+        // No encoded project begins with a dot.
+        Self { folder: root.join(".records") }
+    }
+
+    pub(super) fn read(&self, project: &str, work_item: &str) -> io::Result<Option<Record>> {
+        files::read_json(&self.file(project, work_item, "json"))
+    }
+
+    pub(super) fn write(&self, record: &Record) -> io::Result<()> {
+        let file = self.file(&record.project, &record.work_item, "json");
+        let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str()))
+        else {
+            return Ok(());
+        };
+        files::create_private_dir(folder)?;
+        files::write_durable(folder, name, &serde_json::to_vec(record)?)
+    }
+
+    /// Takes the lock of one item's workspace: whoever has it may change it.
+    pub(super) async fn lock(
+        &self,
+        project: &str,
+        work_item: &str,
+        wait: Duration,
+    ) -> io::Result<Option<File>> {
+        lock(&self.file(project, work_item, "lock"), wait).await
+    }
+
+    fn file(&self, project: &str, work_item: &str, extension: &str) -> PathBuf {
+        self.folder.join(encode(project)).join(format!("{}.{extension}", encode(work_item)))
+    }
+}
+
+/// Takes an advisory lock on a file, which is made if need be; none when somebody else has it for longer than `wait`.
+pub(super) async fn lock(path: &Path, wait: Duration) -> io::Result<Option<File>> {
+    if let Some(folder) = path.parent() {
+        files::create_private_dir(folder)?;
+    }
+    let file = files::private_file(path)?;
+    let give_up = tokio::time::Instant::now() + wait;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() >= give_up => return Ok(None),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
