@@ -179,8 +179,16 @@ mod tests {
         let late = run(shell(&script), bounds(500, 100)).await.unwrap_err();
         assert!(matches!(late, NotEnded::TooLong(..)), "{late}");
         let pid = std::fs::read_to_string(file).unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
+        let lives = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z")
+        };
+        let gone = tokio::time::timeout(Duration::from_secs(10), async {
+            while lives() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        gone.await.expect("it was killed");
     }
 
     #[tokio::test]
