@@ -109,6 +109,8 @@ CREATE INDEX jobs_impossible ON jobs (id)
 -- Running jobs by their run: a run belongs to one job, and inserting a run need not read all jobs for the reference.
 CREATE UNIQUE INDEX jobs_run ON jobs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, id);
+-- What is not over of a work item.
+CREATE INDEX jobs_unfinished ON jobs (project, work_item, id) WHERE status IN ('queued', 'running');
 -- What a newer commit replaces.
 CREATE INDEX jobs_of_a_head ON jobs (project, work_item, stage) WHERE status = 'queued' AND head IS NOT NULL;
 
@@ -124,9 +126,11 @@ CREATE TABLE work_items (
     key        TEXT    NOT NULL CHECK (key <> ''),
     title      TEXT,
     stage      TEXT    NOT NULL,
-    state      TEXT    NOT NULL CHECK (state IN ('active', 'needs_you', 'done', 'cancelled')),
+    state      TEXT    NOT NULL CHECK (state IN ('active', 'waits_for_ci', 'needs_you', 'done', 'cancelled')),
     -- What it needs a person for (`domain::work_item::NeedsYou`).
     needs      TEXT CHECK (json_valid(needs)),
+    -- Which tests it waits for (`domain::work_item::CiWait`).
+    waits      TEXT CHECK (json_valid(waits)),
     head       TEXT CHECK (length(head) IN (40, 64)),
     -- How many times each stage sent it back.
     bounces    TEXT    NOT NULL CHECK (json_valid(bounces)),
@@ -134,12 +138,22 @@ CREATE TABLE work_items (
     revision   INTEGER NOT NULL DEFAULT 0 CHECK (revision >= 0),
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
+    -- Whose work it is, where a project asks for trust.
+    standing   TEXT    NOT NULL DEFAULT 'trusted' CHECK (standing IN ('trusted', 'outsider', 'lifted')),
+    -- Why it ended, where nobody decided that.
+    ended_because TEXT,
     UNIQUE (project, key),
-    CONSTRAINT an_item_that_needs_a_person_says_why CHECK ((state = 'needs_you') = (needs IS NOT NULL))
+    CONSTRAINT an_item_that_needs_a_person_says_why CHECK ((state = 'needs_you') = (needs IS NOT NULL)),
+    CONSTRAINT an_item_that_waits_for_tests_says_which CHECK ((state = 'waits_for_ci') = (waits IS NOT NULL)),
+    CONSTRAINT only_an_ended_item_has_a_reason CHECK (ended_because IS NULL OR state = 'cancelled')
 ) STRICT;
 
 CREATE INDEX work_items_newest ON work_items (updated_at, id);
 CREATE INDEX work_items_key ON work_items (key);
+-- What something outside may move. The word for word same condition is in items_waiting_outside.sql.
+CREATE INDEX work_items_waiting_outside ON work_items (updated_at, id)
+    WHERE state = 'waits_for_ci' OR (state = 'needs_you' AND needs ->> '$.why.why' IN ('approval', 'trust'));
+CREATE INDEX work_items_open ON work_items (project, key) WHERE state IN ('active', 'waits_for_ci', 'needs_you');
 CREATE INDEX work_items_needing ON work_items (updated_at, id) WHERE state = 'needs_you';
 
 -- Other names of a work item: the pull request of an issue's branch, the issue's id, the commits of its pull request.
@@ -148,6 +162,32 @@ CREATE TABLE work_item_aliases (
     alias   TEXT NOT NULL CHECK (alias <> ''),
     key     TEXT NOT NULL CHECK (key <> ''),
     PRIMARY KEY (project, alias)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX work_item_aliases_key ON work_item_aliases (project, key);
+
+-- What was last seen of something outside (`domain::sighting`).
+CREATE TABLE sightings (
+    project TEXT    NOT NULL,
+    subject TEXT    NOT NULL CHECK (subject <> '' AND subject = lower(subject)),
+    aspect  TEXT    NOT NULL CHECK (aspect <> ''),
+    value   TEXT    NOT NULL,
+    words   TEXT    NOT NULL CHECK (json_valid(words)),
+    -- When the sender last changed it, by the sender's clock.
+    version INTEGER,
+    own     INTEGER NOT NULL CHECK (own IN (0, 1)),
+    teller  TEXT    NOT NULL CHECK (teller IN ('webhook', 'reconciler')),
+    -- When its value last changed, by our clock.
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (project, subject, aspect)
+) STRICT, WITHOUT ROWID;
+
+-- How far the reconciler read each listing of each project.
+CREATE TABLE cursors (
+    listing TEXT NOT NULL CHECK (listing <> ''),
+    project TEXT NOT NULL CHECK (project <> ''),
+    cursor  TEXT NOT NULL CHECK (json_valid(cursor)),
+    PRIMARY KEY (listing, project)
 ) STRICT, WITHOUT ROWID;
 
 -- What people decided.

@@ -12,6 +12,7 @@ pub mod fleet;
 mod judge;
 mod mover;
 mod operator;
+mod outside;
 mod processes;
 mod scenario;
 mod shims;

@@ -331,6 +331,7 @@ async fn a_silent_source_is_told_once_and_its_return_too() {
             body_sha256: "a".repeat(64),
             received_at: Timestamp::from_ms(stack.clock.now_ms()),
             jobs: Vec::new(),
+            sightings: Vec::new(),
         };
         stack.store.accept(delivery).await.unwrap();
     };

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::agent_output::cut_front;
 use crate::job::Origin;
+use crate::sighting::{Sighting, SightingName, Teller};
 use crate::verdict::Report;
 use crate::{Job, JobId, Timestamp};
 
@@ -23,6 +24,18 @@ pub struct NewDelivery {
     pub received_at: Timestamp,
     /// The jobs it asks for; empty: nothing to do, the delivery is `ignored`.
     pub jobs: Vec<NewJob>,
+    /// What it shows of the outside, kept with it, of one project.
+    pub sightings: Vec<(String, Sighting)>,
+}
+
+/// The source of deliveries that no webhook brought: the reconciler found their facts.
+pub const RECONCILE: &str = "reconcile";
+
+impl NewDelivery {
+    /// Who tells of its sightings.
+    pub fn teller(&self) -> Teller {
+        if self.source == RECONCILE { Teller::Reconciler } else { Teller::Webhook }
+    }
 }
 
 /// A job to be made.
@@ -63,6 +76,12 @@ pub struct About {
     pub moves_head: bool,
     /// Whether it takes the place of a queued job of its stage for an older commit: nobody would use that one's verdict.
     pub replaces_older: bool,
+    /// Whether a running job of its stage for an older commit is asked to end, too.
+    pub cancels_older: bool,
+    /// Whether its author has less trust than the project asks for.
+    pub untrusted: bool,
+    /// The sighting that is its cause: a repeat of it makes no job.
+    pub cause: Option<SightingName>,
     /// The longest chain of causes; `None`: [`crate::work_item::HOPS_MAX`].
     pub hops_max: Option<u32>,
 }

@@ -141,6 +141,8 @@ fn next_stages(message: &str) -> [Option<String>; 2] {
             head: None,
             bounces: BTreeMap::new(),
             hops: 0,
+            standing: domain::work_item::Standing::Trusted,
+            ended_because: None,
             revision: 1,
             created_at: now,
             updated_at: now,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::delivery::Payload;
-use domain::launch::{LaunchEvent, Scope};
+use domain::launch::{Actor, LaunchEvent, Scope};
+use domain::sighting::Sighting;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -13,7 +14,7 @@ const TITLE_BYTES_MAX: usize = 1024;
 /// Longest body text kept, in bytes: what a prompt can sensibly hold.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Longest single fact, author or address kept, in bytes.
-const FACT_BYTES_MAX: usize = 2048;
+pub(crate) const FACT_BYTES_MAX: usize = 2048;
 /// Longest event kept as it came, in bytes of the body; a longer one is pruned.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Longest text kept in a pruned event, in bytes.
@@ -36,6 +37,10 @@ pub struct Observed {
     pub events: Vec<LaunchEvent>,
     /// The prompt's inputs, the same for every job of the delivery.
     pub account: Account,
+    /// What it shows of the outside, whether it starts anything or not.
+    pub sightings: Vec<Sighting>,
+    /// Who did it, when the sender says.
+    pub actor: Option<Actor>,
 }
 
 /// Where a body belongs.
@@ -67,7 +72,13 @@ pub struct Account {
 impl Observed {
     /// Something known, with nothing to do.
     pub fn nothing(place: Place) -> Self {
-        Self { place, events: Vec::new(), account: Account::default() }
+        Self { place, events: Vec::new(), account: Account::default(), sightings: Vec::new(), actor: None }
+    }
+
+    /// The same, with what it shows.
+    #[must_use]
+    pub fn showing(self, actor: Option<Actor>, sightings: Vec<Sighting>) -> Self {
+        Self { sightings, actor, ..self }
     }
 }
 
@@ -99,7 +110,7 @@ pub(crate) fn digest(text: &str) -> String {
 }
 
 /// Cuts `text` to at most `bytes_max` bytes, marks the cut, and replaces U+0000.
-fn bounded(text: &str, bytes_max: usize) -> String {
+pub(crate) fn bounded(text: &str, bytes_max: usize) -> String {
     let kept = if text.len() <= bytes_max {
         text.to_owned()
     } else {

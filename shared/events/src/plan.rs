@@ -3,12 +3,19 @@
 use std::collections::BTreeSet;
 
 use domain::Timestamp;
-use domain::delivery::{NewDelivery, NewJob, Payload};
+use domain::delivery::{About, NewDelivery, NewJob, Payload};
 use domain::job::Origin;
 use domain::launch::{self, Decision};
 use domain::pipeline::{Pipeline, Project};
+use domain::sighting::{Sighting, Word};
 
+use crate::observed::{FACT_BYTES_MAX, bounded};
 use crate::{Observed, Place, Refusal};
+
+/// The most labels or assignees kept by name.
+const WORDS_MAX: usize = 100;
+/// The longest value of a sighting, in bytes: the ids of all labels of an issue.
+const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// What is known of a delivery besides its content.
 #[derive(Debug, Clone)]
@@ -37,9 +44,13 @@ pub fn plan(
     observed: &Observed,
     payload: &Payload,
 ) -> Result<NewDelivery, Refusal> {
+    let mut sightings = Vec::new();
     let jobs = match &observed.place {
         Place::Project(scope) => {
             let project = launch::project_of(pipeline, scope).ok_or(Refusal::Foreign)?;
+            let own = observed.actor.is_some_and(|actor| actor.is(&pipeline.identity));
+            let seen = observed.sightings.iter().map(|told| Sighting { own, ..kept(told) });
+            sightings.extend(seen.map(|told| (project.name.clone(), told)));
             jobs(pipeline, project, &envelope, observed, payload)
         }
         Place::Workspace(workspace) if launch::knows_workspace(pipeline, *workspace) => Vec::new(),
@@ -53,7 +64,17 @@ pub fn plan(
         body_sha256: envelope.body_sha256,
         received_at: envelope.received_at,
         jobs,
+        sightings,
     })
+}
+
+/// A sighting within limits, and free of U+0000.
+fn kept(told: &Sighting) -> Sighting {
+    let words = told.words.iter().take(WORDS_MAX).map(|word| Word {
+        id: bounded(&word.id, FACT_BYTES_MAX),
+        name: word.name.as_deref().map(|name| bounded(name, FACT_BYTES_MAX)),
+    });
+    Sighting { words: words.collect(), value: bounded(&told.value, VALUE_BYTES_MAX), ..told.clone() }
 }
 
 fn jobs(
@@ -66,8 +87,9 @@ fn jobs(
     let mut jobs = Vec::new();
     let mut started = BTreeSet::new();
     for event in &observed.events {
-        let stages = match launch::decide(pipeline, project, event) {
-            Decision::Launch(stages) => stages,
+        let (stages, untrusted) = match launch::decide(pipeline, project, event) {
+            Decision::Launch(stages) => (stages, false),
+            Decision::Restricted(stages) => (stages, true),
             nothing @ (Decision::OwnActor | Decision::Untrusted | Decision::NoTrigger) => {
                 tracing::info!(project = project.name, event = event.point.as_str(), why = ?nothing, "nothing to start");
                 continue;
@@ -89,7 +111,7 @@ fn jobs(
                     head: event.head.clone(),
                     ..Origin::default()
                 },
-                about: launch::about(project, event, stage),
+                about: About { untrusted, ..launch::about(project, event, stage) },
                 work_item,
             });
         }

@@ -3,9 +3,10 @@
 //! A store looks up what is [`Known`], asks for each item, and writes the rows that come out.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::delivery::{Accepted, NewDelivery, NewJob, StageResult};
+use domain::sighting::{self, Sighting, SightingName};
 use domain::work_item::{WorkItem, after_existing, arrival};
 use domain::{Budgets, Chance, Epoch, Event, Job, JobId, JobState, Policy, Timestamp};
 
@@ -83,9 +84,16 @@ pub(crate) struct Known<'a> {
     pub(crate) aliases: BTreeMap<ItemKey, String>,
     /// Queued jobs that a newer commit replaces, by work item and stage.
     pub(crate) waiting: BTreeMap<(ItemKey, String), Waiting>,
+    /// Running jobs about a commit, by work item and stage.
+    pub(crate) running: BTreeMap<(ItemKey, String), Vec<Job>>,
+    /// What was last seen of what the deliveries speak of.
+    pub(crate) sightings: BTreeMap<SightingKey, sighting::Seen>,
     /// The highest job id ever given.
     pub(crate) newest_job: i64,
 }
+
+/// Project and name of a sighting.
+pub(crate) type SightingKey = (String, SightingName);
 
 /// Project and key, or other name, of a work item.
 pub(crate) type ItemKey = (String, String);
@@ -96,6 +104,15 @@ pub(crate) struct Waiting {
     pub(crate) job: Job,
     /// What earlier stages told it.
     pub(crate) results: Vec<StageResult>,
+}
+
+/// The names of what a batch shows.
+pub(crate) fn sightings_of<'a>(items: &'a [Item<'_>]) -> impl Iterator<Item = SightingKey> + 'a {
+    let shown = |item: &'a Item<'_>| match *item {
+        Item::Delivery(delivery) => delivery.sightings.as_slice(),
+        Item::Job(..) => &[],
+    };
+    items.iter().flat_map(shown).map(|(project, told)| (project.clone(), told.name.clone()))
 }
 
 /// The semantic keys that a job may be found by.
@@ -163,8 +180,12 @@ pub(crate) struct Intake<'a> {
     pub(crate) items: BTreeMap<ItemKey, WorkItem>,
     /// New names of work items.
     pub(crate) aliases: BTreeMap<ItemKey, String>,
-    /// Queued jobs whose place a new one takes; written after the new ones.
+    /// Queued jobs whose place a new one takes, and running ones that it makes worthless; written after the new ones.
     pub(crate) replaced: Vec<Change>,
+    /// Sightings, new or changed.
+    pub(crate) sightings: BTreeMap<SightingKey, sighting::Seen>,
+    /// What the delivery under way tells that is no news.
+    stale: BTreeSet<SightingKey>,
 }
 
 impl<'a> Intake<'a> {
@@ -176,6 +197,8 @@ impl<'a> Intake<'a> {
             items: BTreeMap::new(),
             aliases: BTreeMap::new(),
             replaced: Vec::new(),
+            sightings: BTreeMap::new(),
+            stale: BTreeSet::new(),
         }
     }
 
@@ -211,6 +234,7 @@ impl<'a> Intake<'a> {
             self.keep(delivery, Decision::Duplicate, &jobs);
             return Accepted::Duplicate { jobs };
         }
+        self.see(delivery);
         if delivery.jobs.is_empty() {
             if !ignored_before {
                 self.keep(delivery, Decision::Ignored, &[]);
@@ -222,7 +246,7 @@ impl<'a> Intake<'a> {
             let job = self.placed(job);
             if let Some(id) = self.find(&job) {
                 jobs.push(id);
-            } else if !self.stops(&job, delivery.received_at) {
+            } else if !self.is_stale(&job) && !self.stops(&job, delivery.received_at) {
                 jobs.push(self.make(job, delivery.received_at));
                 any_fresh = true;
             }
@@ -262,9 +286,49 @@ impl<'a> Intake<'a> {
     /// Whether the work item needs a person before the job may be made.
     fn stops(&mut self, job: &NewJob, now: Timestamp) -> bool {
         let name = (job.project.clone(), job.work_item.clone());
-        let Some(item) = arrival::stopped(self.known.items.get(&name), job, now) else { return false };
+        let known = self.known.items.get(&name);
+        if arrival::is_uninvited(known, job) {
+            return true;
+        }
+        let Some(item) = arrival::stopped(known, job, now) else { return false };
         self.put_item(name, item);
         true
+    }
+
+    /// Takes down what a delivery shows, and which of it is no news.
+    fn see(&mut self, delivery: &NewDelivery) {
+        self.stale.clear();
+        for (project, told) in &delivery.sightings {
+            let key = (project.clone(), told.name.clone());
+            if !self.note(project, told, delivery.teller(), delivery.received_at) {
+                self.stale.insert(key);
+            }
+        }
+    }
+
+    /// Takes down a sighting; tells whether it is news.
+    pub(crate) fn note(
+        &mut self,
+        project: &str,
+        told: &Sighting,
+        teller: sighting::Teller,
+        now: Timestamp,
+    ) -> bool {
+        let key = (project.to_owned(), told.name.clone());
+        let known = self.known.sightings.get(&key);
+        let judged = sighting::judge(known, told, teller);
+        if judged.kept {
+            let seen = sighting::Seen::after(known, project, told, teller, now);
+            self.known.sightings.insert(key.clone(), seen.clone());
+            self.sightings.insert(key, seen);
+        }
+        judged.news
+    }
+
+    /// Whether its cause was told before.
+    fn is_stale(&self, job: &NewJob) -> bool {
+        let cause = job.about.cause.clone();
+        cause.is_some_and(|cause| self.stale.contains(&(job.project.clone(), cause)))
     }
 
     fn make(&mut self, mut job: Cow<'a, NewJob>, now: Timestamp) -> JobId {
@@ -294,6 +358,7 @@ impl<'a> Intake<'a> {
         }
         self.put_item(name.clone(), item);
         self.replace(&name, &mut job, now);
+        self.cancel_older(&name, &job, now);
         let kept = KeptJob { id, job, created_at: now };
         if kept.job.about.replaces_older {
             let waiting = Waiting { job: kept.row(), results: kept.job.payload.results.clone() };
@@ -318,6 +383,19 @@ impl<'a> Intake<'a> {
             job.payload.results = older.results;
         }
         self.replaced.push(Change::new(transition, now));
+    }
+
+    /// Asks running jobs to end whose commit is no longer the newest.
+    fn cancel_older(&mut self, item: &ItemKey, job: &NewJob, now: Timestamp) {
+        if !job.about.cancels_older {
+            return;
+        }
+        let running = self.known.running.remove(&(item.clone(), job.stage.clone())).unwrap_or_default();
+        for older in running.iter().filter(|older| older.origin.head != job.origin.head) {
+            let asked =
+                domain::next(older, &Event::CancelRequested, now, &Policy::default(), Chance::new(0.0));
+            self.replaced.extend(asked.ok().map(|transition| Change::new(transition, now)));
+        }
     }
 
     fn put_item(&mut self, name: ItemKey, item: WorkItem) {

@@ -15,6 +15,7 @@ mod intake;
 pub mod memory;
 mod open;
 mod outbox;
+mod outside;
 mod records;
 mod renewals;
 mod sqlite;
@@ -33,6 +34,7 @@ use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Time
 pub use error::Error;
 pub use open::{Access, open};
 pub use outbox::Outbox;
+pub use outside::Outside;
 pub use records::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Generation, ItemFilter, JobFilter, Schema,
     Start, StoreStats, Violation,
@@ -44,7 +46,7 @@ pub use renewals::Renewals;
 /// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention), `backup` and
 /// `set_generation` (moving).
 #[async_trait]
-pub trait Store: Outbox + Renewals + Debug + Send + Sync + 'static {
+pub trait Store: Outbox + Outside + Renewals + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;
 
@@ -53,7 +55,8 @@ pub trait Store: Outbox + Renewals + Debug + Send + Sync + 'static {
     /// Commits a delivery with its payloads and jobs, or finds the one it repeats.
     ///
     /// Dedupe, in order: the same source and delivery id (another body: [`Accepted::Conflict`]); the same source,
-    /// event and body; the jobs' semantic keys. A delivery that was ignored before is looked at again.
+    /// event and body; the jobs' semantic keys; the sightings that are the jobs' causes (`domain::sighting`). A delivery that was
+    /// ignored before is looked at again.
     async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, Error>;
 
     /// Commits one job that no webhook asked for, or finds the one with its semantic key.

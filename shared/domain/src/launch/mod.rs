@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::pipeline::{
     CiResult, Identity, LaunchPoint, Pipeline, Project, PullRequestAction, ReviewVerdict, Stage, Trust,
 };
+use crate::sighting::SightingName;
 
 pub use work_item::{Subject, about, semantic_key, work_item_key};
 
@@ -31,6 +32,8 @@ pub struct LaunchEvent {
     pub head: Option<String>,
     /// Two events with one key are one event, whatever their bodies; defined per kind of event.
     pub semantic_key: String,
+    /// The sighting that it is, where the reconciler can find it, too.
+    pub sighting: Option<SightingName>,
 }
 
 /// Where an event belongs, as `orch.toml` names projects.
@@ -115,6 +118,8 @@ pub struct Label {
 pub enum Decision<'a> {
     /// These stages, each once, in the order of their triggers; never empty.
     Launch(Vec<&'a Stage>),
+    /// The same, and its author has less trust than the project asks for.
+    Restricted(Vec<&'a Stage>),
     /// Orch did it itself.
     OwnActor,
     /// The author has less trust than the project asks for.
@@ -143,7 +148,8 @@ pub fn decide<'a>(pipeline: &'a Pipeline, project: &Project, event: &LaunchEvent
     if event.actor.is_some_and(|actor| actor.is(&pipeline.identity)) {
         return Decision::OwnActor;
     }
-    if project.trust.is_some_and(|least| event.trust < least) {
+    let untrusted = project.trust.is_some_and(|least| event.trust < least);
+    if untrusted && project.trust_label.is_none() {
         return Decision::Untrusted;
     }
     let mut stages: Vec<&Stage> = Vec::new();
@@ -154,7 +160,11 @@ pub fn decide<'a>(pipeline: &'a Pipeline, project: &Project, event: &LaunchEvent
             stages.push(stage);
         }
     }
-    if stages.is_empty() { Decision::NoTrigger } else { Decision::Launch(stages) }
+    match (stages.is_empty(), untrusted) {
+        (true, _) => Decision::NoTrigger,
+        (false, false) => Decision::Launch(stages),
+        (false, true) => Decision::Restricted(stages),
+    }
 }
 
 #[cfg(test)]

@@ -57,13 +57,16 @@ fn pull_request(action: PullRequestAction) -> LaunchEvent {
         facts: Facts { action: Some(action), branch: Some("main".to_owned()), ..Facts::default() },
         head: None,
         semantic_key: "key".to_owned(),
+        sighting: None,
     }
 }
 
 /// The stages `event` starts, or the other decision's name.
 fn stages(pipeline: &Pipeline, event: &LaunchEvent) -> Vec<String> {
     match decide(pipeline, &pipeline.projects[0], event) {
-        Decision::Launch(stages) => stages.into_iter().map(|stage| stage.name.clone()).collect(),
+        Decision::Launch(stages) | Decision::Restricted(stages) => {
+            stages.into_iter().map(|stage| stage.name.clone()).collect()
+        }
         other @ (Decision::OwnActor | Decision::Untrusted | Decision::NoTrigger) => {
             vec![format!("{other:?}")]
         }

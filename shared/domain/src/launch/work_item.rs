@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::LaunchEvent;
 use crate::delivery::About;
-use crate::pipeline::{Gate, LaunchPoint, Project, PullRequestAction, Stage};
+use crate::pipeline::{Gate, LaunchPoint, Outdated, Project, PullRequestAction, Stage};
 use crate::work_item::head_key;
 
 /// Branches of this prefix belong to the work item named by the rest.
@@ -91,7 +91,17 @@ pub fn about(project: &Project, event: &LaunchEvent, stage: &Stage) -> About {
     };
     let moves_head = event.moves_head();
     let replaces_older = moves_head && stage.gates.contains(&Gate::Verdict);
-    About { known_as, aliases, moves_head, replaces_older, hops_max: project.max_hops }
+    let cancels_older = moves_head && stage.judges() && stage.outdated == Outdated::Cancel;
+    About {
+        known_as,
+        aliases,
+        moves_head,
+        replaces_older,
+        cancels_older,
+        untrusted: false,
+        cause: event.sighting.clone(),
+        hops_max: project.max_hops,
+    }
 }
 
 fn named_by_branch(branch: &str) -> Option<String> {

@@ -1,8 +1,8 @@
 //! The pipeline used when `orch.toml` is absent or names no stage: six stages and what starts them.
 
 use super::{
-    CiResult, Gate, Identity, LaunchPoint, Pipeline, Prompt, PullRequestAction, ReviewVerdict, Stage,
-    Trigger, When,
+    CiResult, Gate, Identity, LaunchPoint, Outdated, Pipeline, Prompt, PullRequestAction, ReviewVerdict,
+    Stage, Trigger, When,
 };
 
 use crate::classify::Patterns;
@@ -105,6 +105,8 @@ fn plain(name: &str, role: &str, prompt: &'static str) -> Stage {
         command: None,
         push: false,
         pull_request: false,
+        ci_timeout: None,
+        outdated: Outdated::Cancel,
         essential: false,
     }
 }

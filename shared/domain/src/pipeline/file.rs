@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use super::error::{ConfigError, remedy};
 use super::section::{Placed, Section};
 use super::{
-    CiResult, Gate, Hooks, Identity, LaunchPoint, Pipeline, Project, Prompt, PullRequestAction,
+    CiResult, Gate, Hooks, Identity, LaunchPoint, Outdated, Pipeline, Project, Prompt, PullRequestAction,
     ReviewVerdict, Stage, Trigger, Trust, When, builtin,
 };
 use crate::admission::Serial;
@@ -30,6 +30,9 @@ const PROJECT_KEYS: &[&str] = &[
     "max_concurrency",
     "serial",
     "trust",
+    "trust_label",
+    "approve_state",
+    "reject_state",
     "max_hops",
 ];
 const HOOKS_KEYS: &[&str] = &["after_create", "before_run", "after_run", "timeout"];
@@ -49,6 +52,8 @@ const STAGE_KEYS: &[&str] = &[
     "command",
     "push",
     "pull_request",
+    "ci_timeout",
+    "outdated",
     "essential",
 ];
 const COMMAND_KEYS: &[&str] = &["run", "timeout"];
@@ -60,8 +65,6 @@ const CLASSIFY_KEYS: &[&str] = &["pattern", "class", "reason", "retry_after"];
 const PATTERNS_MAX: usize = 100;
 const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
 const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
-/// Gates that are known by name and not built: a stage that names one is refused.
-const GATES_TO_COME: &[&str] = &["ci"];
 /// Plane's state groups (`db/models/state.py` of Plane 1.3.1).
 const STATE_GROUPS: &[&str] = &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
 /// The fields whose change is a launch point, as `when = { field }` names them.
@@ -172,6 +175,9 @@ fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
                 max_concurrency: section.number("max_concurrency", 1)?,
                 serial: section.word("serial", SERIAL, serial_word)?.unwrap_or_default(),
                 trust: section.word("trust", Trust::ALL, Trust::as_str)?,
+                trust_label: section.text("trust_label")?.map(|text| text.value),
+                approve_state: section.text("approve_state")?.map(|text| text.value),
+                reject_state: section.text("reject_state")?.map(|text| text.value),
                 max_hops: section.number("max_hops", 0)?,
             })
         })
@@ -266,6 +272,8 @@ fn stage(section: &Section<'_, '_>, names: &mut BTreeSet<String>) -> Result<Stag
         command,
         push,
         pull_request,
+        ci_timeout: section.duration("ci_timeout")?,
+        outdated: section.word("outdated", Outdated::ALL, Outdated::as_str)?.unwrap_or(Outdated::Cancel),
         essential: section.flag("essential")?.unwrap_or(false),
     })
 }
@@ -307,13 +315,6 @@ fn pushes(section: &Section<'_, '_>) -> Result<(bool, bool), ConfigError> {
 }
 
 fn gate(section: &Section<'_, '_>, text: &Placed<String>) -> Result<Gate, ConfigError> {
-    if GATES_TO_COME.contains(&text.value.as_str()) {
-        let reason = format!(
-            "the gate `{}` does not exist in this version, and a gate is never passed over: remove it",
-            text.value
-        );
-        return Err(section.refuse(&text.span, reason));
-    }
     section.word_of("gate", text, Gate::ALL, Gate::as_str)
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub use error::ConfigError;
 pub use file::parse;
-pub use words::{CiResult, Gate, LaunchPoint, PullRequestAction, ReviewVerdict, Trust};
+pub use words::{CiResult, Gate, LaunchPoint, Outdated, PullRequestAction, ReviewVerdict, Trust};
 
 use crate::admission::{ProjectLimits, Serial};
 use crate::classify::Patterns;
@@ -88,6 +88,13 @@ pub struct Project {
     pub serial: Serial,
     /// The least trust its event authors need; unset: every author is admitted.
     pub trust: Option<Trust>,
+    /// The label, by name or id, by which a maintainer lets the work of an author with less trust go further; unset: such
+    /// an author starts nothing at all.
+    pub trust_label: Option<String>,
+    /// The state on Plane, by name or id, that approves a work item which waits for a person.
+    pub approve_state: Option<String>,
+    /// The state on Plane, by name or id, that rejects one.
+    pub reject_state: Option<String>,
     /// How many jobs may follow from each other before a person is asked; unset: [`crate::work_item::HOPS_MAX`].
     pub max_hops: Option<u32>,
 }
@@ -164,7 +171,7 @@ pub struct Stage {
     pub on_fail: Option<String>,
     /// How many times `on_fail` may send one work item back; unset: the pipeline's default.
     pub max_bounces: Option<u32>,
-    /// What must hold before the stage counts as passed, in this order.
+    /// What must hold before the stage counts as passed.
     pub gates: Vec<Gate>,
     /// The program of the gate `command`.
     pub command: Option<GateCommand>,
@@ -173,6 +180,10 @@ pub struct Stage {
     /// Whether what was pushed becomes a pull request, where the project has a `gitea_repo` too; then that is what leads
     /// on to `on_pass`.
     pub pull_request: bool,
+    /// How long the gate `ci` waits before a person is asked; unset: [`crate::work_item::ci::CI_TIMEOUT`].
+    pub ci_timeout: Option<Duration>,
+    /// What becomes of its running job when a newer commit arrives.
+    pub outdated: Outdated,
     /// Whether it starts also when only the reserve is left of an account's quota.
     pub essential: bool,
 }

@@ -22,6 +22,9 @@ hooks = { after_create = "npm ci", before_run = ["./prepare", "--fast"], timeout
 max_concurrency = 2
 serial = "project"
 trust = "member"
+trust_label = "let-in"
+approve_state = "Approved"
+reject_state = "Rejected"
 
 [[stage]]
 name = "analysis"
@@ -33,9 +36,11 @@ max_runtime = "2h"
 idle_timeout = 90
 tool_idle_timeout = "1h 30m"
 on_pass = "review"
-gate = ["verdict", "command", "approval"]
+gate = ["verdict", "command", "ci", "approval"]
 command = { run = ["cargo", "test"], timeout = "5m" }
 pull_request = true
+ci_timeout = "45m"
+outdated = "finish"
 essential = true
 
 [[stage]]
@@ -96,6 +101,9 @@ fn every_key_is_read() {
             max_concurrency: Some(2),
             serial: Serial::Project,
             trust: Some(Trust::Member),
+            trust_label: Some("let-in".to_owned()),
+            approve_state: Some("Approved".to_owned()),
+            reject_state: Some("Rejected".to_owned()),
             max_hops: None,
         }],
         stages: vec![
@@ -111,13 +119,15 @@ fn every_key_is_read() {
                 on_pass: Some("review".to_owned()),
                 on_fail: None,
                 max_bounces: None,
-                gates: vec![Gate::Verdict, Gate::Command, Gate::Approval],
+                gates: vec![Gate::Verdict, Gate::Command, Gate::Ci, Gate::Approval],
                 command: Some(GateCommand {
                     argv: vec!["cargo".to_owned(), "test".to_owned()],
                     timeout_ms: 300_000,
                 }),
                 push: true,
                 pull_request: true,
+                ci_timeout: Some(Duration::from_mins(45)),
+                outdated: Outdated::Finish,
                 essential: true,
             },
             Stage {
@@ -136,6 +146,8 @@ fn every_key_is_read() {
                 command: None,
                 push: false,
                 pull_request: false,
+                ci_timeout: None,
+                outdated: Outdated::Cancel,
                 essential: false,
             },
         ],
@@ -305,10 +317,6 @@ fn refusals_name_the_place_the_fault_and_the_remedy() {
         (
             format!("{stage}gate = [\"command\"]\n"),
             "line 5, column 9: the gate `command` has no program: add `command = { run = [\"cargo\", \"test\"] }`",
-        ),
-        (
-            format!("{stage}gate = [\"ci\"]\n"),
-            "line 5, column 9: the gate `ci` does not exist in this version, and a gate is never passed over: remove it",
         ),
         (
             format!("{stage}command = {{ run = [\"make\"] }}\n"),

@@ -109,8 +109,20 @@ words! {
         Verdict = "verdict",
         /// A program that ends well in the workspace.
         Command = "command",
+        /// The tests of the commit, all of which must pass.
+        Ci = "ci",
         /// A person's word.
         Approval = "approval",
+    }
+}
+
+words! {
+    /// What becomes of a running job that judges a commit, when a newer one arrives.
+    Outdated {
+        /// Its end is asked for: nobody would use its verdict.
+        Cancel = "cancel",
+        /// It goes on; its verdict moves nothing.
+        Finish = "finish",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{HOPS_MAX, ItemState, NeedsYou, Why, WorkItem};
+use super::{HOPS_MAX, ItemState, NeedsYou, Standing, Why, WorkItem};
 use crate::delivery::NewJob;
 use crate::{Timestamp, text};
 
@@ -29,6 +29,11 @@ pub fn stopped(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> Option
     Some(WorkItem { state: ItemState::NeedsYou(Box::new(needs)), updated_at: now, ..item.clone() })
 }
 
+/// Whether `job` is not to be made: an outsider's event speaks of an item that is not an outsider's.
+pub fn is_uninvited(known: Option<&WorkItem>, job: &NewJob) -> bool {
+    job.about.untrusted && known.is_some_and(|item| item.standing == Standing::Trusted)
+}
+
 /// The item after `job` was made for it; `known` is what the store has of it.
 pub fn arrive(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> WorkItem {
     let item = known.cloned().unwrap_or_else(|| begin(job, now));
@@ -39,6 +44,7 @@ pub fn arrive(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> WorkIte
         state: ItemState::Active,
         head: job.origin.head.clone().filter(|_| moves_head).or(item.head),
         hops: hops(known, job, now),
+        ended_because: None,
         updated_at: now,
         ..item
     }
@@ -65,6 +71,8 @@ fn begin(job: &NewJob, now: Timestamp) -> WorkItem {
         head: None,
         bounces: BTreeMap::new(),
         hops: 0,
+        standing: if job.about.untrusted { Standing::Outsider } else { Standing::Trusted },
+        ended_because: None,
         revision: 0,
         created_at: now,
         updated_at: now,

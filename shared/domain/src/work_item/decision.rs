@@ -1,7 +1,7 @@
 //! A person's word on a work item that needs one.
 
 use super::step::Scene;
-use super::{ItemChange, ItemState, NeedsYou, Why, WorkItem, after_key, head_key};
+use super::{ItemChange, ItemState, NeedsYou, Standing, Why, WorkItem, after_key, head_key};
 use crate::delivery::StageResult;
 use crate::pipeline::Stage;
 
@@ -80,7 +80,7 @@ fn approve(
 ) -> Result<ItemChange, Refused> {
     let mut item = scene.item.clone();
     match &needs.why {
-        Why::Approval | Why::Unreadable { .. } | Why::Failed => {
+        Why::Approval | Why::Unreadable { .. } | Why::Failed | Why::Ci { .. } => {
             Ok(scene.go_on(stage, item, result(scene, needs, "approved", note)))
         }
         Why::Bounces { .. } => {
@@ -89,7 +89,10 @@ fn approve(
             let result = noted(needs.result.clone(), note);
             Ok(scene.start_after(back, after_key(back, scene.job.id), 0, item, result))
         }
-        Why::Hops { to, .. } => {
+        Why::Hops { to, .. } | Why::Trust { to, .. } => {
+            if item.standing == Standing::Outsider {
+                item.standing = Standing::Lifted;
+            }
             let key = match &item.head {
                 Some(head) if stage.on_pass.as_ref() == Some(to) => {
                     head_key(&item.project, &item.key, to, head)
@@ -104,7 +107,7 @@ fn approve(
 
 fn reject(scene: &Scene<'_>, stage: Option<&Stage>, needs: &NeedsYou, note: Option<&str>) -> ItemChange {
     match (&needs.why, stage) {
-        (Why::Approval | Why::Unreadable { .. }, Some(stage)) if stage.on_fail.is_some() => {
+        (Why::Approval | Why::Unreadable { .. } | Why::Ci { .. }, Some(stage)) if stage.on_fail.is_some() => {
             scene.go_back(stage, result(scene, needs, "rejected", note))
         }
         _ => scene.change(WorkItem { state: ItemState::Cancelled, ..scene.item.clone() }, None),

@@ -1,12 +1,14 @@
 //! The issue or pull request that jobs belong to: where it is in the pipeline, and what it waits for.
 //!
-//! Two things move a work item: a job that is made for it ([`arrival`]) and a job of it that ends ([`step`]), or a person's
-//! word on one that waits ([`decision`]). All three are pure; the store writes what they say in the transaction of the
-//! job they speak of, so that an advance happens exactly once.
+//! Two things move a work item: a job that is made for it ([`arrival`]) and a job of it that ends ([`step`]). One that waits
+//! is moved by a person's word ([`decision`]) or by what was seen outside ([`settle`]). All are pure; the store writes what
+//! they say in one transaction with the jobs they speak of, so that an advance happens exactly once.
 
 pub mod arrival;
+pub mod ci;
 pub mod decision;
 mod key;
+pub mod settle;
 pub mod step;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use crate::delivery::StageResult;
 use crate::verdict::Unreadable;
 use crate::{JobId, Timestamp};
 
+pub use ci::CiWait;
 pub use key::{after_existing, after_key, head_key};
 
 /// How many times a stage sends an item back where its `max_bounces` does not say.
@@ -44,6 +47,10 @@ pub struct WorkItem {
     pub bounces: BTreeMap<String, u32>,
     /// How many jobs of its chain of causes have ended; 0: a person began it anew.
     pub hops: u32,
+    /// Whose work it is.
+    pub standing: Standing,
+    /// Why it ended, where nobody decided that: what it is about is gone.
+    pub ended_because: Option<String>,
     /// Counts every change of the row; guards each one.
     pub revision: i64,
     /// When its first job was made.
@@ -52,27 +59,60 @@ pub struct WorkItem {
     pub updated_at: Timestamp,
 }
 
+/// Whose work a work item is, where a project asks for trust.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Of somebody who is trusted, or nobody asks.
+    #[default]
+    Trusted,
+    /// Of an author with less trust than the project asks for: its jobs reach no network, nothing is pushed, and no stage
+    /// follows.
+    Outsider,
+    /// The same, and a maintainer let it go further.
+    Lifted,
+}
+
+impl Standing {
+    /// The word in the database and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Outsider => "outsider",
+            Self::Lifted => "lifted",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Trusted, Self::Outsider, Self::Lifted].into_iter().find(|one| one.as_str() == word)
+    }
+}
+
 /// What a work item waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemState {
     /// A job of it is queued or running, or an event from outside moves it on.
     Active,
+    /// The tests of its commit.
+    WaitsForCi(Box<CiWait>),
     /// A person.
     NeedsYou(Box<NeedsYou>),
     /// Nothing: its stage passed and nothing follows.
     Done,
-    /// Nothing: a person ended it.
+    /// Nothing: a person ended it, or what it is about is gone.
     Cancelled,
 }
 
 impl ItemState {
     /// The words of all states.
-    pub const WORDS: [&'static str; 4] = ["active", "needs_you", "done", "cancelled"];
+    pub const WORDS: [&'static str; 5] = ["active", "waits_for_ci", "needs_you", "done", "cancelled"];
 
     /// The state's word in the database, JSON and commands.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::WaitsForCi(_) => "waits_for_ci",
             Self::NeedsYou(_) => "needs_you",
             Self::Done => "done",
             Self::Cancelled => "cancelled",
@@ -83,7 +123,15 @@ impl ItemState {
     pub const fn needs(&self) -> Option<&NeedsYou> {
         match self {
             Self::NeedsYou(needs) => Some(needs),
-            Self::Active | Self::Done | Self::Cancelled => None,
+            Self::Active | Self::WaitsForCi(_) | Self::Done | Self::Cancelled => None,
+        }
+    }
+
+    /// The tests it waits for.
+    pub const fn waits_for_ci(&self) -> Option<&CiWait> {
+        match self {
+            Self::WaitsForCi(wait) => Some(wait),
+            Self::Active | Self::NeedsYou(_) | Self::Done | Self::Cancelled => None,
         }
     }
 }
@@ -133,6 +181,18 @@ pub enum Why {
     },
     /// The stage of its job is no longer in `orch.toml`.
     StageGone,
+    /// The stage passed, and the tests of its commit said nothing final in time.
+    Ci {
+        /// What is known of them.
+        said: String,
+    },
+    /// It is an outsider's, and a maintainer has to let it go further.
+    Trust {
+        /// The stage that was not started.
+        to: String,
+        /// The label that lets it.
+        label: Option<String>,
+    },
 }
 
 impl Why {
@@ -146,6 +206,8 @@ impl Why {
             Self::Hops { .. } => "hops",
             Self::JobFailed { .. } => "job_failed",
             Self::StageGone => "stage_gone",
+            Self::Ci { .. } => "ci",
+            Self::Trust { .. } => "trust",
         }
     }
 }
@@ -188,6 +250,17 @@ impl fmt::Display for NeedsYou {
             (Why::JobFailed { reason }, None) => {
                 write!(f, "a job of {stage} was given up ({reason}): reject it to end the item")
             }
+            (Why::Ci { said }, _) => write!(
+                f,
+                "{stage} passed, but {said}: approve it as a pass all the same, or reject it as a fail"
+            ),
+            (Why::Trust { to, label }, _) => {
+                write!(f, "it is an outsider's, and {to} follows: ")?;
+                if let Some(label) = label {
+                    write!(f, "give it the label {label}, or ")?;
+                }
+                write!(f, "approve to let it go further, or reject it to end the item")
+            }
             (Why::StageGone, _) => write!(
                 f,
                 "orch.toml has no stage {stage} any more: reject it to end the item, or start another stage with `orch enqueue`"
@@ -209,5 +282,7 @@ pub struct ItemChange {
     pub aliases: Vec<String>,
 }
 
+#[cfg(test)]
+mod settle_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! A job of a work item ends: the verdict is judged against the stage's gates, and the item goes on, back, or to a person.
 
-use super::{BOUNCES_MAX, HOPS_MAX, ItemChange, ItemState, NeedsYou, Why, WorkItem, after_key, head_key};
+use super::ci::{CI_TIMEOUT, CiWait};
+use super::{
+    BOUNCES_MAX, HOPS_MAX, ItemChange, ItemState, NeedsYou, Standing, Why, WorkItem, after_key, head_key,
+};
 use crate::delivery::{About, NewJob, Payload, Reformat, StageResult};
 use crate::job::{JobKind, Origin};
 use crate::pipeline::{Gate, Pipeline, Project, Stage};
@@ -60,6 +63,8 @@ pub fn step(scene: &Scene<'_>, end: JobEnd<'_>) -> ItemChange {
         JobEnd::Failed { reason } => {
             scene.stop(Why::JobFailed { reason: reason.to_owned() }, scene.item.clone(), None)
         }
+        // Its end was asked for because a newer commit came, and what judges that one goes on.
+        JobEnd::Cancelled if scene.is_outdated() => scene.change(scene.item.clone(), None),
         JobEnd::Cancelled => scene.rest(ItemState::Cancelled, scene.item.clone()),
         JobEnd::Retried => {
             let stage = scene.job.stage.clone();
@@ -105,17 +110,28 @@ impl Scene<'_> {
             return self.go_back(stage, result);
         }
         let item = WorkItem { head: self.head_after(stage, &result), ..self.item.clone() };
-        if stage.gates.contains(&Gate::Approval) {
-            return self.stop(Why::Approval, item, Some(result));
-        }
-        let change = self.go_on(stage, item, result);
-        if pushed.is_some() && pushed == self.item.head.as_deref() && self.item.stage != self.job.stage {
+        let change = if stage.gates.contains(&Gate::Ci) {
+            self.wait_for_ci(stage, item, result)
+        } else {
+            self.tested(stage, item, result)
+        };
+        let goes_on = matches!(change.after.state, ItemState::Active | ItemState::Done);
+        let is_echo = pushed.is_some() && pushed == self.item.head.as_deref();
+        if goes_on && is_echo && self.item.stage != self.job.stage {
             // The webhook of what was pushed here came first and moved the item: this only confirms it.
             let after =
                 WorkItem { stage: self.item.stage.clone(), state: self.item.state.clone(), ..change.after };
             return ItemChange { after, ..change };
         }
         change
+    }
+
+    /// On, once the tests of the commit passed where they are asked for.
+    pub(super) fn tested(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
+        if stage.gates.contains(&Gate::Approval) {
+            return self.stop(Why::Approval, item, Some(result));
+        }
+        self.go_on(stage, item, result)
     }
 
     /// The names that the forge has for what was pushed.
@@ -129,6 +145,17 @@ impl Scene<'_> {
     fn waits_for_pull_request(&self, stage: &Stage) -> bool {
         let project = self.pipeline.project(&self.job.project);
         stage.pull_request && !project.is_some_and(Project::can_push)
+    }
+
+    /// Waits for the tests of the item's commit; without a commit there are none.
+    fn wait_for_ci(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
+        let Some(head) = item.head.clone() else {
+            let said = "no commit is known whose tests could be waited for".to_owned();
+            return self.stop(Why::Ci { said }, item, Some(result));
+        };
+        let until = self.now.plus(stage.ci_timeout.unwrap_or(CI_TIMEOUT));
+        let wait = CiWait { job: self.job.id, stage: stage.name.clone(), head, until, result };
+        self.change(WorkItem { state: ItemState::WaitsForCi(Box::new(wait)), ..item }, None)
     }
 
     /// On to `on_pass`, or done.
@@ -163,6 +190,10 @@ impl Scene<'_> {
 
     /// Starts a stage that follows from this job.
     pub(super) fn start(&self, stage: &str, key: String, item: WorkItem, result: StageResult) -> ItemChange {
+        if item.standing == Standing::Outsider {
+            let label = self.pipeline.project(&item.project).and_then(|project| project.trust_label.clone());
+            return self.stop(Why::Trust { to: stage.to_owned(), label }, item, Some(result));
+        }
         let hops = self.job.origin.hops + 1;
         let hops_max = self.hops_max();
         if hops > hops_max {
@@ -244,6 +275,12 @@ impl Scene<'_> {
     fn head_after(&self, stage: &Stage, result: &StageResult) -> Option<String> {
         let known = self.item.head.clone();
         if stage.judges() { known.or_else(|| result.head.clone()) } else { result.head.clone().or(known) }
+    }
+
+    /// Whether it judged another commit than the item's, and the newer one's turn has come or is coming.
+    fn is_outdated(&self) -> bool {
+        let stage = self.pipeline.stage(&self.job.stage);
+        self.item.state == ItemState::Active && stage.is_some_and(|stage| self.newer_head(stage).is_some())
     }
 
     fn hops_max(&self) -> u32 {

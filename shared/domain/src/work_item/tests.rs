@@ -12,9 +12,9 @@ use crate::pipeline::{Pipeline, parse};
 use crate::verdict::{Report, Verdict, read};
 use crate::{Epoch, Job};
 
-const NOW: Timestamp = Timestamp::from_ms(1_795_317_438_042);
-const H1: &str = "1111111111111111111111111111111111111111";
-const H2: &str = "2222222222222222222222222222222222222222";
+pub(super) const NOW: Timestamp = Timestamp::from_ms(1_795_317_438_042);
+pub(super) const H1: &str = "1111111111111111111111111111111111111111";
+pub(super) const H2: &str = "2222222222222222222222222222222222222222";
 
 const PIPELINE: &str = r#"
 [[project]]
@@ -50,7 +50,7 @@ fn pipeline() -> Pipeline {
     parse(PIPELINE).unwrap()
 }
 
-fn item(stage: &str) -> WorkItem {
+pub(super) fn item(stage: &str) -> WorkItem {
     WorkItem {
         project: "shop".to_owned(),
         key: "SHOP-1".to_owned(),
@@ -60,13 +60,15 @@ fn item(stage: &str) -> WorkItem {
         head: None,
         bounces: BTreeMap::new(),
         hops: 0,
+        standing: Standing::Trusted,
+        ended_because: None,
         revision: 4,
         created_at: NOW,
         updated_at: NOW,
     }
 }
 
-fn job(stage: &str) -> Job {
+pub(super) fn job(stage: &str) -> Job {
     Job {
         id: JobId(7),
         project: "shop".to_owned(),
@@ -93,11 +95,11 @@ fn report(head: Option<&str>) -> Report {
     }
 }
 
-fn pass() -> Verdict {
+pub(super) fn pass() -> Verdict {
     Verdict::Pass(report(None))
 }
 
-fn fail() -> Verdict {
+pub(super) fn fail() -> Verdict {
     Verdict::Fail(report(None))
 }
 
@@ -113,7 +115,7 @@ fn end(stage: &str, verdict: Verdict) -> ItemChange {
 }
 
 /// The stage and key of the job that follows, or what the item needs, or its state.
-fn told(change: &ItemChange) -> String {
+pub(super) fn told(change: &ItemChange) -> String {
     match (&change.next, change.after.state.needs()) {
         (Some(next), None) => {
             format!(
@@ -355,7 +357,7 @@ fn a_failed_job_is_retried_and_not_approved() {
     assert_eq!(told(&decided(&failed, &running, Word::Reject).unwrap()), "cancelled");
 }
 
-fn new_job(parent: Option<i64>, delivery: bool) -> NewJob {
+pub(super) fn new_job(parent: Option<i64>, delivery: bool) -> NewJob {
     NewJob {
         project: "shop".to_owned(),
         work_item: "SHOP-1".to_owned(),

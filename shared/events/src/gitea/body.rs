@@ -53,8 +53,15 @@ pub(super) struct PullRequest {
     pub(super) merge_commit_sha: Option<String>,
     pub(super) updated_at: Option<String>,
     pub(super) review_comments: Option<i64>,
+    pub(super) labels: Option<Vec<Label>>,
     pub(super) base: Side,
     pub(super) head: Side,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Label {
+    pub(super) id: i64,
+    pub(super) name: Option<String>,
 }
 
 /// One side of a pull request. The head's repository is null once a fork is gone.
@@ -82,6 +89,8 @@ pub(super) struct Status {
     pub(super) context: Option<String>,
     pub(super) description: Option<String>,
     pub(super) target_url: Option<String>,
+    pub(super) created_at: Option<String>,
+    pub(super) updated_at: Option<String>,
     pub(super) repository: Repository,
     pub(super) sender: Option<User>,
 }
@@ -104,6 +113,7 @@ pub(super) struct WorkflowRun {
     pub(super) head_branch: Option<String>,
     pub(super) head_repository: Option<Repository>,
     pub(super) conclusion: Option<String>,
+    pub(super) updated_at: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

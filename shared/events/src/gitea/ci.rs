@@ -1,20 +1,27 @@
 //! Final test results, which arrive in three forms: a commit status, Gitea's workflow run, Forgejo's action run.
 
+use domain::Timestamp;
 use domain::launch::{Facts, LaunchEvent, Subject};
 use domain::pipeline::{CiResult, LaunchPoint, Trust};
+use domain::sighting::{Aspect, PENDING, Sighting, Word};
 
 use super::body::{ActionRunEvent, Repository, Status, User, WorkflowRunEvent};
 use super::{actor, branch, place, repo_key, sha, trust};
 use crate::Refusal;
 use crate::identifier::is_word;
-use crate::observed::{Account, Observed, digest};
+use crate::observed::{Account, FACT_BYTES_MAX, Observed, bounded, digest};
 
 /// A status names a commit alone: the pull request it belongs to is found by whoever keeps them.
 pub(super) fn observe_status(status: &Status) -> Result<Observed, Refusal> {
     let place = place(&status.repository)?;
     let sha = sha(&status.sha)?;
-    let Some(result) = result(&status.state) else { return Ok(Observed::nothing(place)) };
     let context = status.context.as_deref().unwrap_or_default();
+    let at = status.updated_at.as_deref().or(status.created_at.as_deref());
+    let told = sighting(&status.repository, sha, Aspect::Status(bounded(context, FACT_BYTES_MAX)), at);
+    let Some(result) = result(&status.state) else {
+        let told = Sighting { value: PENDING.to_owned(), ..told };
+        return Ok(Observed::nothing(place).showing(actor(status.sender.as_ref()), vec![told]));
+    };
     Ok(Finished {
         repository: &status.repository,
         subject: Subject::Commit(sha.to_owned()),
@@ -23,6 +30,7 @@ pub(super) fn observe_status(status: &Status) -> Result<Observed, Refusal> {
         author: status.sender.as_ref(),
         trust: Trust::Member,
         key: format!("status:{sha}:{}:{}", digest(context), result.as_str()),
+        told,
         sha,
         name: status.context.clone(),
         title: None,
@@ -37,8 +45,11 @@ pub(super) fn observe_workflow_run(event: &WorkflowRunEvent) -> Result<Observed,
     let place = place(&event.repository)?;
     let sha = sha(&run.head_sha)?;
     let head_branch = run.head_branch.as_deref().filter(|name| !name.is_empty()).map(branch).transpose()?;
+    let aspect = Aspect::Run(bounded(run.path.as_deref().unwrap_or_default(), FACT_BYTES_MAX));
+    let told = sighting(&event.repository, sha, aspect, run.updated_at.as_deref());
     let Some(result) = run.conclusion.as_deref().and_then(result) else {
-        return Ok(Observed::nothing(place));
+        let told = Sighting { value: PENDING.to_owned(), ..told };
+        return Ok(Observed::nothing(place).showing(actor(event.sender.as_ref()), vec![told]));
     };
     let in_repository = run
         .head_repository
@@ -52,6 +63,7 @@ pub(super) fn observe_workflow_run(event: &WorkflowRunEvent) -> Result<Observed,
         author: event.sender.as_ref(),
         trust: if in_repository { Trust::Member } else { Trust::Outsider },
         key: format!("run:{}:{}:{}", run.id, run.run_attempt.unwrap_or(1), result.as_str()),
+        told,
         sha,
         name: run.path.clone(),
         title: run.display_title.clone(),
@@ -91,6 +103,12 @@ pub(super) fn observe_action_run(event_name: &str, event: &ActionRunEvent) -> Re
         author: run.trigger_user.as_ref(),
         trust: if in_repository { Trust::Member } else { Trust::Outsider },
         key: format!("action_run:{}:{}:{stopped}", run.id, result.as_str()),
+        told: sighting(
+            &run.repository,
+            sha,
+            Aspect::Run(bounded(run.workflow_id.as_deref().unwrap_or_default(), FACT_BYTES_MAX)),
+            run.stopped.as_deref(),
+        ),
         sha,
         name: run.workflow_id.clone(),
         title: run.title.clone(),
@@ -112,6 +130,11 @@ fn result(word: &str) -> Option<CiResult> {
     }
 }
 
+fn sighting(repository: &Repository, sha: &str, aspect: Aspect, at: Option<&str>) -> Sighting {
+    let version = at.and_then(Timestamp::parse);
+    Sighting { version, ..Sighting::of(&format!("{}@{sha}", repo_key(repository)), aspect, "") }
+}
+
 fn subject(branch: Option<&str>, sha: &str) -> Subject {
     branch.map_or_else(|| Subject::Commit(sha.to_owned()), |branch| Subject::Branch(branch.to_owned()))
 }
@@ -122,6 +145,7 @@ struct Finished<'a> {
     subject: Subject,
     branch: Option<String>,
     result: CiResult,
+    told: Sighting,
     author: Option<&'a User>,
     trust: Trust,
     key: String,
@@ -143,7 +167,13 @@ impl Finished<'_> {
             facts: Facts { branch: self.branch.clone(), ci: Some(self.result), ..Facts::default() },
             head: Some(self.sha.to_owned()),
             semantic_key: format!("gitea.ci:{}:{}", repo_key(self.repository), self.key),
+            sighting: Some(self.told.name.clone()),
         };
+        let described = self.text.iter().filter(|text| !text.is_empty());
+        let words =
+            described.map(|text| Word { id: String::new(), name: Some(bounded(text, FACT_BYTES_MAX)) });
+        let value = self.result.as_str().to_owned();
+        let told = Sighting { value, words: words.collect(), ..self.told };
         let account = Account {
             title: self.title.or_else(|| Some(format!("{name}: {}", self.result.as_str()))),
             body: self.text.filter(|text| !text.is_empty()),
@@ -158,6 +188,6 @@ impl Finished<'_> {
                 ("context", self.name),
             ],
         };
-        Observed { place, events: vec![event], account }
+        Observed { place, actor: event.actor, events: vec![event], account, sightings: vec![told] }
     }
 }

@@ -25,12 +25,21 @@ pub fn observe(event: &str, object: &Map<String, Value>) -> Result<Observed, Ref
             Some(action) => pull_request::observe(action, &shaped(object)?),
             None => Ok(nothing(object)),
         },
+        "pull_request_label" => match shaped(object) {
+            Ok(event) => pull_request::observe_labels(&event),
+            Err(_) => Ok(nothing(object)),
+        },
         "pull_request_review_approved"
         | "pull_request_review_rejected"
         | "pull_request_approved"
         | "pull_request_rejected" => pull_request::observe_review(event, &shaped(object)?),
         "status" => ci::observe_status(&shaped(object)?),
         "workflow_run" if action == "completed" => ci::observe_workflow_run(&shaped(object)?),
+        // Under way: a gate that waits for it should know.
+        "workflow_run" => match shaped(object) {
+            Ok(event) => ci::observe_workflow_run(&event),
+            Err(_) => Ok(nothing(object)),
+        },
         "action_run_failure" | "action_run_success" | "action_run_recover" => {
             ci::observe_action_run(event, &shaped(object)?)
         }

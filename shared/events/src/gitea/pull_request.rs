@@ -1,7 +1,9 @@
 //! Pull requests that are opened, reopened, synchronized or merged, and the reviews that decide about them.
 
+use domain::Timestamp;
 use domain::launch::{Facts, LaunchEvent, Subject};
 use domain::pipeline::{LaunchPoint, PullRequestAction, ReviewVerdict, Trust};
+use domain::sighting::{Aspect, Sighting, Word};
 use serde_json::{Map, Value};
 
 use super::body::{PullRequest, PullRequestEvent};
@@ -29,6 +31,14 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
     let pull = Checked::new(event)?;
     let repo = repo_key(&event.repository);
     let facts = Facts { branch: Some(pull.base.clone()), action: Some(action), ..Facts::default() };
+    let sightings = match action {
+        PullRequestAction::Merged => vec![pull.sighting(&repo, Aspect::Merged, "1")],
+        PullRequestAction::Opened | PullRequestAction::Reopened | PullRequestAction::Synchronized => {
+            vec![pull.sighting(&repo, Aspect::Head, &pull.head_sha), pull.labels(&repo)]
+        }
+    };
+    // A pull request that is opened again has the commit that it had.
+    let is_told = action != PullRequestAction::Reopened;
     let launch = LaunchEvent {
         point: LaunchPoint::GiteaPullRequest,
         subject: pull.subject(),
@@ -42,6 +52,7 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
             pull.head_sha,
             action.as_str()
         ),
+        sighting: sightings.first().filter(|_| is_told).map(|told| told.name.clone()),
     };
     let mut account = pull.account(event);
     account.facts.push(("event", Some("pull_request".to_owned())));
@@ -50,7 +61,15 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
         let merge = event.pull_request.merge_commit_sha.as_deref().filter(|text| !text.is_empty());
         account.facts.push(("merge_sha", merge.map(sha).transpose()?.map(str::to_owned)));
     }
-    Ok(Observed { place, events: vec![launch], account })
+    let actor = launch.actor;
+    Ok(Observed { place, events: vec![launch], account, sightings, actor })
+}
+
+/// Its labels changed: nothing starts by that, but somebody may have let it go further.
+pub(super) fn observe_labels(event: &PullRequestEvent) -> Result<Observed, Refusal> {
+    let pull = Checked::new(event)?;
+    let told = pull.labels(&repo_key(&event.repository));
+    Ok(Observed::nothing(place(&event.repository)?).showing(actor(event.sender.as_ref()), vec![told]))
 }
 
 pub(super) fn observe_review(event_name: &str, event: &PullRequestEvent) -> Result<Observed, Refusal> {
@@ -63,6 +82,9 @@ pub(super) fn observe_review(event_name: &str, event: &PullRequestEvent) -> Resu
 
     let repo = repo_key(&event.repository);
     let content = review.and_then(|review| review.content.clone()).filter(|text| !text.trim().is_empty());
+    let told =
+        pull.sighting(&repo, Aspect::Review(review_aspect(event, &pull, verdict, content.as_deref())), "1");
+    let told = Sighting { version: None, ..told };
     let launch = LaunchEvent {
         point: LaunchPoint::GiteaReview,
         subject: pull.subject(),
@@ -76,12 +98,25 @@ pub(super) fn observe_review(event_name: &str, event: &PullRequestEvent) -> Resu
             verdict.as_str(),
             review_identity(event, &pull, content.as_deref())?
         ),
+        sighting: Some(told.name.clone()),
     };
     let mut account = pull.account(event);
     account.body = content;
     account.facts.push(("event", Some("review".to_owned())));
     account.facts.push(("review", Some(verdict.as_str().to_owned())));
-    Ok(Observed { place, events: vec![launch], account })
+    let actor = launch.actor;
+    Ok(Observed { place, events: vec![launch], account, sightings: vec![told], actor })
+}
+
+/// What a webhook and the API both show of a review: who, what, of which commit, in which words.
+fn review_aspect(
+    event: &PullRequestEvent,
+    pull: &Checked<'_>,
+    verdict: ReviewVerdict,
+    content: Option<&str>,
+) -> String {
+    let reviewer = event.sender.as_ref().map_or(0, |user| user.id);
+    format!("{reviewer}:{}:{}:{}", verdict.as_str(), pull.head_sha, digest(content.unwrap_or_default()))
 }
 
 /// Older versions leave `review_` out.
@@ -155,6 +190,18 @@ impl<'a> Checked<'a> {
     /// Whoever has a branch in the repository may write to it.
     fn author_trust(&self) -> Trust {
         if self.in_repository { Trust::Member } else { Trust::Outsider }
+    }
+
+    fn sighting(&self, repo: &str, aspect: Aspect, value: &str) -> Sighting {
+        let version = self.pull.updated_at.as_deref().and_then(Timestamp::parse);
+        Sighting { version, ..Sighting::of(&format!("{repo}#{}", self.number), aspect, value) }
+    }
+
+    fn labels(&self, repo: &str) -> Sighting {
+        let labels = self.pull.labels.iter().flatten();
+        let words = labels.map(|label| Word { id: label.id.to_string(), name: label.name.clone() }).collect();
+        let told = Sighting::of_ids(&format!("{repo}#{}", self.number), Aspect::Labels, words);
+        Sighting { version: self.pull.updated_at.as_deref().and_then(Timestamp::parse), ..told }
     }
 
     fn account(&self, event: &PullRequestEvent) -> Account {

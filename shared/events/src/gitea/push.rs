@@ -35,6 +35,7 @@ pub(super) fn observe(push: &Push) -> Result<Observed, Refusal> {
         facts: Facts { branch: Some(name.to_owned()), ..Facts::default() },
         head: Some(after.to_owned()),
         semantic_key: format!("gitea.push:{}:{name}:{before}:{after}", repo_key(&push.repository)),
+        sighting: None,
     };
     let messages: Vec<&str> = push
         .commits
@@ -47,6 +48,8 @@ pub(super) fn observe(push: &Push) -> Result<Observed, Refusal> {
         .collect();
     Ok(Observed {
         place,
+        sightings: Vec::new(),
+        actor: event.actor,
         events: vec![event],
         account: Account {
             title: Some(format!("push to {name}")),

@@ -1,8 +1,10 @@
 //! Plane's v1 bodies, of the community edition: event, action, the data as it was when the hook's task ran, and the
 //! activity that says what changed.
 
+use domain::Timestamp;
 use domain::launch::{Actor, Facts, Label, LaunchEvent, Subject};
 use domain::pipeline::{LaunchPoint, Trust};
+use domain::sighting::{Aspect, Sighting, Word};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -30,7 +32,7 @@ struct Issue {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum State {
-    Whole { id: String, group: Option<String> },
+    Whole { id: String, name: Option<String>, group: Option<String> },
     Id(String),
 }
 
@@ -156,6 +158,7 @@ fn observe_issue(
             )
         }
     };
+    let sightings = sightings(issue, issue_id, field, state_id);
     let facts = Facts {
         state_group: state_group.clone(),
         state_id,
@@ -171,6 +174,7 @@ fn observe_issue(
         facts,
         head: None,
         semantic_key,
+        sighting: sightings.first().map(|told| told.name.clone()),
     };
     let description = said(issue.description_stripped.as_deref())
         .or_else(|| issue.description_html.as_deref().map(text::plain).filter(|text| !text.is_empty()));
@@ -187,7 +191,48 @@ fn observe_issue(
             ("state_id", state_id.map(|id| id.to_string())),
         ],
     };
-    Ok(Observed { place: place(workspace, Some(project)), events: vec![event], account })
+    let actor = event.actor;
+    Ok(Observed { place: place(workspace, Some(project)), events: vec![event], account, sightings, actor })
+}
+
+/// What the body shows: of a change the field that it tells of, since the data may be of a later moment than the change; of
+/// a new issue everything.
+fn sightings(
+    issue: &Issue,
+    issue_id: Uuid,
+    field: Option<&'static str>,
+    state_id: Option<Uuid>,
+) -> Vec<Sighting> {
+    let subject = issue_id.to_string();
+    let is_told = |of: &str| field.is_none_or(|field| field == of);
+    let mut told = Vec::new();
+    if field.is_none() {
+        told.push(Sighting::of(&subject, Aspect::Created, "1"));
+    }
+    if let Some(id) = state_id.filter(|_| is_told("state")) {
+        let name = match &issue.state {
+            Some(State::Whole { id: shown, name, .. }) if *shown == id.to_string() => name.clone(),
+            Some(State::Whole { .. } | State::Id(_)) | None => None,
+        };
+        let words = vec![Word { id: id.to_string(), name }];
+        told.push(Sighting::of_ids(&subject, Aspect::State, words));
+    }
+    if is_told("labels") {
+        let all = labels(issue, None, &Activity::default());
+        let words = all.into_iter().map(|label| Word { id: label.id, name: label.name }).collect();
+        told.push(Sighting::of_ids(&subject, Aspect::Labels, words));
+    }
+    if is_told("assignees") {
+        let ids = assignees(issue).map(|id| Word { id, name: None }).collect();
+        told.push(Sighting::of_ids(&subject, Aspect::Assignees, ids));
+    }
+    let version = issue.updated_at.as_deref().and_then(Timestamp::parse);
+    told.into_iter().map(|told| Sighting { version, ..told }).collect()
+}
+
+fn assignees(issue: &Issue) -> impl Iterator<Item = String> {
+    let id_of = |value: &Value| value.get("id").unwrap_or(value).as_str().unwrap_or_default().to_owned();
+    issue.assignees.iter().flatten().map(id_of)
 }
 
 /// The state the issue was moved to. The data may show a later one, whose group says nothing of this move.
@@ -198,7 +243,7 @@ fn state(
 ) -> Result<(Option<Uuid>, Option<String>), Refusal> {
     let (shown, group) = match &issue.state {
         None => (None, None),
-        Some(State::Whole { id: text, group }) => (id(Some(text))?, group.clone()),
+        Some(State::Whole { id: text, group, .. }) => (id(Some(text))?, group.clone()),
         Some(State::Id(text)) => (id(Some(text))?, None),
     };
     let moved_to =
@@ -232,8 +277,7 @@ fn current(issue: &Issue, field: &str) -> String {
     let mut ids: Vec<String> = if field == "labels" {
         labels(issue, None, &Activity::default()).into_iter().map(|label| label.id).collect()
     } else {
-        let id_of = |value: &Value| value.get("id").unwrap_or(value).as_str().unwrap_or_default().to_owned();
-        issue.assignees.iter().flatten().map(id_of).collect()
+        assignees(issue).collect()
     };
     ids.sort();
     ids.join(",")
@@ -256,6 +300,7 @@ fn observe_comment(workspace: Uuid, comment: &Comment, activity: &Activity) -> R
         facts: Facts { comment: Some(said.clone()), ..Facts::default() },
         head: None,
         semantic_key: format!("plane.comment:{comment_id}"),
+        sighting: None,
     };
     let account = Account {
         title: None,
@@ -268,5 +313,7 @@ fn observe_comment(workspace: Uuid, comment: &Comment, activity: &Activity) -> R
             ("comment_id", Some(comment_id.to_string())),
         ],
     };
-    Ok(Observed { place: place(workspace, Some(project)), events: vec![event], account })
+    let actor = event.actor;
+    let place = place(workspace, Some(project));
+    Ok(Observed { place, events: vec![event], account, sightings: Vec::new(), actor })
 }

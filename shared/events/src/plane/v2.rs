@@ -1,7 +1,9 @@
 //! Plane's v2 bodies: dotted event names, ids instead of objects, and the attributes as they were before.
 
+use domain::Timestamp;
 use domain::launch::{Actor, Facts, Label, LaunchEvent, Subject};
 use domain::pipeline::{LaunchPoint, Trust};
+use domain::sighting::{Aspect, Sighting, SightingName, Word};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -20,6 +22,8 @@ struct WorkItem {
     description_html: Option<String>,
     state_id: Option<String>,
     label_ids: Option<Vec<String>>,
+    assignee_ids: Option<Vec<String>>,
+    updated_at: Option<String>,
     created_by_id: Option<String>,
     updated_by_id: Option<String>,
     comment: Option<Comment>,
@@ -62,7 +66,7 @@ pub(super) fn observe(
         labels: labels(&item, &Value::Null),
         ..Facts::default()
     };
-    let launch = |point, facts, semantic_key| LaunchEvent {
+    let launch = |point, facts, semantic_key, aspect| LaunchEvent {
         point,
         subject: Subject::Issue { id: item_id, sequence: item.sequence_id },
         actor: actor.map(Actor::Plane),
@@ -70,11 +74,14 @@ pub(super) fn observe(
         facts,
         head: None,
         semantic_key,
+        sighting: Some(SightingName { subject: item_id.to_string(), aspect }),
     };
+    let mut told = vec![];
     let events = if event == "workitem.created" {
         let key =
             format!("plane.issue_created:{item_id}:{}", digest(item.name.as_deref().unwrap_or_default()));
-        vec![launch(LaunchPoint::PlaneIssueCreated, facts, key)]
+        told.extend([Aspect::Created, Aspect::State, Aspect::Labels, Aspect::Assignees]);
+        vec![launch(LaunchPoint::PlaneIssueCreated, facts, key, Aspect::Created)]
     } else {
         let event_id = required_id(text_at(object, "event_id")?)?;
         let before = object.get("previous_attributes");
@@ -82,7 +89,9 @@ pub(super) fn observe(
             .map(|(point, field, old)| {
                 let labels = if field == "assignees" { Vec::new() } else { labels(&item, old) };
                 let facts = Facts { labels, field: Some(field), ..facts.clone() };
-                launch(point, facts, format!("{}:{item_id}:{event_id}:{field}", point.as_str()))
+                let aspect = aspect_of(field);
+                told.push(aspect.clone());
+                launch(point, facts, format!("{}:{item_id}:{event_id}:{field}", point.as_str()), aspect)
             })
             .collect()
     };
@@ -99,7 +108,32 @@ pub(super) fn observe(
             ("state_id", said(item.state_id.as_deref())),
         ],
     };
-    Ok(Observed { place, events, account })
+    let sightings = told.into_iter().filter_map(|aspect| sighting(&item, item_id, aspect)).collect();
+    Ok(Observed { place, events, account, sightings, actor: actor.map(Actor::Plane) })
+}
+
+fn aspect_of(field: &str) -> Aspect {
+    match field {
+        "state" => Aspect::State,
+        "labels" => Aspect::Labels,
+        _ => Aspect::Assignees,
+    }
+}
+
+/// What the body shows of one side of the item; `None`: it does not say.
+fn sighting(item: &WorkItem, item_id: Uuid, aspect: Aspect) -> Option<Sighting> {
+    let subject = item_id.to_string();
+    let words = |ids: &[String]| ids.iter().map(|id| Word { id: id.clone(), name: None }).collect();
+    let told = match &aspect {
+        Aspect::Created => Sighting::of(&subject, aspect, "1"),
+        Aspect::State => Sighting::of_ids(&subject, aspect, words(&[said(item.state_id.as_deref())?])),
+        Aspect::Labels => Sighting::of_ids(&subject, aspect, words(item.label_ids.as_deref()?)),
+        Aspect::Assignees => Sighting::of_ids(&subject, aspect, words(item.assignee_ids.as_deref()?)),
+        Aspect::Head | Aspect::Merged | Aspect::Review(_) | Aspect::Status(_) | Aspect::Run(_) => {
+            return None;
+        }
+    };
+    Some(Sighting { version: item.updated_at.as_deref().and_then(Timestamp::parse), ..told })
 }
 
 /// The launch points of one update, with the old value of each; one delivery may tell of several.
@@ -138,6 +172,7 @@ fn observe_comment(place: Place, item_id: Uuid, item: &WorkItem) -> Result<Obser
         facts: Facts { comment: Some(said_text.clone()), ..Facts::default() },
         head: None,
         semantic_key: format!("plane.comment:{comment_id}"),
+        sighting: None,
     };
     let account = Account {
         title: said(item.name.as_deref()),
@@ -150,5 +185,6 @@ fn observe_comment(place: Place, item_id: Uuid, item: &WorkItem) -> Result<Obser
             ("comment_id", Some(comment_id.to_string())),
         ],
     };
-    Ok(Observed { place, events: vec![event], account })
+    let actor = event.actor;
+    Ok(Observed { place, events: vec![event], account, sightings: Vec::new(), actor })
 }

@@ -1,15 +1,18 @@
 //! Deliveries and jobs in, as [`crate::intake`] says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::JobState;
 use domain::delivery::NewJob;
 use domain::job::JobKind;
+use domain::sighting::Teller;
 use domain::work_item::head_key;
 
 use super::tables::{JobRow, Tables};
 use crate::intake::{
-    Decision, Intake, Item, ItemAnswer, ItemKey, KeptDelivery, KeptJob, Known, Seen, Waiting, keys_of,
-    names_of,
+    Decision, Intake, Item, ItemAnswer, ItemKey, KeptDelivery, KeptJob, Known, Seen, SightingKey, Waiting,
+    keys_of, names_of, sightings_of,
 };
 use crate::{Applied, Error};
 
@@ -30,13 +33,18 @@ impl Tables {
         for kept in &intake.jobs {
             self.keep_job(kept);
         }
-        if let Item::Delivery(delivery) = item {
+        if let Item::Delivery(delivery) = item
+            && delivery.teller() == Teller::Webhook
+        {
             self.outbox.hear(&delivery.source, delivery.received_at);
         }
         for (name, item) in intake.items {
             self.put_item(name, item);
         }
-        self.aliases.extend(intake.aliases);
+        for (alias, key) in intake.aliases {
+            self.aliases.entry(alias).or_insert(key);
+        }
+        self.sightings.extend(intake.sightings);
         for replaced in &intake.replaced {
             if self.apply(replaced)? == Applied::Conflict {
                 return Err(Error::Corrupt(
@@ -49,7 +57,8 @@ impl Tables {
 
     fn known<'a>(&self, item: &Item<'a>) -> Known<'a> {
         let newest_job = self.jobs().next_back().map_or(0, |row| row.job.id.0);
-        let mut known = Known { newest_job, ..Known::default() };
+        let sightings = self.known_sightings(sightings_of(std::slice::from_ref(item)));
+        let mut known = Known { sightings, newest_job, ..Known::default() };
         if let Item::Delivery(delivery) = item {
             let (source, id) = (delivery.source.as_str(), delivery.delivery_id.as_str());
             if let Some(seen) = self.deliveries.get(&(source.to_owned(), id.to_owned())) {
@@ -73,6 +82,14 @@ impl Tables {
         known
     }
 
+    /// What is known of these sightings.
+    pub(super) fn known_sightings(
+        &self,
+        names: impl Iterator<Item = SightingKey>,
+    ) -> BTreeMap<SightingKey, domain::sighting::Seen> {
+        names.filter_map(|name| Some((name.clone(), self.sightings.get(&name)?.clone()))).collect()
+    }
+
     fn know_item(&self, known: &mut Known<'_>, name: ItemKey, job: &NewJob) {
         let key = self.aliases.get(&name).map_or_else(|| name.clone(), |key| (name.0.clone(), key.clone()));
         if let Some(item) = self.items.get(&key) {
@@ -94,6 +111,20 @@ impl Tables {
             for row in self.queued().filter(of_item).filter(replaceable) {
                 let waiting = Waiting { job: row.job.clone(), results: row.payload.results.clone() };
                 known.waiting.insert((key.clone(), job.stage.clone()), waiting);
+            }
+        }
+        if job.about.cancels_older {
+            let of_item = |row: &&JobRow| {
+                (&row.job.project, &row.job.work_item, &row.job.stage) == (&key.0, &key.1, &job.stage)
+            };
+            let running = self.live().filter_map(|run| self.job(run.job)).filter(of_item);
+            let open = |row: &&JobRow| {
+                row.job.origin.head.is_some()
+                    && matches!(row.job.state, JobState::Running { cancel_requested_at: None, .. })
+            };
+            let running: Vec<_> = running.filter(open).map(|row| row.job.clone()).collect();
+            if !running.is_empty() {
+                known.running.insert((key.clone(), job.stage.clone()), running);
             }
         }
         if key != name {

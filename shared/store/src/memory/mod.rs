@@ -9,6 +9,7 @@ mod apply;
 mod claim;
 mod doctor;
 mod outbox;
+mod outside;
 mod reads;
 mod sanitize;
 mod tables;

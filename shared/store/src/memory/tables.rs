@@ -7,6 +7,7 @@ use domain::account::AccountRecord;
 use domain::admission::Waiting;
 use domain::delivery::Payload;
 use domain::overview::{LateOutcome, ReaperRecord};
+use domain::reconcile::Cursor;
 use domain::runner::Node;
 use domain::transition::After;
 use domain::work_item::WorkItem;
@@ -14,7 +15,7 @@ use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome,
 
 use super::outbox::OutboxTables;
 use super::{Moved, Snapshot};
-use crate::intake::{ItemKey, Seen};
+use crate::intake::{ItemKey, Seen, SightingKey};
 use crate::{Audit, Error, Generation};
 
 /// All rows.
@@ -26,6 +27,9 @@ pub(super) struct Tables {
     pub(super) bodies: BTreeMap<(String, String, String), Vec<JobId>>,
     pub(super) keys: BTreeMap<String, JobId>,
     pub(super) aliases: BTreeMap<ItemKey, String>,
+    pub(super) sightings: BTreeMap<SightingKey, domain::sighting::Seen>,
+    /// By listing and project.
+    pub(super) cursors: BTreeMap<(String, String), Cursor>,
     pub(super) audit: Vec<Audit>,
     pub(super) late_outcomes: BTreeMap<RunId, (Outcome, Timestamp)>,
     /// How often runs were renewed.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use domain::sighting::Teller;
 use domain::{JobId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::fault::Fault;
 use super::rows::{JsonRows, get, json, text_of};
-use super::{apply, items};
-use crate::intake::{Decision, Intake, Item, ItemAnswer, Known, Seen, keys_of};
+use super::{apply, items, outside};
+use crate::intake::{Decision, Intake, Item, ItemAnswer, Known, Seen, keys_of, sightings_of};
 
 /// Commits nothing itself; answers in the order of `items`.
 pub(super) async fn accept(
@@ -27,7 +28,9 @@ pub(super) async fn accept(
 async fn hear_sources(conn: &mut SqliteConnection, items: &[Item<'_>]) -> Result<(), Fault> {
     let mut heard: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for item in items {
-        if let Item::Delivery(delivery) = item {
+        if let Item::Delivery(delivery) = item
+            && delivery.teller() == Teller::Webhook
+        {
             let last_at = heard.entry(&delivery.source).or_default();
             *last_at = delivery.received_at.max(*last_at);
         }
@@ -62,6 +65,7 @@ async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<
         .fetch_all(&mut *conn)
         .await?;
     let mut known = items::look_up(conn, items).await?;
+    known.sightings = outside::look_up(conn, sightings_of(items)).await?;
     for row in &rows {
         let kind: &str = get(row, "kind")?;
         match kind {
@@ -140,6 +144,7 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
     }
     items::save(conn, intake.items.values()).await?;
     items::save_aliases(conn, &intake.aliases).await?;
+    outside::save(conn, intake.sightings.values()).await?;
     let moved = apply::write_jobs(conn, intake.replaced.iter()).await?;
     if moved.len() == intake.replaced.len() {
         return Ok(());

@@ -35,6 +35,7 @@ pub(super) async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>])
         }
     }
     look_up_waiting(conn, items, &mut known).await?;
+    look_up_running(conn, items, &mut known).await?;
     Ok(known)
 }
 
@@ -68,6 +69,35 @@ async fn look_up_waiting(
     Ok(())
 }
 
+/// Running jobs that a newer commit may make worthless.
+async fn look_up_running(
+    conn: &mut SqliteConnection,
+    items: &[Item<'_>],
+    known: &mut Known<'_>,
+) -> Result<(), Fault> {
+    let mut asked = BTreeSet::new();
+    for job in items.iter().flat_map(Item::jobs).filter(|job| job.about.cancels_older) {
+        for (project, name) in names_of(job) {
+            let key = known.aliases.get(&(project.clone(), name.clone())).unwrap_or(&name).clone();
+            asked.insert((project, key, job.stage.clone()));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let mut rows = JsonRows::new();
+    for running in &asked {
+        rows.push(running)?;
+    }
+    let query = sqlx::query(include_str!("sql/items_running.sql")).bind(rows.into_text()?);
+    for row in query.fetch_all(conn).await? {
+        let job = rows::job(&row)?;
+        let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
+        known.running.entry(place).or_default().push(job);
+    }
+    Ok(())
+}
+
 /// Writes items as they are now.
 pub(super) async fn save(
     conn: &mut SqliteConnection,
@@ -87,6 +117,9 @@ pub(super) async fn save(
             item.hops,
             item.created_at,
             item.updated_at,
+            item.state.waits_for_ci().map(rows::text_of).transpose()?,
+            item.standing.as_str(),
+            &item.ended_because,
         ))?;
     }
     if !rows.is_empty() {

@@ -15,6 +15,7 @@ mod leases;
 mod migrate;
 mod open;
 mod outbox;
+mod outside;
 mod pragmas;
 mod reads;
 mod rows;

@@ -8,7 +8,8 @@ use domain::overview::{LateOutcome, ReaperRecord, RunTally, WaitingJob};
 use domain::resume::LastTry;
 use domain::run::RunUsage;
 use domain::runner::{Node, NodeState, Preflight};
-use domain::work_item::{ItemState, WorkItem};
+use domain::sighting::{Aspect, Seen, Sighting, SightingName, Teller};
+use domain::work_item::{ItemState, Standing, WorkItem};
 use domain::{
     Account, Budgets, Epoch, Incarnation, Job, JobId, JobState, NodeId, Run, RunId, RunState, Status,
     Timestamp,
@@ -169,13 +170,17 @@ fn job_in(row: &SqliteRow, state: JobState) -> Result<Job, Error> {
 
 /// Reads a work item.
 pub(super) fn work_item(row: &SqliteRow) -> Result<WorkItem, Error> {
-    let state = match (get(row, "state")?, get::<Option<&str>>(row, "needs")?) {
-        ("active", None) => ItemState::Active,
-        ("needs_you", Some(needs)) => ItemState::NeedsYou(Box::new(json("needs", needs)?)),
-        ("done", None) => ItemState::Done,
-        ("cancelled", None) => ItemState::Cancelled,
-        (state, needs) => {
-            return Err(Error::Corrupt(format!("a work item's state says {state:?}, its needs {needs:?}")));
+    let (needs, waits) = (get::<Option<&str>>(row, "needs")?, get::<Option<&str>>(row, "waits")?);
+    let state = match (get(row, "state")?, needs, waits) {
+        ("active", None, None) => ItemState::Active,
+        ("waits_for_ci", None, Some(waits)) => ItemState::WaitsForCi(Box::new(json("waits", waits)?)),
+        ("needs_you", Some(needs), None) => ItemState::NeedsYou(Box::new(json("needs", needs)?)),
+        ("done", None, None) => ItemState::Done,
+        ("cancelled", None, None) => ItemState::Cancelled,
+        (state, needs, waits) => {
+            return Err(Error::Corrupt(format!(
+                "a work item's state says {state:?}, its needs {needs:?}, its waits {waits:?}"
+            )));
         }
     };
     Ok(WorkItem {
@@ -187,9 +192,27 @@ pub(super) fn work_item(row: &SqliteRow) -> Result<WorkItem, Error> {
         head: get(row, "head")?,
         bounces: json("bounces", get(row, "bounces")?)?,
         hops: small(row, "hops")?,
+        standing: word(row, "standing", Standing::parse)?,
+        ended_because: get(row, "ended_because")?,
         revision: get(row, "revision")?,
         created_at: at(row, "created_at")?,
         updated_at: at(row, "updated_at")?,
+    })
+}
+
+/// Reads a sighting.
+pub(super) fn seen(row: &SqliteRow) -> Result<Seen, Error> {
+    Ok(Seen {
+        project: get(row, "project")?,
+        sighting: Sighting {
+            name: SightingName { subject: get(row, "subject")?, aspect: word(row, "aspect", Aspect::parse)? },
+            value: get(row, "value")?,
+            words: json("words", get(row, "words")?)?,
+            version: at_maybe(row, "version")?,
+            own: get(row, "own")?,
+        },
+        teller: word(row, "teller", Teller::parse)?,
+        at: at(row, "at")?,
     })
 }
 

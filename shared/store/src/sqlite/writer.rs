@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::checkpoint::Checkpoints;
 use super::fault::{Fault, FaultKind, unavailable};
 use super::turnstile::Turnstile;
-use super::{batch, outbox, pragmas};
+use super::{batch, outbox, outside, pragmas};
 use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error};
 
 /// Operations that may wait; one more is refused at once.
@@ -48,6 +48,7 @@ pub(super) enum Request {
     Decide(Box<ItemChange>, Audit),
     Sanitize(Rules),
     Outbox(outbox::Ask),
+    Outside(outside::Ask),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
     ResetBreaker(Account, Timestamp),

@@ -6,6 +6,7 @@ pub(crate) mod advancing;
 pub(crate) mod claiming;
 pub(crate) mod moving;
 pub(crate) mod outbox;
+pub(crate) mod outside;
 pub(crate) mod reading;
 pub(crate) mod values;
 
@@ -74,6 +75,15 @@ macro_rules! every_rule {
                 settled_messages_are_forgotten,
                 a_destination_may_move,
                 sources_are_heard;
+            outside:
+                a_late_webhook_confirms_what_was_found,
+                a_late_webhook_of_the_same_key_is_a_duplicate,
+                what_a_webhook_announced_is_not_found_again,
+                two_reconcilers_are_harmless,
+                sightings_and_cursors_are_kept,
+                a_newer_commit_asks_a_running_review_to_end,
+                items_that_wait_for_the_outside_are_found,
+                an_outsider_joins_no_item_of_others;
             accounts:
                 the_default_account_is_there_from_the_start,
                 a_breaker_opens_lets_one_probe_through_and_closes,

@@ -50,6 +50,7 @@ pub(crate) fn delivery(id: &str, body: char, jobs: Vec<NewJob>) -> NewDelivery {
         body_sha256: body.to_string().repeat(64),
         received_at: T0,
         jobs,
+        sightings: Vec::new(),
     }
 }
 

@@ -1,0 +1,144 @@
+//! Sightings and cursors: written with the delivery that tells of them, or by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use domain::reconcile::Cursor;
+use domain::sighting::{Seen, Sighting, Teller};
+use domain::work_item::WorkItem;
+use domain::{Job, Timestamp};
+use sqlx::{Row as _, SqliteConnection};
+
+use super::SqliteStore;
+use super::fault::Fault;
+use super::rows::{self, JsonRows, json};
+use super::writer::Request;
+use crate::intake::{Intake, Known, SightingKey};
+use crate::{Error, Outside};
+
+/// What the writer may be asked of it.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Note { project: String, sightings: Vec<Sighting>, teller: Teller, now: Timestamp },
+    SaveCursor { listing: String, project: String, cursor: Cursor },
+}
+
+/// Does what is asked, in the writer's transaction.
+pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<(), Fault> {
+    match ask {
+        Ask::Note { project, sightings, teller, now } => {
+            let names = sightings.iter().map(|told| (project.clone(), told.name.clone()));
+            let known = Known { sightings: look_up(conn, names).await?, ..Known::default() };
+            let mut intake = Intake::new(known);
+            for told in sightings {
+                intake.note(project, told, *teller, *now);
+            }
+            save(conn, intake.sightings.values()).await
+        }
+        Ask::SaveCursor { listing, project, cursor } => {
+            let query = sqlx::query(include_str!("sql/cursor_save.sql")).bind(listing).bind(project);
+            query.bind(rows::text_of(cursor)?).execute(conn).await?;
+            Ok(())
+        }
+    }
+}
+
+/// What is known of these sightings.
+pub(super) async fn look_up(
+    conn: &mut SqliteConnection,
+    names: impl Iterator<Item = SightingKey>,
+) -> Result<BTreeMap<SightingKey, Seen>, Fault> {
+    let names: BTreeSet<SightingKey> = names.collect();
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut asked = JsonRows::new();
+    for (project, name) in &names {
+        asked.push(&(project, &name.subject, &name.aspect))?;
+    }
+    let query = sqlx::query(include_str!("sql/sightings_lookup.sql")).bind(asked.into_text()?);
+    let mut known = BTreeMap::new();
+    for row in query.fetch_all(conn).await? {
+        let seen = rows::seen(&row)?;
+        known.insert((seen.project.clone(), seen.sighting.name.clone()), seen);
+    }
+    Ok(known)
+}
+
+/// Writes sightings as they are now.
+pub(super) async fn save(
+    conn: &mut SqliteConnection,
+    sightings: impl Iterator<Item = &Seen>,
+) -> Result<(), Fault> {
+    let mut saved = JsonRows::new();
+    for seen in sightings {
+        let told = &seen.sighting;
+        saved.push(&(
+            &seen.project,
+            &told.name.subject,
+            &told.name.aspect,
+            &told.value,
+            rows::text_of(&told.words)?,
+            told.version,
+            told.own,
+            seen.teller.as_str(),
+            seen.at,
+        ))?;
+    }
+    if !saved.is_empty() {
+        sqlx::query(include_str!("sql/sightings_save.sql")).bind(saved.into_text()?).execute(conn).await?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Outside for SqliteStore {
+    async fn note_sightings(
+        &self,
+        project: String,
+        sightings: Vec<Sighting>,
+        teller: Teller,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if sightings.is_empty() {
+            return Ok(());
+        }
+        self.ask(Request::Outside(Ask::Note { project, sightings, teller, now })).await.map(|_| ())
+    }
+
+    async fn sightings(&self, project: &str, subjects: &[String]) -> Result<Vec<Seen>, Error> {
+        let query = sqlx::query(include_str!("sql/sightings_of.sql")).bind(project);
+        let query = query.bind(rows::text_of(&subjects)?);
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::seen).collect()
+    }
+
+    async fn cursor(&self, listing: &str, project: &str) -> Result<Option<Cursor>, Error> {
+        let query = sqlx::query(include_str!("sql/cursor.sql")).bind(listing).bind(project);
+        let row = query.fetch_optional(self.readers().await?).await?;
+        row.map(|row| json("cursor", row.try_get(0)?)).transpose()
+    }
+
+    async fn save_cursor(&self, listing: String, project: String, cursor: Cursor) -> Result<(), Error> {
+        self.ask(Request::Outside(Ask::SaveCursor { listing, project, cursor })).await.map(|_| ())
+    }
+
+    async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error> {
+        let query = sqlx::query(include_str!("sql/items_waiting_outside.sql")).bind(limit);
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::work_item).collect()
+    }
+
+    async fn open_items(&self, project: &str, after: &str, limit: u32) -> Result<Vec<WorkItem>, Error> {
+        let query = sqlx::query(include_str!("sql/items_open.sql")).bind(project).bind(after).bind(limit);
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::work_item).collect()
+    }
+
+    async fn names_of(&self, project: &str, key: &str) -> Result<Vec<String>, Error> {
+        let query = sqlx::query(include_str!("sql/items_names.sql")).bind(project).bind(key);
+        query.fetch_all(self.readers().await?).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    async fn unfinished_jobs_of(&self, project: &str, key: &str) -> Result<Vec<Job>, Error> {
+        let query = sqlx::query(include_str!("sql/jobs_unfinished_of.sql")).bind(project).bind(key);
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::job).collect()
+    }
+}

@@ -1,0 +1,51 @@
+//! What the simulated database keeps of the outside: nothing of it is simulated, so it is handed on.
+
+use async_trait::async_trait;
+use domain::reconcile::Cursor;
+use domain::sighting::{Seen, Sighting, Teller};
+use domain::work_item::WorkItem;
+use domain::{Job, Timestamp};
+use store::{Error, Outside};
+
+use crate::database::Database;
+
+#[async_trait]
+impl Outside for Database {
+    async fn note_sightings(
+        &self,
+        project: String,
+        sightings: Vec<Sighting>,
+        teller: Teller,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.inner.note_sightings(project, sightings, teller, now).await
+    }
+
+    async fn sightings(&self, project: &str, subjects: &[String]) -> Result<Vec<Seen>, Error> {
+        self.inner.sightings(project, subjects).await
+    }
+
+    async fn cursor(&self, listing: &str, project: &str) -> Result<Option<Cursor>, Error> {
+        self.inner.cursor(listing, project).await
+    }
+
+    async fn save_cursor(&self, listing: String, project: String, cursor: Cursor) -> Result<(), Error> {
+        self.inner.save_cursor(listing, project, cursor).await
+    }
+
+    async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error> {
+        self.inner.items_waiting_outside(limit).await
+    }
+
+    async fn open_items(&self, project: &str, after: &str, limit: u32) -> Result<Vec<WorkItem>, Error> {
+        self.inner.open_items(project, after, limit).await
+    }
+
+    async fn names_of(&self, project: &str, key: &str) -> Result<Vec<String>, Error> {
+        self.inner.names_of(project, key).await
+    }
+
+    async fn unfinished_jobs_of(&self, project: &str, key: &str) -> Result<Vec<Job>, Error> {
+        self.inner.unfinished_jobs_of(project, key).await
+    }
+}
