@@ -13,6 +13,8 @@ use service::{Clock, Random};
 
 use crate::shim;
 
+/// How often it is looked which workspaces may go.
+const TIDY_EVERY: Duration = Duration::from_mins(10);
 /// 50 GiB.
 const WORKSPACE_QUOTA_BYTES: u64 = 50 * 1024 * 1024 * 1024;
 /// Where the scheduler is when nobody says.
@@ -189,6 +191,8 @@ pub struct Options {
     pub workspace_dir: PathBuf,
     /// The most that the git workspaces among them may take.
     pub workspace_quota_bytes: u64,
+    /// How often it is looked which of them may go (10 min).
+    pub tidy_every: Duration,
     /// The forge's credential.
     pub git_token: Option<Secret>,
     /// Whose name stands in agents' commits.
@@ -229,6 +233,7 @@ impl Options {
             state_dir: settings.runner_state_dir,
             workspace_dir: settings.workspace_dir,
             workspace_quota_bytes: settings.workspace_quota_bytes,
+            tidy_every: TIDY_EVERY,
             git_token: settings.git_token.get().cloned(),
             git_user_name: settings.git_user_name,
             git_user_email: settings.git_user_email,

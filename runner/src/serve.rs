@@ -192,6 +192,7 @@ fn spawn_loops(node: &Arc<Node>, readiness: &Readiness, metrics: &Metrics) {
     spawn_loop(node, "preflight", looking);
     spawn_loop(node, "registration", registered);
     spawn_loop(node, "gauges", gauges);
+    spawn_loop(node, "workspaces", node::keep_tidy(node.clone(), metrics.clone()));
 }
 
 /// Runs a loop that may be cut at any await when the runner stops.

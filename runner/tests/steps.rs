@@ -131,7 +131,7 @@ async fn nothing_is_done_without_a_fresh_word_of_the_scheduler() {
         match why {
             Undone::Fenced => scheduler.script().fenced.push(run.clone()),
             Undone::Cancelled | Undone::Drained | Undone::Earlier => {
-                scheduler.script().cancel.push(run.clone())
+                scheduler.script().cancel.push(run.clone());
             }
         }
         scheduler.script().renew_unavailable = false;

@@ -10,7 +10,7 @@ use proto::convert;
 use proto::v1::scheduler_service_server::SchedulerService;
 use proto::v1::{
     HeldRun, NodeDescription, NudgeReply, NudgeRequest, RegisterReply, RegisterRequest, RenewReply,
-    RenewRequest, RunKey, RunPhase, StartReply, StartRequest, StartStatus,
+    RenewRequest, RunKey, RunPhase, SettledReply, SettledRequest, StartReply, StartRequest, StartStatus,
 };
 use tonic::{Request, Response, Status};
 
@@ -20,7 +20,7 @@ use crate::nodes::{NotHeard, Renewed};
 use crate::reaper::end_lost;
 use crate::shared::Shared;
 use crate::watch::Place;
-use crate::{accounts, finalize, renewals};
+use crate::{accounts, finalize, renewals, settled};
 
 /// The most runs a node may list.
 const HELD_MAX: usize = 10_000;
@@ -125,6 +125,13 @@ impl SchedulerService for Service {
         let lease_ms = i64::try_from(shared.terms.runner.as_millis()).unwrap_or(i64::MAX);
         let lease_ms = if status == StartStatus::Ok { lease_ms } else { 0 };
         Ok(Response::new(StartReply { status: status.into(), lease_ms }))
+    }
+
+    async fn settled(&self, request: Request<SettledRequest>) -> Result<Response<SettledReply>, Status> {
+        let request = request.into_inner();
+        let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        self.0.nodes.check(&node, incarnation, &request.session)?;
+        settled::settled(&self.0, request.items).await.map(Response::new)
     }
 
     async fn nudge(&self, _request: Request<NudgeRequest>) -> Result<Response<NudgeReply>, Status> {

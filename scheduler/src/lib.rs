@@ -25,6 +25,7 @@ mod prompt;
 mod reaper;
 mod renewals;
 mod sanitize;
+mod settled;
 mod shared;
 mod stall;
 mod supervise;

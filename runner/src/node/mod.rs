@@ -7,10 +7,12 @@ mod patience;
 mod prepare;
 mod recover;
 mod start;
+mod tidy;
 
 pub(crate) use held::Held;
 pub(crate) use recover::recover;
 pub(crate) use start::begin as begin_start;
+pub(crate) use tidy::keep_tidy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

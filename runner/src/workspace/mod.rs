@@ -3,6 +3,7 @@
 //! What is told of a prepared worktree is a [`Workspace`], journaled in the run's folder before the agent is spawned, so that
 //! whatever follows the agent, in this incarnation or the next, finds it there.
 
+mod clean;
 mod fault;
 mod folder;
 pub(crate) mod git;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use domain::workspace::WorkspaceFault;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use clean::Over;
 pub(crate) use folder::{folder, home};
 pub(crate) use git::Git;
 pub(crate) use hooks::Surroundings;

@@ -1,7 +1,7 @@
 //! What is known of each git workspace of this host, one small file for each: whose it is, which clone it belongs to, and
 //! which run had it last. Outside of the workspaces, whose files are their agents' to change.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,6 +67,32 @@ impl Records {
         };
         files::create_private_dir(folder)?;
         files::write_durable(folder, name, &serde_json::to_vec(record)?)
+    }
+
+    pub(super) fn remove(&self, record: &Record) -> io::Result<()> {
+        fs::remove_file(self.file(&record.project, &record.work_item, "json"))
+    }
+
+    /// All of them; what cannot be read is passed over with a word.
+    pub(super) fn all(&self) -> Vec<Record> {
+        let files = fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .flat_map(|project| fs::read_dir(project.path()).into_iter().flatten().flatten())
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+        let mut records: Vec<Record> = files
+            .filter_map(|path| match files::read_json(&path) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "could not read the record of a workspace");
+                    None
+                }
+            })
+            .collect();
+        records.sort_by_key(|record| record.run);
+        records
     }
 
     /// Takes the lock of one item's workspace: whoever has it may change it.

@@ -19,6 +19,8 @@ use crate::files;
 
 /// How long the first one may take who clones a large repository.
 const LOCK_WAIT: Duration = Duration::from_hours(1);
+/// How long packing may take; preparations wait for it.
+const PACK_WITHIN: Duration = Duration::from_mins(20);
 /// A lock file of git's in the clone that is older than this was left by a command that was killed.
 const STALE: Duration = Duration::from_mins(15);
 /// The most of a URL that stays readable in its folder's name.
@@ -193,6 +195,18 @@ impl<'a> Repository<'a> {
         }
         let asked = self.local().args(["merge-base", "--is-ancestor", other, commit]).asks().await;
         asked.map_err(|error| broken(error.to_string()))
+    }
+
+    /// Has git pack what has gathered; what nothing refers to goes after two weeks.
+    pub(super) async fn pack(&self) -> Result<(), Unprepared> {
+        let packing = self.local().config("gc.auto", "6700").config("gc.autoDetach", "false");
+        packing
+            .within(PACK_WITHIN)
+            .args(["gc", "--auto", "--quiet", "--prune=2.weeks.ago"])
+            .run()
+            .await
+            .map_err(|error| broken(error.to_string()))?;
+        Ok(())
     }
 
     /// A call in the clone, under its lock.

@@ -1,5 +1,6 @@
 //! Worktrees of real repositories, by the host's git.
 
+mod cleaning;
 mod hostile;
 mod keeping;
 mod remote;

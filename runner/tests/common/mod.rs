@@ -20,8 +20,8 @@ use proto::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServ
 use proto::v1::watch_frame::Frame;
 use proto::v1::{
     AckRequest, LaunchRequest, LaunchStatus, ListRequest, NodeDescription, NudgeReply, NudgeRequest,
-    RegisterReply, RegisterRequest, RenewReply, RenewRequest, RunKey, RunSpec, StartReply, StartRequest,
-    StartStatus, WatchRequest,
+    RegisterReply, RegisterRequest, RenewReply, RenewRequest, RunKey, RunSpec, SettledItem, SettledReply,
+    SettledRequest, StartReply, StartRequest, StartStatus, WatchRequest,
 };
 use service::Tasks;
 use tokio::net::TcpListener;
@@ -56,6 +56,8 @@ pub struct Script {
     pub generation: i64,
     pub fenced: Vec<RunKey>,
     pub cancel: Vec<RunKey>,
+    /// The work items that are over, by key.
+    pub settled: Vec<String>,
     pub node: Option<NodeDescription>,
     pub registrations: Vec<RegisterRequest>,
     pub starts: Vec<StartRequest>,
@@ -75,6 +77,7 @@ impl Default for Script {
             generation: 1,
             fenced: vec![],
             cancel: vec![],
+            settled: vec![],
             node: None,
             registrations: vec![],
             starts: vec![],
@@ -150,6 +153,13 @@ impl SchedulerService for FakeScheduler {
         }
         let status = if script.refuse_start { StartStatus::Refused } else { StartStatus::Ok };
         Ok(Response::new(StartReply { status: status.into(), lease_ms: script.lease_ms }))
+    }
+
+    async fn settled(&self, request: Request<SettledRequest>) -> Result<Response<SettledReply>, Status> {
+        let mut over = request.into_inner().items;
+        over.retain(|item| self.script().settled.contains(&item.work_item));
+        let over = over.into_iter().map(|item| SettledItem { item: Some(item), since_ms: 1 }).collect();
+        Ok(Response::new(SettledReply { over }))
     }
 
     async fn nudge(&self, _request: Request<NudgeRequest>) -> Result<Response<NudgeReply>, Status> {
