@@ -56,6 +56,8 @@ pub(super) async fn workspace(
         resumed: assignment.resume_session.is_some(),
         spec,
     };
+    // An incarnation before may have been killed in the middle of this.
+    node.sweep(held).await;
     let (stop, surroundings) = (node.tasks.token(), node.surroundings(held, &work));
     let prepared = tokio::select! {
         biased;
