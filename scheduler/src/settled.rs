@@ -27,7 +27,7 @@ pub(crate) async fn settled(shared: &Shared, items: Vec<ItemKey>) -> Result<Sett
         let found = shared.store.work_items(filter).await.map_err(|error| unavailable(&error))?;
         let ended = found.into_iter().find(|row| match row.state {
             ItemState::Done | ItemState::Cancelled => true,
-            ItemState::Active | ItemState::NeedsYou(_) => false,
+            ItemState::Active | ItemState::NeedsYou(_) | ItemState::WaitsForCi(_) => false,
         });
         over.extend(ended.map(|row| SettledItem { item: Some(item), since_ms: row.updated_at.as_ms() }));
     }
