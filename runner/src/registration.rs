@@ -82,8 +82,9 @@ async fn register(node: &Node, readiness: &Readiness) -> Terms {
             }
             Err(status) => {
                 readiness.set(SCHEDULER, Err(format!("could not register: {}", status.message())));
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
+                // Whoever wants to hear of us is there.
+                let called = tokio::time::timeout(backoff, node.renew_soon.notified()).await.is_ok();
+                backoff = if called { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
             }
         }
     }

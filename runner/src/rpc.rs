@@ -121,6 +121,8 @@ impl RunnerService for Rpc {
     }
 
     async fn info(&self, _request: Request<InfoRequest>) -> Result<Response<InfoReply>, Status> {
+        // A scheduler that has just started asks: it may not wait for the next renew to hear the rest.
+        self.node.renew_soon.notify_one();
         Ok(Response::new(InfoReply { node: Some(self.node.description()), runs: self.node.listed() }))
     }
 }

@@ -38,6 +38,7 @@ use std::sync::atomic::AtomicU32;
 
 use anyhow::Context as _;
 use domain::pipeline::{self, Pipeline};
+use proto::v1::InfoRequest;
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::scheduler_service_server::SchedulerServiceServer;
 use service::grpc::MESSAGE_BYTES_MAX;
@@ -56,6 +57,7 @@ pub use lease::LeaseTerms;
 pub use outbox::{AlertSettings, Sinks};
 pub use renewals::Neighbours;
 
+use links::CALL_DEADLINE;
 use lock::DatabaseLock;
 use shared::{Counters, DATABASE, Shared};
 
@@ -141,6 +143,7 @@ async fn serve(
     tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
     tasks.spawn("claim", claim::run(shared.clone()));
     outbox::spawn(&shared, outbound.as_ref());
+    greet(&shared);
     tasks.spawn("reaper", reaper::run(shared));
     tracing::info!(%addr, "listening");
     Ok(Handle { addr })
@@ -222,6 +225,19 @@ async fn take_up(shared: &Arc<Shared>) -> Result<(), store::Error> {
         tracing::info!(runs = live.len(), "took up live runs");
     }
     Ok(())
+}
+
+/// Tells every runner that a scheduler is here, so that it need not wait until they renew.
+fn greet(shared: &Arc<Shared>) {
+    for url in shared.nodes.urls() {
+        let greeting = shared.clone();
+        shared.tasks.spawn("greet", async move {
+            let Ok(mut runner) = greeting.links.to(&url) else { return };
+            if let Err(status) = service::grpc::call(CALL_DEADLINE, runner.info(InfoRequest {})).await {
+                tracing::debug!(%url, %status, "a runner could not be greeted");
+            }
+        });
+    }
 }
 
 fn routes(shared: &Arc<Shared>, addr: SocketAddr) -> anyhow::Result<Routes> {

@@ -189,6 +189,12 @@ impl Nodes {
         self.lock().values().filter(|known| known.declared_lost).map(lost).collect()
     }
 
+    /// Where every node that may be there is reached.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let there = |known: &&Known| !known.declared_lost;
+        self.lock().values().filter(there).map(|known| known.row.advertise_url.clone()).collect()
+    }
+
     /// Where a node is reached.
     pub(crate) fn url(&self, node: &NodeId) -> Option<String> {
         self.lock().get(node).map(|known| known.row.advertise_url.clone())

@@ -5,6 +5,7 @@ mod blackhole;
 mod cancel;
 mod hang;
 mod reboot;
+mod restart;
 mod rolling;
 mod silent;
 
@@ -86,12 +87,13 @@ type Playing = Pin<Box<dyn Future<Output = anyhow::Result<Story>>>>;
 type Play = fn() -> Playing;
 
 /// Every scenario with its name.
-const ALL: [(&str, Play); 6] = [
+const ALL: [(&str, Play); 7] = [
     ("blackhole", || Box::pin(blackhole::play())),
     ("reboot", || Box::pin(reboot::play())),
     ("hang", || Box::pin(hang::play())),
     ("cancel", || Box::pin(cancel::play())),
     ("rolling", || Box::pin(rolling::play())),
+    ("restart", || Box::pin(restart::play())),
     ("silent", || Box::pin(silent::play())),
 ];
 
