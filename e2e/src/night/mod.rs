@@ -5,6 +5,7 @@ mod check;
 mod plan;
 mod run;
 pub mod script;
+pub mod shop;
 
 pub use plan::Plan;
 pub use run::Night;

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use e2e::harness::{Outside, Stack, StackBuilder, Webhook, until};
-use e2e::night::script::{PLAY_SETTING, Round, Says, Script, Seen, Stage, Turn};
+use e2e::forges::Gitea;
+use e2e::harness::{Outside, Stack, Webhook, until};
+use e2e::night::script::{Round, Says, Script, Seen, Stage, Turn};
+use e2e::night::shop::{PROJECT, watched};
 use serde_json::{Value, json};
 
 use crate::shop::{PLANE_PROJECT, WITHIN, WORKSPACE};
@@ -15,21 +17,6 @@ const PERSON: &str = "00000000-0000-4000-8000-000000000005";
 
 /// What stands between texts that a person wrote for nobody's harm.
 const HARMLESS: &str = "canary: the total ignores the discount";
-
-/// A stack with the built-in pipeline whose agents note what they are given.
-fn watched(stage: &Stage) -> StackBuilder {
-    let project = format!(
-        "[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\nplane_workspace_id = \"{WORKSPACE}\"\n\
-         plane_project_id = \"{PLANE_PROJECT}\"\nplane_identifier = \"SHOP\"\n"
-    );
-    Stack::builder()
-        .orch_toml(&project)
-        .env(PLAY_SETTING, &stage.folder().to_string_lossy())
-        .env("ORCH_AGENT_ENV", &format!("ORCH_E2E,{PLAY_SETTING}"))
-        .env("ORCH_RUNNER_SLOTS", "6")
-        .env("ORCH_MAX_CONCURRENCY", "6")
-        .env("ORCH_QUEUE_POLL_INTERVAL", "500ms")
-}
 
 fn turn(says: Says, again: Says) -> Turn {
     Turn { says, again, ..Turn::default() }
@@ -120,11 +107,18 @@ fn saying(stack: &Outside, channel: Channel, number: usize, text: &str) -> Webho
 
 /// Waits until nothing is queued or running.
 async fn quiet(stack: &Stack) -> anyhow::Result<()> {
-    until("the end of all jobs", WITHIN * 3, || async {
+    let ended = until("the end of all jobs", WITHIN * 3, || async {
         let counts = stack.orch(&["queue"]).await?["counts"].take();
         Ok((counts["queued"] == 0 && counts["running"] == 0).then_some(()))
-    })
-    .await
+    });
+    match ended.await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let waiting = stack.orch(&["jobs", "--status", "queued"]).await?;
+            let first = waiting["jobs"][0]["id"].as_i64().unwrap_or_default();
+            Err(error.context(format!("{:#}", stack.job(first).await?)))
+        }
+    }
 }
 
 /// A prompt taken apart: what Orch says, and what stands in fences.
@@ -200,7 +194,7 @@ async fn hostile_words_reach_agents_as_fenced_data_alone() -> anyhow::Result<()>
             deployer: Turn::default(),
         },
     )?;
-    let stack = watched(&stage).start().await?;
+    let stack = watched(&stage, PROJECT).start().await?;
     let others = [Channel::PullRequest, Channel::Comment, Channel::Review, Channel::Status];
     let mut sent: Vec<(Channel, usize, &str)> = Vec::new();
     for (number, channel) in (1..).zip([Channel::Issue].into_iter().chain(others)) {
@@ -293,8 +287,9 @@ fn nothing_happened(stack: &Stack, room: &Path) -> anyhow::Result<()> {
             );
             ensure!(!entry.file_type()?.is_symlink(), "{name:?} in {} is a link", folder.display());
             if entry.file_type()?.is_dir() {
-                // What an agent keeps in its own home it names itself.
-                folders.extend(Some(entry.path()).filter(|_| name != ".claude"));
+                // What an agent keeps in its own home it names itself, and git what it keeps.
+                let is_gits = entry.path().join("objects").exists();
+                folders.extend(Some(entry.path()).filter(|_| name != ".claude" && !is_gits));
             } else {
                 ensure!(!is_work || name != "pwned", "{}", entry.path().display());
             }
@@ -361,7 +356,7 @@ async fn hostile_names_lead_nowhere() -> anyhow::Result<()> {
         "default",
         &Script { analyst: fails(), architect: fails(), rounds: vec![round], deployer: fails() },
     )?;
-    let stack = watched(&stage).start().await?;
+    let stack = watched(&stage, PROJECT).start().await?;
     let (mut taken, mut refused) = (0, 0);
     for (number, name) in (1..).zip(&names) {
         for webhook in naming(&stack, number, name) {
@@ -403,4 +398,92 @@ async fn hostile_names_lead_nowhere() -> anyhow::Result<()> {
     }
     nothing_happened(&stack, room.path())?;
     stack.finish().await
+}
+
+#[tokio::test]
+async fn hostile_keys_make_no_branch_but_our_own() -> anyhow::Result<()> {
+    let listed = std::fs::read_to_string(folder().join("names.jsonl"))?;
+    let names: Vec<String> = listed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let room = tempfile::tempdir()?;
+    let stage = Stage::create(room.path().join("play"))?;
+    let turns = || turn(Says::Pass, Says::Pass);
+    let scripts =
+        Script { analyst: turns(), architect: turns(), rounds: vec![Round::default()], deployer: turns() };
+    stage.give("default", &scripts)?;
+    let (gitea, before) = (Gitea::start("acme/shop").await?, bare_repository(room.path()).await?);
+    gitea.attach(&room.path().join("shop.git")).await?;
+    let look = "[[stage]]\nname = \"look\"\nrole = \"developer\"\nprompt = \"look.md\"\n";
+    let toml = format!("{PROJECT}clone_url = \"{}\"\n{look}", gitea.clone_url());
+    let stack = watched(&stage, &toml).env("ORCH_GIT_TOKEN", &gitea.orch().token).start().await?;
+    for name in names.iter().filter(|name| !name.contains('\0')) {
+        let item = format!("--work-item={name}");
+        stack
+            .orch_output(&[
+                "enqueue",
+                "--project=shop",
+                "--stage=look",
+                "--prompt=You are the developer of an unattended pipeline",
+                &item,
+            ])
+            .await?;
+    }
+    quiet(&stack).await?;
+    let seen = stage.seen()?;
+    let work = stack.folder().join("runner-0/work");
+    assert!(seen.len() > names.len() / 2, "{} runs", seen.len());
+    assert!(seen.iter().all(|seen| seen.cwd.starts_with(&work)));
+    let places: BTreeSet<&Path> = seen.iter().map(|seen| seen.cwd.as_path()).collect();
+    // At the forge nothing moved; in the runner's clone there are the forge's branches, our own, and what was saved.
+    assert_eq!(refs(&room.path().join("shop.git")).await?, before);
+    let clones = git_folders(&work)?;
+    assert!(!clones.is_empty(), "no clone in {}", work.display());
+    for clone in clones {
+        for name in refs(&clone).await? {
+            let is_ours = ["refs/heads/main ", "refs/heads/orch/", "refs/remotes/", "refs/orch/"]
+                .iter()
+                .any(|ours| name.starts_with(ours));
+            assert!(is_ours && !name.contains(".."), "{name} in {}", clone.display());
+        }
+    }
+    assert!(places.len() > names.len() / 2, "{} places", places.len());
+    nothing_happened(&stack, room.path())?;
+    stack.finish().await
+}
+
+async fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = tokio::process::Command::new("git").arg("-C").arg(folder).args(arguments).output().await?;
+    ensure!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Every ref of a repository with its commit.
+async fn refs(repository: &Path) -> anyhow::Result<Vec<String>> {
+    let listed = git(repository, &["for-each-ref", "--format=%(refname) %(objectname)"]).await?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// A bare repository `shop.git` with one commit on `main`; gives its refs.
+async fn bare_repository(room: &Path) -> anyhow::Result<Vec<String>> {
+    let (seed, bare) = (room.join("seed"), room.join("shop.git"));
+    git(room, &["init", "-q", "-b", "main", "seed"]).await?;
+    std::fs::write(seed.join("README.md"), "the shop\n")?;
+    git(&seed, &["add", "README.md"]).await?;
+    git(&seed, &["-c", "user.name=jane", "-c", "user.email=jane@example", "commit", "-q", "-m", "begin"])
+        .await?;
+    git(room, &["clone", "-q", "--bare", "seed", "shop.git"]).await?;
+    refs(&bare).await
+}
+
+/// Bare repositories below a folder.
+fn git_folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.join("objects").is_dir() {
+            found.push(path);
+        } else if path.is_dir() {
+            found.extend(git_folders(&path)?);
+        }
+    }
+    Ok(found)
 }

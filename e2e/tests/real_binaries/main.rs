@@ -1,5 +1,6 @@
 //! The built programs as processes, against each other and against faults.
 
+mod advances;
 mod alerts;
 mod bounds;
 mod breaker;

@@ -8,29 +8,37 @@ use std::time::Duration;
 use anyhow::Context;
 use e2e::harness::claude::{real_claude, stub_settings};
 use e2e::harness::{Stack, until};
-use e2e::stub_api::{Credential, StubApi, parse_script};
+use e2e::stub_api::{Behaviour, Credential, StubApi, parse_script};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 /// Longest wait for a job; the CLI takes a second or two to start.
-const WITHIN: Duration = Duration::from_secs(90);
+pub(crate) const WITHIN: Duration = Duration::from_secs(90);
 const ORCH_TOML: &str = "[[project]]\nname = \"shop\"\nserial = \"none\"\n";
 
 /// A stack whose agents are the real CLI, with a stub of the API.
-struct Real {
-    stack: Stack,
+pub(crate) struct Real {
+    pub(crate) stack: Stack,
     stub: StubApi,
 }
 
 impl Real {
     async fn start(script: &str, credential: Credential) -> anyhow::Result<Self> {
-        let stub = StubApi::start((Ipv4Addr::LOCALHOST, 0).into(), parse_script(script)?).await?;
+        Self::with(ORCH_TOML, parse_script(script)?, credential).await
+    }
+
+    pub(crate) async fn with(
+        orch_toml: &str,
+        script: Vec<Behaviour>,
+        credential: Credential,
+    ) -> anyhow::Result<Self> {
+        let stub = StubApi::start((Ipv4Addr::LOCALHOST, 0).into(), script).await?;
         let settings = stub_settings(&stub, credential);
         let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
         let passed = format!("ORCH_E2E,{}", names.join(","));
         let mut builder = Stack::builder()
-            .orch_toml(ORCH_TOML)
+            .orch_toml(orch_toml)
             .env("ORCH_CLAUDE_BIN", &real_claude()?.to_string_lossy())
             .env("ORCH_AGENT_ENV", &passed)
             .env("ORCH_BACKOFF_BASE_SECONDS", "1")
@@ -56,7 +64,7 @@ impl Real {
         self.stack.until_status(id, status, WITHIN).await
     }
 
-    async fn finish(self) -> anyhow::Result<()> {
+    pub(crate) async fn finish(self) -> anyhow::Result<()> {
         assert!(!self.stub.requests().is_empty(), "the CLI asked somebody else");
         self.stack.finish().await
     }
