@@ -131,15 +131,15 @@ fn alerts(sinks: &[SinkRecord]) -> Check {
     for record in sinks {
         let (sink, pending) = (record.sink.as_str(), record.pending);
         match (&record.last_error, record.sink) {
-            (Some(error), _) => problems.push(format!("{sink} fails, {pending} alerts wait: {error}")),
+            (Some(error), _) => problems.push(format!("{sink} fails, {pending} messages wait: {error}")),
             (None, Sink::Unrouted) if pending > 0 => problems.push(format!(
                 "{pending} alerts wait for a sink: set ORCH_TELEGRAM_BOT_TOKEN and ORCH_TELEGRAM_CHAT_ID, \
                  ORCH_ALERT_WEBHOOK_URL or ORCH_ALERT_DRY_RUN"
             )),
-            (None, Sink::Unrouted | Sink::Telegram | Sink::Webhook | Sink::DryRun) => {}
+            (None, _) => {}
         }
         if let Some(error) = &record.set_aside_error {
-            problems.push(format!("{sink} refused {} alerts for good: {error}", record.set_aside));
+            problems.push(format!("{sink} refused {} messages for good: {error}", record.set_aside));
         }
     }
     let status = if problems.is_empty() { "ok" } else { "warning" };

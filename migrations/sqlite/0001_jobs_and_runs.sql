@@ -310,7 +310,7 @@ INSERT INTO accounts (account, updated_at) VALUES ('default', 0);
 -- lease of whoever took them.
 CREATE TABLE outbox (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
-    sink         TEXT    NOT NULL CHECK (sink IN ('unrouted', 'telegram', 'webhook', 'dry_run')),
+    sink         TEXT    NOT NULL CHECK (sink IN ('unrouted', 'telegram', 'webhook', 'dry_run', 'plane', 'gitea')),
     destination  TEXT    NOT NULL DEFAULT '',
     key          TEXT    NOT NULL CHECK (key <> ''),
     payload      TEXT    NOT NULL CHECK (json_valid(payload)),

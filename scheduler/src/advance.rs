@@ -1,6 +1,8 @@
 //! What the end of a job does to its work item: the facts gathered, the decision `domain::work_item`'s, written with the
 //! transition by whoever moves the job.
 
+use domain::report::{self, Post};
+use domain::transition::RunChange;
 use domain::verdict;
 use domain::work_item::step::{JobEnd, Scene, step};
 use domain::work_item::{ItemChange, WorkItem};
@@ -9,7 +11,16 @@ use store::ItemFilter;
 
 use crate::shared::Shared;
 
-/// What `transition` of `job` does to its work item; `None`: nothing.
+/// What a transition does beside its job, written with it or not at all.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// What it does to the work item.
+    pub(crate) item: Option<ItemChange>,
+    /// What the tracker and the forge are told.
+    pub(crate) posts: Vec<Post>,
+}
+
+/// What `transition` of `job` does beside it.
 pub(crate) async fn of_transition(
     shared: &Shared,
     job: &Job,
@@ -17,18 +28,31 @@ pub(crate) async fn of_transition(
     transition: &Transition,
     outcome: Option<&Outcome>,
     now: Timestamp,
-) -> Result<Option<ItemChange>, store::Error> {
-    let Some(end) = end(job, event, transition, outcome) else { return Ok(None) };
-    let Some(item) = read(shared, &job.project, &job.work_item).await? else { return Ok(None) };
+) -> Result<Beside, store::Error> {
+    if let RunChange::Start { .. } = transition.run {
+        return Ok(Beside { posts: of_start(shared, job).await?, item: None });
+    }
+    let Some(end) = end(job, event, transition, outcome) else { return Ok(Beside::default()) };
+    let Some(item) = read(shared, &job.project, &job.work_item).await? else { return Ok(Beside::default()) };
     let payload = shared.store.payload(job.id).await?.unwrap_or_default();
     let pipeline = shared.pipeline.get();
     let scene = Scene { item: &item, job, payload: &payload, pipeline: &pipeline, now };
-    let change = step(&scene, end);
+    let change = step(&scene, end.clone());
+    let posts = shared.reporting.with(|terms| report::of_end(&scene, &end, &change, terms));
     tracing::info!(
         job.id = %job.id, work_item = item.key, stage = job.stage, state = change.after.state.as_str(),
         next = change.next.as_ref().map(|next| next.stage.as_str()), "work item moves"
     );
-    Ok(Some(change))
+    Ok(Beside { item: Some(change), posts })
+}
+
+async fn of_start(shared: &Shared, job: &Job) -> Result<Vec<Post>, store::Error> {
+    let pipeline = shared.pipeline.get();
+    let Some(project) = pipeline.project(&job.project).filter(|_| shared.reporting.any()) else {
+        return Ok(Vec::new());
+    };
+    let payload = shared.store.payload(job.id).await?.unwrap_or_default();
+    Ok(shared.reporting.with(|terms| report::of_start(project, job, &payload, terms)))
 }
 
 /// Reads one work item.

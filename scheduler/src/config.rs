@@ -10,13 +10,13 @@ use domain::Policy;
 use domain::breaker::BreakerTerms;
 use proto::convert;
 use service::settings::{
-    CommonFlags, DatabaseSettings, DatabaseUrl, PipelineSettings, QueueSettings, SchedulerAddrSettings,
-    TelemetrySettings, TlsSettings, duration,
+    CommonFlags, DatabaseSettings, DatabaseUrl, ForgeSettings, PipelineSettings, QueueSettings,
+    SchedulerAddrSettings, TelemetrySettings, TlsSettings, duration,
 };
 use service::{Clock, Random, Refused};
 
 use crate::lease::LeaseTerms;
-use crate::outbox::{AlertSettings, Sinks};
+use crate::outbox::{AlertSettings, Reporting, Sinks};
 
 /// Claims due jobs, dispatches them to runners, and records what became of them
 #[derive(Clone, Debug, Parser)]
@@ -37,6 +37,9 @@ pub struct Cli {
     /// Where `orch.toml` is.
     #[command(flatten)]
     pub pipeline: PipelineSettings,
+    /// The tracker and the forge.
+    #[command(flatten)]
+    pub forges: ForgeSettings,
     /// Certificates for gRPC.
     #[command(flatten)]
     pub tls: TlsSettings,
@@ -113,6 +116,9 @@ pub struct Settings {
     /// Where alerts go.
     #[command(flatten)]
     pub alerts: AlertSettings,
+    /// Where people find the console, such as `https://orch.example`: comments and commit statuses link to their job there
+    #[arg(long, env = "ORCH_CONSOLE_URL", value_name = "URL")]
+    pub console_url: Option<String>,
 }
 
 /// Parses a share between 0 and 1, both excluded: at 0 there is no reserve, at 1 nothing else.
@@ -148,6 +154,8 @@ pub struct Options {
     pub queue: convert::QueueSettings,
     /// Where alerts go.
     pub sinks: Sinks,
+    /// The tracker and the forge, and what they are told.
+    pub reporting: Reporting,
     /// How long a source of webhooks may be silent; zero: for ever.
     pub webhook_silence: Duration,
     /// Certificates, for serving and for calling runners.
@@ -185,21 +193,22 @@ impl Settings {
     /// Joins the own settings with the shared groups.
     ///
     /// # Errors
-    /// Lease times under which two agents could live for one job, or a sink of alerts that cannot be used.
+    /// Lease times under which two agents could live for one job, or a sink, tracker or forge that cannot be used.
     pub fn resolve(
         self,
         addr: &SchedulerAddrSettings,
         queue: &QueueSettings,
         database: &DatabaseSettings,
         pipeline: &PipelineSettings,
+        forges: &ForgeSettings,
         tls: &TlsSettings,
-        clock: Clock,
     ) -> Result<Options, Refused> {
         let (terms, policy) = (self.terms(), self.policy(queue));
         terms.check().map_err(Refused::new)?;
         if self.queue_poll_interval.is_zero() {
             return Err(Refused::new("ORCH_QUEUE_POLL_INTERVAL must be above 0"));
         }
+        let sinks = self.alerts.sinks()?;
         Ok(Options {
             addr: addr.scheduler_addr,
             database_url: database.database_url.clone(),
@@ -216,10 +225,11 @@ impl Settings {
                 sanitize_enabled: queue.impossible_queued_sanitize_enabled,
                 breaker_threshold: queue.breaker_threshold,
             },
-            sinks: self.alerts.sinks()?,
+            reporting: Reporting::new(forges.forges()?, self.console_url.as_deref(), &sinks)?,
+            sinks,
             webhook_silence: self.alerts.webhook_silence_seconds,
             tls: tls.clone(),
-            clock,
+            clock: Clock::system(),
             random: Random::system(),
         })
     }
@@ -236,8 +246,8 @@ impl Cli {
             &self.queue,
             &self.database,
             &self.pipeline,
+            &self.forges,
             &self.tls,
-            Clock::system(),
         )
     }
 }

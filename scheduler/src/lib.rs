@@ -54,7 +54,7 @@ use tonic::service::Routes;
 
 pub use config::{Cli, Options, Settings};
 pub use lease::LeaseTerms;
-pub use outbox::{AlertSettings, Sinks};
+pub use outbox::{AlertSettings, Reporting, Sinks};
 pub use renewals::Neighbours;
 
 use links::CALL_DEADLINE;
@@ -129,7 +129,7 @@ async fn serve(
 ) -> anyhow::Result<Handle> {
     let addr = listener.local_addr().context("could not tell the own address")?;
     let tls = options.tls.acceptor()?;
-    let outbound = outbox::outbound(&options.sinks)?;
+    let outbound = outbox::outbound(&options.sinks, &options.reporting)?;
 
     let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
     let shared = Arc::new(gather(options, database, &metrics, readiness.clone(), &tasks).await?);
@@ -175,6 +175,7 @@ async fn gather(
         clock: options.clock,
         random: options.random,
         sinks: options.sinks,
+        reporting: options.reporting,
         webhook_silence: options.webhook_silence,
         alerted: tokio::sync::watch::channel(()).0,
         policy: options.policy,

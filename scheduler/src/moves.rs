@@ -5,7 +5,7 @@ use domain::transition::RunChange;
 use domain::{Event, IllegalEvent, JobId, Outcome, RunId, Transition, next};
 use store::{Applied, Change};
 
-use crate::advance;
+use crate::advance::{self, Beside};
 use crate::shared::{Shared, pause};
 
 /// How often a row may move under us before we say so.
@@ -55,10 +55,15 @@ pub(crate) async fn move_job(
         let now = shared.now();
         let transition = next(&job, event, now, &shared.policy, shared.chance())?;
         let Report { outcome, evidence, renewals } = report.clone();
-        let item = advance::of_transition(shared, &job, event, &transition, outcome.as_ref(), now).await?;
-        let change = Change { outcome, evidence, item, renewals, ..Change::new(transition.clone(), now) };
+        let Beside { item, posts } =
+            advance::of_transition(shared, &job, event, &transition, outcome.as_ref(), now).await?;
+        let told = !posts.is_empty();
+        let change = Change { outcome, evidence, item, posts, renewals, ..Change::new(transition.clone(), now) };
         match shared.store.apply(change).await? {
             Applied::Done => {
+                if told {
+                    shared.alert();
+                }
                 follow_up(shared, &transition);
                 return Ok(transition);
             }

@@ -21,7 +21,7 @@ use crate::live::LiveRuns;
 use crate::lock::DatabaseLock;
 use crate::logs::Logs;
 use crate::nodes::{Moment, Nodes};
-use crate::outbox::Sinks;
+use crate::outbox::{Reporting, Sinks};
 use crate::prompt::Prompts;
 use crate::renewals::Neighbours;
 
@@ -36,8 +36,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) sinks: Sinks,
+    pub(crate) reporting: Reporting,
     pub(crate) webhook_silence: Duration,
-    /// Wakes whoever delivers alerts.
+    /// Wakes whoever delivers what is in the outbox.
     pub(crate) alerted: watch::Sender<()>,
     pub(crate) policy: Policy,
     pub(crate) quota_reserve: Option<f64>,
@@ -101,6 +102,7 @@ pub(crate) struct Counters {
     pub(crate) repaired: Counter,
     pub(crate) stalls: Counter,
     pub(crate) alerts: Counter,
+    pub(crate) reports: Counter,
     pub(crate) outbox_pending: Gauge,
     pub(crate) breaker: Gauge,
     pub(crate) quota: Gauge,
@@ -129,6 +131,11 @@ impl Counters {
             alerts: metrics.counter(
                 "orch_alerts_total",
                 "Alerts sent to a sink, by what became of them.",
+                &["sink", "result"],
+            ),
+            reports: metrics.counter(
+                "orch_reports_total",
+                "What the tracker and the forge were told, by what became of it.",
                 &["sink", "result"],
             ),
             outbox_pending: metrics.gauge(

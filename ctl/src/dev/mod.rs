@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use service::settings::{
-    CommonFlags, DatabaseSettings, PipelineSettings, QueueSettings, SchedulerAddrSettings, SecretSetting,
+    CommonFlags, DatabaseSettings, ForgeSettings, PipelineSettings, QueueSettings, SchedulerAddrSettings, SecretSetting,
     TelemetrySettings, TlsSettings,
 };
 use service::{Refused, Tasks};
@@ -48,6 +48,8 @@ pub(crate) struct Dev {
     database: DatabaseSettings,
     #[command(flatten)]
     pipeline: PipelineSettings,
+    #[command(flatten)]
+    forges: ForgeSettings,
     #[command(flatten)]
     tls: TlsSettings,
     #[command(flatten)]

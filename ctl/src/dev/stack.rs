@@ -43,8 +43,8 @@ impl Stack {
             &dev.queue,
             &dev.database,
             &dev.pipeline,
+            &dev.forges,
             &tls,
-            clock.clone(),
         )?;
         let scheduler = scheduler::start(options, tasks.clone()).await?.addr;
         let scheduler_url = SchedulerEndpointSettings::default().url_or(scheduler, &tls);

@@ -1,6 +1,7 @@
 //! Work items: shown, and decided on by a person.
 
 use domain::delivery::Payload;
+use domain::report::{self, Post};
 use domain::work_item::decision::{Refused, Word, decide, decide_alone};
 use domain::work_item::step::Scene;
 use domain::work_item::{ItemChange, ItemState, WorkItem};
@@ -52,8 +53,9 @@ pub(super) async fn say(
     for tries in 0..CONFLICTS_MAX {
         let item = find(shared, &request).await?;
         let now = shared.now();
-        let change = decided(shared, &item, word, note.as_deref(), now).await?;
-        let audit = Audit { at: now, by: by.clone(), verb: word.as_str(), note: note.clone() };
+        let said = (word, by.as_str(), note.as_deref());
+        let (change, posts) = decided(shared, &item, said, now).await?;
+        let audit = Audit { at: now, by: by.clone(), verb: word.as_str(), note: note.clone(), posts };
         match shared.store.decide(change, audit).await.map_err(|error| unavailable(&error))? {
             Applied::Done => {
                 tracing::info!(
@@ -64,6 +66,7 @@ pub(super) async fn say(
                     "a person decided"
                 );
                 shared.wake();
+                shared.alert();
                 return Ok(ItemReply { item: Some(convert::work_item(&find(shared, &request).await?)) });
             }
             Applied::Conflict => tokio::time::sleep(pause(tries) / 50).await,
@@ -75,10 +78,15 @@ pub(super) async fn say(
 async fn decided(
     shared: &Shared,
     item: &WorkItem,
-    word: Word,
-    note: Option<&str>,
+    said: (Word, &str, Option<&str>),
     now: Timestamp,
-) -> Result<ItemChange, Status> {
+) -> Result<(ItemChange, Vec<Post>), Status> {
+    let (word, _, note) = said;
+    let pipeline = shared.pipeline.get();
+    let posts = |job: Option<(&Job, &Payload)>, change: &ItemChange| {
+        let Some(project) = pipeline.project(&item.project) else { return Vec::new() };
+        shared.reporting.with(|terms| report::of_decision(project, item, job, said, change, terms))
+    };
     let job = match item.state.needs().and_then(|needs| needs.job) {
         Some(id) => shared.store.job(id).await.map_err(|error| unavailable(&error))?,
         None => None,
@@ -86,12 +94,15 @@ async fn decided(
     let Some(job) = job else {
         let state = decide_alone(item, word).map_err(|error| refused(&error))?;
         let after = WorkItem { state, hops: 0, updated_at: now, ..item.clone() };
-        return Ok(ItemChange { expected: item.revision, after, next: None, aliases: Vec::new() });
+        let change = ItemChange { expected: item.revision, after, next: None, aliases: Vec::new() };
+        let posts = posts(None, &change);
+        return Ok((change, posts));
     };
     let payload = payload(shared, &job).await?;
-    let pipeline = shared.pipeline.get();
     let scene = Scene { item, job: &job, payload: &payload, pipeline: &pipeline, now };
-    decide(&scene, word, note).map_err(|error| refused(&error))
+    let change = decide(&scene, word, note).map_err(|error| refused(&error))?;
+    let posts = posts(Some((&job, &payload)), &change);
+    Ok((change, posts))
 }
 
 async fn payload(shared: &Shared, job: &Job) -> Result<Payload, Status> {

@@ -1,11 +1,17 @@
-//! Delivers what waits in the outbox: one loop for each sink, which takes what is due, sends it as one message and
-//! settles it. At least once, in order, and a sink that fails holds back no other.
+//! Delivers what waits in the outbox: one loop for each sink, which takes what is due, sends it and settles it. At least
+//! once, in order, and a sink that fails holds back no other. Alerts go out as one message (`deliver`); what the tracker
+//! and the forge are told goes out one by one, each work item in its order (`forge`).
 //!
 //! Alerts are written by whoever decides their fact; which sinks there are is asked anew at every look, so that an
 //! alert waits for its first sink and outlives the removal of one.
 
 mod answer;
+mod call;
 mod deliver;
+mod forge;
+mod gitea;
+mod plane;
+mod reporting;
 mod settings;
 mod telegram;
 mod webhook;
@@ -14,9 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::outbox::Sink;
+use http::Uri;
 use service::Refused;
 use service::outbound::Outbound;
 
+pub use reporting::Reporting;
 pub use settings::{AlertSettings, Sinks};
 
 use self::deliver::Lane;
@@ -30,12 +38,14 @@ const KEPT: Duration = Duration::from_hours(7 * 24);
 /// How often what is settled is forgotten, what waits is counted, and what nobody takes is folded.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
-/// The client that the configured sinks need; none where none is needed.
+/// The client that the configured sinks and forges need; none where none is needed.
 ///
 /// # Errors
 /// One of them speaks https, and this host has no certificates to check it with.
-pub(crate) fn outbound(sinks: &Sinks) -> Result<Option<Outbound>, Refused> {
-    let mut urls = sinks.urls().peekable();
+pub(crate) fn outbound(sinks: &Sinks, reporting: &Reporting) -> Result<Option<Outbound>, Refused> {
+    let forges: Vec<Uri> =
+        [reporting.plane(), reporting.gitea()].into_iter().flatten().filter_map(|forge| forge.at("/")).collect();
+    let mut urls = sinks.urls().chain(&forges).peekable();
     if urls.peek().is_none() { Ok(None) } else { Outbound::new(urls).map(Some) }
 }
 
@@ -50,6 +60,14 @@ pub(crate) fn spawn(shared: &Arc<Shared>, outbound: Option<&Outbound>) {
         if let Some(endpoint) = shared.sinks.webhook() {
             let webhook = webhook::Webhook::new(endpoint, outbound.clone());
             tasks.spawn("alert-webhook", deliver::run(shared.clone(), Lane::new(Sink::Webhook), webhook));
+        }
+        if let Some(access) = shared.reporting.plane() {
+            let plane = plane::Plane::new(access, outbound.clone(), shared.clock.clone());
+            tasks.spawn("plane", forge::run(shared.clone(), plane, plane::judge));
+        }
+        if let Some(access) = shared.reporting.gitea() {
+            let gitea = gitea::Gitea::new(access, outbound.clone());
+            tasks.spawn("gitea", forge::run(shared.clone(), gitea, gitea::judge));
         }
     }
     if shared.sinks.has_dry_run() {

@@ -165,6 +165,14 @@ impl Sinks {
         telegram.chain(self.webhook.iter().map(|endpoint| &endpoint.url))
     }
 
+    /// What nobody is shown.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let token = self.telegram.iter().map(|chat| chat.token.clone());
+        let webhook = self.webhook.iter();
+        let hidden = webhook.clone().filter_map(|endpoint| endpoint.secret.clone());
+        token.chain(hidden).chain(webhook.map(|endpoint| Secret::new(endpoint.url.to_string()))).collect()
+    }
+
     pub(super) fn telegram(&self) -> Option<Chat> {
         self.telegram.clone()
     }

@@ -22,6 +22,7 @@ pub mod overview;
 pub mod pipeline;
 pub mod policy;
 pub mod reconcile;
+pub mod report;
 pub mod resume;
 pub mod run;
 pub mod runner;

@@ -19,11 +19,18 @@ pub enum Sink {
     Webhook,
     /// A line in the scheduler's log.
     DryRun,
+    /// The tracker: comments and states of issues.
+    Plane,
+    /// The forge: comments on pull requests and statuses of commits.
+    Gitea,
 }
 
 impl Sink {
-    /// All of them; each takes alerts.
-    pub const ALL: [Self; 4] = [Self::Unrouted, Self::Telegram, Self::Webhook, Self::DryRun];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Unrouted, Self::Telegram, Self::Webhook, Self::DryRun, Self::Plane, Self::Gitea];
+    /// Those that take alerts; the others are told of work items.
+    pub const OF_ALERTS: [Self; 4] = [Self::Unrouted, Self::Telegram, Self::Webhook, Self::DryRun];
 
     /// The word used in the database, JSON and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +39,8 @@ impl Sink {
             Self::Telegram => "telegram",
             Self::Webhook => "webhook",
             Self::DryRun => "dry_run",
+            Self::Plane => "plane",
+            Self::Gitea => "gitea",
         }
     }
 
@@ -50,7 +59,7 @@ pub struct Message {
     pub destination: String,
     /// Names what it tells; a receiver may drop repeats by it.
     pub key: String,
-    /// What it tells, as JSON; of an alert a [`crate::alert::Notice`].
+    /// What it tells, as JSON: of an alert a [`crate::alert::Notice`], of a work item a [`crate::report::Letter`].
     pub payload: String,
     /// When it was written.
     pub pushed_at: Timestamp,

@@ -47,7 +47,7 @@ pub enum NoAnswer {
     /// The connection could not be made, or broke.
     #[error("could not connect")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The answer broke off, or is longer than [`ANSWER_BYTES_MAX`].
+    /// The answer broke off, or is longer than what may be read of it.
     #[error("the answer could not be read")]
     Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -93,10 +93,23 @@ impl Outbound {
         let mut request = Request::new(Full::new(body));
         (*request.method_mut(), *request.uri_mut()) = (Method::POST, url.clone());
         *request.headers_mut() = headers;
+        self.call(request, deadline, ANSWER_BYTES_MAX).await
+    }
+
+    /// Sends any request, and waits at most `deadline` for the whole answer of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// See [`NoAnswer`].
+    pub async fn call(
+        &self,
+        request: Request<Full<Bytes>>,
+        deadline: Duration,
+        bytes_max: usize,
+    ) -> Result<Answer, NoAnswer> {
         let call = async {
             let answer = self.0.request(request).await.map_err(|error| NoAnswer::Connect(error.into()))?;
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(NoAnswer::Answer)?;
+            let body = Limited::new(body, bytes_max).collect().await.map_err(NoAnswer::Answer)?;
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(deadline, call).await.map_err(|_| NoAnswer::Deadline(deadline))?

@@ -6,7 +6,8 @@ use domain::{Alert, Timestamp};
 
 use crate::Error;
 
-/// Messages to the outside, alerts among them: written with their fact, taken under a lease, settled.
+/// Messages to the outside: written with their fact, taken under a lease, settled. What the tracker and the forge are
+/// told is written by [`crate::Store::apply`] and [`crate::Store::decide`].
 #[async_trait]
 pub trait Outbox {
     /// Writes alerts whose fact is nowhere else in the database. Alerts of transitions and repairs are written by

@@ -2,6 +2,7 @@
 
 use domain::admission::{Facts, Waiting};
 use domain::alert::Notice;
+use domain::report::Post;
 use domain::work_item::ItemChange;
 use domain::{Job, JobId, Outcome, Policy, Run, RunId, Status, Timestamp, Transition};
 
@@ -72,12 +73,22 @@ pub struct Change {
     pub item: Option<ItemChange>,
     /// How often its run may have been renewed for this to be written ([`crate::Renewals`]).
     pub renewals: Option<u64>,
+    /// What the tracker and the forge are told of it.
+    pub posts: Vec<Post>,
 }
 
 impl Change {
     /// A transition alone.
     pub const fn new(transition: Transition, now: Timestamp) -> Self {
-        Self { transition, now, outcome: None, evidence: None, item: None, renewals: None }
+        Self {
+            transition,
+            now,
+            outcome: None,
+            evidence: None,
+            item: None,
+            renewals: None,
+            posts: Vec::new(),
+        }
     }
 }
 
@@ -92,6 +103,8 @@ pub struct Audit {
     pub verb: &'static str,
     /// What was said beside it.
     pub note: Option<String>,
+    /// What the tracker and the forge are told of it.
+    pub posts: Vec<Post>,
 }
 
 /// Which work items to read.

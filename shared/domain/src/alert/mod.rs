@@ -101,6 +101,29 @@ pub enum Alert {
         /// What its job became, a status, or `unchanged`.
         became: String,
     },
+    /// The tracker or the forge refused for good what it was told of a work item.
+    ReportRefused {
+        /// `plane` or `gitea`.
+        sink: String,
+        /// The message's place in the outbox.
+        message: i64,
+        /// The project and key of the work item.
+        work_item: String,
+        /// What it said.
+        error: String,
+    },
+    /// The tracker or the forge takes nothing.
+    ReportsStuck {
+        /// `plane` or `gitea`.
+        sink: String,
+        /// What it says.
+        error: String,
+    },
+    /// The tracker or the forge takes what it is told again.
+    ReportsBack {
+        /// `plane` or `gitea`.
+        sink: String,
+    },
     /// Leases of many runners ran out at once and were spared for one more.
     MassExpiry {
         /// How many runs.
@@ -189,6 +212,8 @@ impl Notice {
                 format!("{word}/{source}/{at}")
             }
             Alert::RowRepaired { job, .. } => format!("{word}/{job}/{at}"),
+            Alert::ReportRefused { sink, message, .. } => format!("{word}/{sink}/{message}/{at}"),
+            Alert::ReportsStuck { sink, .. } | Alert::ReportsBack { sink } => format!("{word}/{sink}/{at}"),
             Alert::PreflightLost { .. } | Alert::PreflightBack { .. } | Alert::MassExpiry { .. } => {
                 format!("{word}/{at}")
             }
@@ -210,6 +235,8 @@ pub enum Group {
     Webhooks,
     /// Rows that broke an invariant.
     Rows,
+    /// What the tracker and the forge are told.
+    Reports,
 }
 
 impl Group {
@@ -221,6 +248,7 @@ impl Group {
             Self::Runners => "runners",
             Self::Webhooks => "webhooks",
             Self::Rows => "rows",
+            Self::Reports => "reports",
         }
     }
 }
@@ -240,6 +268,9 @@ impl Alert {
             Self::WebhooksSilent { .. } => "webhooks_silent",
             Self::WebhooksBack { .. } => "webhooks_back",
             Self::RowRepaired { .. } => "row_repaired",
+            Self::ReportRefused { .. } => "report_refused",
+            Self::ReportsStuck { .. } => "reports_stuck",
+            Self::ReportsBack { .. } => "reports_back",
             Self::MassExpiry { .. } => "mass_expiry",
         }
     }
@@ -257,6 +288,9 @@ impl Alert {
             }
             Self::WebhooksSilent { .. } | Self::WebhooksBack { .. } => Group::Webhooks,
             Self::RowRepaired { .. } => Group::Rows,
+            Self::ReportRefused { .. } | Self::ReportsStuck { .. } | Self::ReportsBack { .. } => {
+                Group::Reports
+            }
         }
     }
 
@@ -321,6 +355,18 @@ impl Alert {
                     word(became)
                 )
             }
+            Self::ReportRefused { sink, work_item, error, .. } => format!(
+                "{sink} refused what it was told of {}: {}.\n\
+                 It is set aside, and what follows of that work item is told all the same.",
+                word(work_item),
+                word(error)
+            ),
+            Self::ReportsStuck { sink, error } => format!(
+                "{sink} takes nothing of what it is told: {}.\n\
+                 Nothing is lost, it waits in the outbox; look at {sink}, or mend the credential and restart the scheduler.",
+                word(error)
+            ),
+            Self::ReportsBack { sink } => format!("{sink} takes what it is told again."),
             Self::MassExpiry { runs, lease_s } => format!(
                 "The leases of {} on many runners ran out at once, which smells of a stall of the scheduler or its \
                  network: they are spared for {lease_s} s more and then given up.\n`orch runners` shows who is silent.",

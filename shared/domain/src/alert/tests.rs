@@ -41,6 +41,14 @@ fn all(word: &str) -> Vec<Alert> {
         Alert::WebhooksBack { source: word.clone() },
         Alert::RowRepaired { job: JobId(3), kinds: Kind::ALL.to_vec(), became: word },
         Alert::MassExpiry { runs: 12, lease_s: 420 },
+        Alert::ReportRefused {
+            sink: "plane".to_owned(),
+            message: 7,
+            work_item: "shop/SHOP-12".to_owned(),
+            error: "comment: 404 Not Found".to_owned(),
+        },
+        Alert::ReportsStuck { sink: "gitea".to_owned(), error: "comment: 401 Unauthorized".to_owned() },
+        Alert::ReportsBack { sink: "gitea".to_owned() },
     ]
 }
 

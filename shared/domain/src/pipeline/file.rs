@@ -9,7 +9,7 @@ use super::error::{ConfigError, remedy};
 use super::section::{Placed, Section};
 use super::{
     CiResult, Gate, Hooks, Identity, LaunchPoint, Outdated, Pipeline, Project, Prompt, PullRequestAction,
-    ReviewVerdict, Stage, Trigger, Trust, When, builtin,
+    ReviewVerdict, Stage, Trigger, Trust, When, builtin, reporting,
 };
 use crate::admission::Serial;
 use crate::classify::{Meaning, Pattern, Patterns};
@@ -21,6 +21,7 @@ const IDENTITY_KEYS: &[&str] = &["gitea_user_id", "plane_user_id"];
 const PROJECT_KEYS: &[&str] = &[
     "name",
     "gitea_repo",
+    "plane_workspace",
     "plane_workspace_id",
     "plane_project_id",
     "plane_identifier",
@@ -34,6 +35,7 @@ const PROJECT_KEYS: &[&str] = &[
     "approve_state",
     "reject_state",
     "max_hops",
+    "report",
 ];
 const HOOKS_KEYS: &[&str] = &["after_create", "before_run", "after_run", "timeout"];
 const STAGE_KEYS: &[&str] = &[
@@ -66,7 +68,7 @@ const PATTERNS_MAX: usize = 100;
 const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
 const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
 /// Plane's state groups (`db/models/state.py` of Plane 1.3.1).
-const STATE_GROUPS: &[&str] = &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
+pub(super) const STATE_GROUPS: &[&str] = &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
 /// The fields whose change is a launch point, as `when = { field }` names them.
 const FIELDS: &[&str] = &["state", "labels", "assignees"];
 const SERIAL: &[Serial] = &[Serial::None, Serial::WorkItem, Serial::Project];
@@ -87,7 +89,7 @@ pub fn parse(text: &str) -> Result<Pipeline, ConfigError> {
     let identity = root
         .sub("identity", "[identity]", IDENTITY_KEYS)?
         .map_or_else(|| Ok(Identity::default()), |section| identity(&section))?;
-    let projects = projects(&root.list("project", "[[project]]", PROJECT_KEYS)?)?;
+    let project_sections = root.list("project", "[[project]]", PROJECT_KEYS)?;
     let stage_sections = root.list("stage", "[[stage]]", STAGE_KEYS)?;
     let trigger_sections = root.list("trigger", "[[trigger]]", TRIGGER_KEYS)?;
 
@@ -98,6 +100,7 @@ pub fn parse(text: &str) -> Result<Pipeline, ConfigError> {
     } else {
         trigger_sections.iter().map(|section| trigger(section, &stages)).collect::<Result<_, _>>()?
     };
+    let projects = projects(&project_sections, &stages)?;
     let patterns = patterns(&root, &root.list("classify", "[[classify]]", CLASSIFY_KEYS)?)?;
     Ok(Pipeline { identity, projects, stages, triggers, patterns })
 }
@@ -138,7 +141,7 @@ fn identity(section: &Section<'_, '_>) -> Result<Identity, ConfigError> {
     })
 }
 
-fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
+fn projects(sections: &[Section<'_, '_>], stages: &[Stage]) -> Result<Vec<Project>, ConfigError> {
     let mut names = BTreeSet::new();
     let mut repos = BTreeSet::new();
     let mut plane_projects = BTreeSet::new();
@@ -166,6 +169,7 @@ fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
             Ok(Project {
                 name,
                 gitea_repo,
+                plane_workspace: section.text("plane_workspace")?.map(|text| text.value),
                 plane_workspace_id,
                 plane_project_id,
                 plane_identifier: plane_identifier(section)?,
@@ -179,6 +183,7 @@ fn projects(sections: &[Section<'_, '_>]) -> Result<Vec<Project>, ConfigError> {
                 approve_state: section.text("approve_state")?.map(|text| text.value),
                 reject_state: section.text("reject_state")?.map(|text| text.value),
                 max_hops: section.number("max_hops", 0)?,
+                report: reporting::read(section, stages)?,
             })
         })
         .collect()

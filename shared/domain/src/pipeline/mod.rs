@@ -6,6 +6,7 @@
 mod builtin;
 mod error;
 mod file;
+mod reporting;
 mod section;
 mod words;
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 pub use error::ConfigError;
 pub use file::parse;
+pub use reporting::{Reporting, StateChoice};
 pub use words::{CiResult, Gate, LaunchPoint, Outdated, PullRequestAction, ReviewVerdict, Trust};
 
 use crate::admission::{ProjectLimits, Serial};
@@ -70,6 +72,8 @@ pub struct Project {
     pub name: String,
     /// `owner/name` of the repository on the forge.
     pub gitea_repo: Option<String>,
+    /// The Plane workspace's name in addresses, such as `acme` in `/acme/projects/…`: Plane's API knows no other.
+    pub plane_workspace: Option<String>,
     /// The Plane workspace its issues live in.
     pub plane_workspace_id: Option<Uuid>,
     /// The Plane project its issues live in.
@@ -97,6 +101,8 @@ pub struct Project {
     pub reject_state: Option<String>,
     /// How many jobs may follow from each other before a person is asked; unset: [`crate::work_item::HOPS_MAX`].
     pub max_hops: Option<u32>,
+    /// What the tracker and the forge are told of its work items.
+    pub report: Reporting,
 }
 
 impl Project {

@@ -13,6 +13,7 @@ plane_user_id = "b07b07b0-0000-4000-8000-00000000b07a"
 [[project]]
 name = "shop"
 gitea_repo = "acme/shop"
+plane_workspace = "acme"
 plane_workspace_id = "c467e125-59e3-44ec-b5ee-f9c1e138c611"
 plane_project_id = "4af68566-94a4-4eb3-94aa-50dc9427067b"
 plane_identifier = "SHOP"
@@ -25,6 +26,10 @@ trust = "member"
 trust_label = "let-in"
 approve_state = "Approved"
 reject_state = "Rejected"
+[project.report]
+comments = false
+on_stage = { review = "started" }
+on_done = "4af68566-94a4-4eb3-94aa-50dc9427067b"
 
 [[stage]]
 name = "analysis"
@@ -87,6 +92,7 @@ fn every_key_is_read() {
         projects: vec![Project {
             name: "shop".to_owned(),
             gitea_repo: Some("acme/shop".to_owned()),
+            plane_workspace: Some("acme".to_owned()),
             plane_workspace_id: Some("c467e125-59e3-44ec-b5ee-f9c1e138c611".parse().unwrap()),
             plane_project_id: Some("4af68566-94a4-4eb3-94aa-50dc9427067b".parse().unwrap()),
             plane_identifier: Some("SHOP".to_owned()),
@@ -105,6 +111,12 @@ fn every_key_is_read() {
             approve_state: Some("Approved".to_owned()),
             reject_state: Some("Rejected".to_owned()),
             max_hops: None,
+            report: Reporting {
+                comments: false,
+                on_stage: [("review".to_owned(), StateChoice::Group("started".to_owned()))].into(),
+                on_done: Some(StateChoice::Id("4af68566-94a4-4eb3-94aa-50dc9427067b".parse().unwrap())),
+                ..Reporting::default()
+            },
         }],
         stages: vec![
             Stage {

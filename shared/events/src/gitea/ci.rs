@@ -3,6 +3,7 @@
 use domain::Timestamp;
 use domain::launch::{Facts, LaunchEvent, Subject};
 use domain::pipeline::{CiResult, LaunchPoint, Trust};
+use domain::report;
 use domain::sighting::{Aspect, PENDING, Sighting, Word};
 
 use super::body::{ActionRunEvent, Repository, Status, User, WorkflowRunEvent};
@@ -16,6 +17,10 @@ pub(super) fn observe_status(status: &Status) -> Result<Observed, Refusal> {
     let place = place(&status.repository)?;
     let sha = sha(&status.sha)?;
     let context = status.context.as_deref().unwrap_or_default();
+    // What Orch says of its stages is no test result, whosever token it was written with.
+    if report::is_own_status(context) {
+        return Ok(Observed::nothing(place));
+    }
     let at = status.updated_at.as_deref().or(status.created_at.as_deref());
     let told = sighting(&status.repository, sha, Aspect::Status(bounded(context, FACT_BYTES_MAX)), at);
     let Some(result) = result(&status.state) else {

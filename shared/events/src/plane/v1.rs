@@ -4,6 +4,7 @@
 use domain::Timestamp;
 use domain::launch::{Actor, Facts, Label, LaunchEvent, Subject};
 use domain::pipeline::{LaunchPoint, Trust};
+use domain::report;
 use domain::sighting::{Aspect, Sighting, Word};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -54,6 +55,7 @@ struct Comment {
     stripped: Option<String>,
     actor: Option<String>,
     created_by: Option<String>,
+    external_source: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -288,6 +290,10 @@ fn observe_comment(workspace: Uuid, comment: &Comment, activity: &Activity) -> R
     let Some(project) = id(comment.project.as_deref())? else {
         return Ok(Observed::nothing(Place::Workspace(workspace)));
     };
+    // Orch's own words, whosever key they were written with.
+    if comment.external_source.as_deref() == Some(report::SOURCE) {
+        return Ok(Observed::nothing(place(workspace, Some(project))));
+    }
     let by_activity = activity.actor.as_ref().and_then(|actor| actor.id.as_deref());
     let actor = id(by_activity.or(comment.actor.as_deref()).or(comment.created_by.as_deref()))?;
     let said = said(comment.stripped.as_deref())

@@ -3,6 +3,7 @@
 use domain::Timestamp;
 use domain::launch::{Actor, Facts, Label, LaunchEvent, Subject};
 use domain::pipeline::{LaunchPoint, Trust};
+use domain::report;
 use domain::sighting::{Aspect, Sighting, SightingName, Word};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -37,6 +38,7 @@ struct Comment {
     stripped: Option<String>,
     #[serde(rename = "comment_html")]
     html: Option<String>,
+    external_source: Option<String>,
 }
 
 pub(super) fn observe(
@@ -162,6 +164,9 @@ fn labels(item: &WorkItem, old: &Value) -> Vec<Label> {
 fn observe_comment(place: Place, item_id: Uuid, item: &WorkItem) -> Result<Observed, Refusal> {
     let comment = item.comment.as_ref().ok_or(Refusal::Shape)?;
     let comment_id = required_id(Some(&comment.id))?;
+    if comment.external_source.as_deref() == Some(report::SOURCE) {
+        return Ok(Observed::nothing(place));
+    }
     let said_text = said(comment.stripped.as_deref())
         .unwrap_or_else(|| text::plain(comment.html.as_deref().unwrap_or_default()));
     let event = LaunchEvent {

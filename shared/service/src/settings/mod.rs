@@ -5,12 +5,14 @@
 //! durations, `--print-config`, the reference. What only one service reads is declared there.
 
 mod duration;
+mod forges;
 mod groups;
 mod print;
 mod reference;
 mod secret;
 
 pub use duration::{duration, format_duration};
+pub use forges::{ForgeAccess, ForgeSettings, Forges, GiteaToken, PlaneApiKey};
 pub use groups::{
     CommonFlags, DatabaseSettings, DatabaseUrl, LogFormat, PipelineSettings, QueueSettings,
     SchedulerAddrSettings, SchedulerEndpointSettings, TelemetrySettings, TlsSettings,

@@ -37,6 +37,7 @@ impl Tables {
             Some(run) if self.run(run).is_none() => Err(Error::Corrupt(format!("there is no run {run}"))),
             _ => {
                 self.outbox.push(change.notices())?;
+                self.outbox.post(&change.posts, change.now)?;
                 Ok(Applied::Done)
             }
         }
@@ -51,6 +52,7 @@ impl Tables {
             return Ok(Applied::Conflict);
         }
         self.change_item(change)?;
+        self.outbox.post(&audit.posts, audit.at)?;
         self.audit.push(audit);
         Ok(Applied::Done)
     }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use domain::alert::Notice;
 use domain::alert::fold::fold;
 use domain::outbox::{End, Message, Settlement, Sink, SinkRecord, Take};
+use domain::report::Post;
 use domain::{Alert, Timestamp};
 
 use super::MemoryStore;
@@ -44,7 +45,18 @@ impl OutboxTables {
         for notice in notices {
             let payload =
                 serde_json::to_string(&notice).map_err(|error| Error::Corrupt(error.to_string()))?;
-            self.insert(Sink::Unrouted, notice.key(), payload, notice.at, notice.at);
+            let place = (Sink::Unrouted, String::new());
+            self.insert(place, notice.key(), payload, notice.at, notice.at);
+        }
+        Ok(())
+    }
+
+    /// Writes what the tracker and the forge are told, each once.
+    pub(super) fn post(&mut self, posts: &[Post], at: Timestamp) -> Result<(), Error> {
+        for post in posts {
+            let payload =
+                serde_json::to_string(&post.letter).map_err(|error| Error::Corrupt(error.to_string()))?;
+            self.insert((post.sink, post.lane()), post.key.clone(), payload, at, at);
         }
         Ok(())
     }
@@ -79,12 +91,19 @@ impl OutboxTables {
         })
     }
 
-    fn insert(&mut self, sink: Sink, key: String, payload: String, pushed_at: Timestamp, at: Timestamp) {
+    fn insert(
+        &mut self,
+        (sink, destination): (Sink, String),
+        key: String,
+        payload: String,
+        pushed_at: Timestamp,
+        at: Timestamp,
+    ) {
         if self.rows.values().any(|row| row.sink == sink && row.message.key == key) {
             return;
         }
         self.newest += 1;
-        let (id, destination) = (self.newest, String::new());
+        let id = self.newest;
         let message = Message { id, destination, key, payload, pushed_at, attempts: 0 };
         let row = Row { sink, message, available_at: at, state: State::Pending, last_error: None };
         self.rows.insert(id, row);
@@ -106,9 +125,10 @@ impl OutboxTables {
         oldest.unwrap_or_default().iter().map(|row| row.message.id).collect()
     }
 
-    /// Pending messages of no sink that takes any.
+    /// Pending alerts of no sink that takes any.
     fn stray<'a>(&'a self, sinks: &'a [Sink]) -> impl Iterator<Item = &'a Row> {
-        self.rows.values().filter(|row| row.state == State::Pending && !sinks.contains(&row.sink))
+        let strays = |row: &&Row| Sink::OF_ALERTS.contains(&row.sink) && !sinks.contains(&row.sink);
+        self.rows.values().filter(|row| row.state == State::Pending).filter(strays)
     }
 
     fn address(&mut self, sinks: &[Sink], now: Timestamp) {
@@ -116,7 +136,7 @@ impl OutboxTables {
         for row in stray {
             for sink in sinks {
                 let message = row.message.clone();
-                self.insert(*sink, message.key, message.payload, message.pushed_at, now);
+                self.insert((*sink, String::new()), message.key, message.payload, message.pushed_at, now);
             }
             self.rows.remove(&row.message.id);
         }

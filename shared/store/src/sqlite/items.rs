@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
 use super::rows::{self, JsonRows, get, json};
-use super::{SqliteStore, accept};
+use super::{SqliteStore, accept, outbox};
 use crate::intake::{Item, ItemKey, Known, Waiting, names_of};
 use crate::{Applied, Audit, Error, ItemFilter};
 
@@ -203,8 +203,10 @@ pub(super) async fn decide(
         .bind(&change.after.project)
         .bind(&change.after.key)
         .bind(&audit.note)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
+    let posts: Vec<_> = audit.posts.iter().map(|post| (post, audit.at)).collect();
+    outbox::post(conn, &posts).await?;
     Ok(Applied::Done)
 }
 

@@ -5,6 +5,7 @@ use domain::Timestamp;
 use domain::alert::fold::fold;
 use domain::alert::{Alert, Notice};
 use domain::outbox::{End, Message, Settlement, Sink, SinkRecord, Take};
+use domain::report::Post;
 use domain::sanitize::Repair;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection, SqliteExecutor};
@@ -75,13 +76,28 @@ pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<Tol
     }
 }
 
-/// Writes what the transitions that were made tell people.
+/// Writes what the transitions that were made tell people, the tracker and the forge.
 pub(super) async fn push_of_changes<'a>(
     conn: &mut SqliteConnection,
-    changes: impl Iterator<Item = &'a Change>,
+    changes: impl Iterator<Item = &'a Change> + Clone,
 ) -> Result<(), Fault> {
+    let posts: Vec<(&Post, Timestamp)> =
+        changes.clone().flat_map(|change| change.posts.iter().map(|post| (post, change.now))).collect();
     let notices: Vec<Notice> = changes.flat_map(Change::notices).collect();
-    push(conn, &notices).await
+    push(&mut *conn, &notices).await?;
+    post(conn, &posts).await
+}
+
+/// Writes what the tracker and the forge are told with its fact, each once.
+pub(super) async fn post(conn: &mut SqliteConnection, posts: &[(&Post, Timestamp)]) -> Result<(), Fault> {
+    let mut rows = JsonRows::new();
+    for (post, at) in posts {
+        rows.push(&(post.sink, post.lane(), &post.key, text_of(&post.letter)?, at))?;
+    }
+    if !rows.is_empty() {
+        sqlx::query(include_str!("sql/outbox_post.sql")).bind(rows.into_text()?).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// Writes what repairs tell people.
@@ -258,7 +274,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn address_alerts(&self, sinks: Vec<Sink>, now: Timestamp) -> Result<(), Error> {
-        let from: Vec<Sink> = Sink::ALL.into_iter().filter(|sink| !sinks.contains(sink)).collect();
+        let from: Vec<Sink> = Sink::OF_ALERTS.into_iter().filter(|sink| !sinks.contains(sink)).collect();
         let query = sqlx::query(include_str!("sql/outbox_misaddressed.sql")).bind(text_of(&from)?);
         let any: bool = query.fetch_one(self.readers().await?).await?.try_get(0)?;
         if sinks.is_empty() || !any {

@@ -240,7 +240,7 @@ pub(crate) async fn a_chain_of_events_is_stopped(store: Arc<dyn Store>) {
         next: None,
         aliases: Vec::new(),
     };
-    let audit = Audit { at: T0, by: "ada".into(), verb: "approve", note: None };
+    let audit = Audit { at: T0, by: "ada".into(), verb: "approve", note: None, posts: Vec::new() };
     assert_eq!(store.decide(grown, audit).await.unwrap(), Applied::Done);
     let stopped = store.accept(delivery("d9", 'f', vec![event(9)])).await.unwrap();
     assert_eq!(stopped, Accepted::Ignored);
@@ -269,7 +269,7 @@ pub(crate) async fn a_person_decides_once(store: Arc<dyn Store>) {
     let after = WorkItem { state: ItemState::Active, ..stopped.clone() };
     let approved =
         ItemChange { expected: stopped.revision, after, next: Some(Box::new(next)), aliases: Vec::new() };
-    let audit = Audit { at: later(200), by: "ada".into(), verb: "approve", note: Some("fine".into()) };
+    let audit = Audit { at: later(200), by: "ada".into(), verb: "approve", note: Some("fine".into()), posts: Vec::new() };
     let answers =
         futures::future::join_all((0..6).map(|_| store.decide(approved.clone(), audit.clone()))).await;
     assert_eq!(answers.into_iter().filter(|answer| matches!(answer, Ok(Applied::Done))).count(), 1);
