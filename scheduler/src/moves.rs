@@ -58,7 +58,8 @@ pub(crate) async fn move_job(
         let Beside { item, posts } =
             advance::of_transition(shared, &job, event, &transition, outcome.as_ref(), now).await?;
         let told = !posts.is_empty();
-        let change = Change { outcome, evidence, item, posts, renewals, ..Change::new(transition.clone(), now) };
+        let change =
+            Change { outcome, evidence, item, posts, renewals, ..Change::new(transition.clone(), now) };
         match shared.store.apply(change).await? {
             Applied::Done => {
                 if told {

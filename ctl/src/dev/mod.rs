@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use service::settings::{
-    CommonFlags, DatabaseSettings, ForgeSettings, PipelineSettings, QueueSettings, SchedulerAddrSettings, SecretSetting,
-    TelemetrySettings, TlsSettings,
+    CommonFlags, DatabaseSettings, ForgeSettings, PipelineSettings, QueueSettings, SchedulerAddrSettings,
+    SecretSetting, TelemetrySettings, TlsSettings,
 };
 use service::{Refused, Tasks};
 

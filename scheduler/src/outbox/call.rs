@@ -103,7 +103,8 @@ impl Reply {
     pub(super) fn words(&self) -> String {
         let said = String::from_utf8_lossy(&self.body);
         let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        let said: String = said.chars().filter(|letter| !letter.is_control()).take(WORDS_LETTERS_MAX).collect();
+        let said: String =
+            said.chars().filter(|letter| !letter.is_control()).take(WORDS_LETTERS_MAX).collect();
         if self.status.is_success() {
             return format!("{} in another shape", self.status);
         }

@@ -203,13 +203,24 @@ impl<F: Forge> Loop<F> {
                 let error = shared.reporting.redacted(&error);
                 self.rest(shared, MISCONFIGURED_PAUSE);
                 let pause_s = MISCONFIGURED_PAUSE.as_secs();
-                tracing::error!(sink, error, pause_s, "nothing can be reported: mend the settings, then restart");
+                tracing::error!(
+                    sink,
+                    error,
+                    pause_s,
+                    "nothing can be reported: mend the settings, then restart"
+                );
                 self.say_stuck(shared, Some(&error)).await?;
                 (End::Again { at: now, error: Some(error) }, "misconfigured")
             }
             Verdict::Never { error } => {
                 let error = shared.reporting.redacted(&error);
-                tracing::error!(sink, error, lane = message.destination, key, "a report was refused for good");
+                tracing::error!(
+                    sink,
+                    error,
+                    lane = message.destination,
+                    key,
+                    "a report was refused for good"
+                );
                 // Before it is set aside: whoever dies in between tells it once all the same, for its key is the same.
                 let alert = Alert::ReportRefused {
                     sink: sink.to_owned(),
@@ -236,7 +247,9 @@ impl<F: Forge> Loop<F> {
         let others_get_through = self.took_ms.is_some_and(|took| boot_ms.saturating_sub(took) < within_ms);
         match verdict {
             Verdict::Later { error, .. } if message.attempts >= TRIES_MAX && others_get_through => {
-                Verdict::Never { error: format!("failed {} times while others got through: {error}", message.attempts) }
+                Verdict::Never {
+                    error: format!("failed {} times while others got through: {error}", message.attempts),
+                }
             }
             verdict => verdict,
         }

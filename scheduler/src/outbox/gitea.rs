@@ -129,8 +129,10 @@ impl Gitea {
     async fn pull_request_of(&mut self, repo: &str, branch: &str) -> Result<Option<u64>, NotTold> {
         let mut found = None;
         for page in 1..=PAGES_MAX {
-            let path = format!("repos/{repo}/pulls?state=all&sort=recentupdate&limit={PAGE_ROWS}&page={page}");
-            let pulls: Vec<PullRequest> = self.ask(Method::GET, &path, None).await?.shaped("pull requests")?;
+            let path =
+                format!("repos/{repo}/pulls?state=all&sort=recentupdate&limit={PAGE_ROWS}&page={page}");
+            let pulls: Vec<PullRequest> =
+                self.ask(Method::GET, &path, None).await?.shaped("pull requests")?;
             let is_last = pulls.len() < PAGE_ROWS;
             for pull in pulls {
                 if pull.head.name == branch && pull.head.repo_id == pull.base.repo_id {
@@ -168,7 +170,9 @@ impl Gitea {
         if again && self.has_status(repo, sha, status).await? {
             return Ok(());
         }
-        self.ask(Method::POST, &format!("repos/{repo}/statuses/{sha}"), Some(status)).await?.good("status")?;
+        self.ask(Method::POST, &format!("repos/{repo}/statuses/{sha}"), Some(status))
+            .await?
+            .good("status")?;
         Ok(())
     }
 

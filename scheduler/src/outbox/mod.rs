@@ -43,8 +43,11 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 /// # Errors
 /// One of them speaks https, and this host has no certificates to check it with.
 pub(crate) fn outbound(sinks: &Sinks, reporting: &Reporting) -> Result<Option<Outbound>, Refused> {
-    let forges: Vec<Uri> =
-        [reporting.plane(), reporting.gitea()].into_iter().flatten().filter_map(|forge| forge.at("/")).collect();
+    let forges: Vec<Uri> = [reporting.plane(), reporting.gitea()]
+        .into_iter()
+        .flatten()
+        .filter_map(|forge| forge.at("/"))
+        .collect();
     let mut urls = sinks.urls().chain(&forges).peekable();
     if urls.peek().is_none() { Ok(None) } else { Outbound::new(urls).map(Some) }
 }

@@ -13,7 +13,7 @@ use proto::v1::{
     CancelJobRequest, EnqueueRequest, GetJobRequest, JobDetail, ListRunnersRequest, LogFrame,
     StreamLogsRequest,
 };
-use scheduler::{Handle, LeaseTerms, Options, Sinks};
+use scheduler::{Handle, LeaseTerms, Options, Reporting, Sinks};
 use service::settings::{DatabaseUrl, TlsSettings};
 use service::{Clock, Random, Tasks};
 use store::{Access, Applied, Change, Store};
@@ -66,6 +66,7 @@ impl Stack {
             quota_reserve: None,
             terms: terms(),
             sinks: Sinks::default(),
+            reporting: Reporting::default(),
             webhook_silence: Duration::ZERO,
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
             tls: TlsSettings::default(),

@@ -80,15 +80,7 @@ pub struct Change {
 impl Change {
     /// A transition alone.
     pub const fn new(transition: Transition, now: Timestamp) -> Self {
-        Self {
-            transition,
-            now,
-            outcome: None,
-            evidence: None,
-            item: None,
-            renewals: None,
-            posts: Vec::new(),
-        }
+        Self { transition, now, outcome: None, evidence: None, item: None, renewals: None, posts: Vec::new() }
     }
 }
 

@@ -68,7 +68,8 @@ const PATTERNS_MAX: usize = 100;
 const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
 const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
 /// Plane's state groups (`db/models/state.py` of Plane 1.3.1).
-pub(super) const STATE_GROUPS: &[&str] = &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
+pub(super) const STATE_GROUPS: &[&str] =
+    &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
 /// The fields whose change is a launch point, as `when = { field }` names them.
 const FIELDS: &[&str] = &["state", "labels", "assignees"];
 const SERIAL: &[Serial] = &[Serial::None, Serial::WorkItem, Serial::Project];

@@ -3,12 +3,15 @@
 use sha2::{Digest as _, Sha256};
 
 use super::words::{Words, sentence};
-use super::{DESCRIPTION_LETTERS_MAX, IssueRef, Letter, Post, PullRef, STATUS_PREFIX, Says, StatusState, Terms};
+use super::{
+    DESCRIPTION_LETTERS_MAX, IssueRef, Letter, Post, PullRef, STATUS_PREFIX, Says, StatusState, Terms,
+};
 use crate::Job;
 use crate::delivery::{Payload, StageResult};
 use crate::job::JobKind;
 use crate::outbox::Sink;
 use crate::pipeline::{Project, StateChoice};
+use crate::steps;
 use crate::verdict::Verdict;
 use crate::work_item::decision::Word;
 use crate::work_item::step::{JobEnd, Scene};
@@ -22,11 +25,17 @@ pub fn of_start(project: &Project, job: &Job, payload: &Payload, terms: &Terms<'
     if job.origin.kind == JobKind::Reformat {
         return Vec::new();
     }
-    let of = Of { project, work_item: &job.work_item, payload, terms };
+    let of = Of::new(project, &job.work_item, payload, terms);
     let name = named(job);
     let mut posts = Vec::new();
     of.state(project.report.on_stage.get(&job.stage), format!("stage/{name}"), &mut posts);
-    of.status(job, job.origin.head.as_deref(), (StatusState::Pending, "is under way"), format!("status/{name}/pending"), &mut posts);
+    of.status(
+        job,
+        job.origin.head.as_deref(),
+        (StatusState::Pending, "is under way"),
+        format!("status/{name}/pending"),
+        &mut posts,
+    );
     posts
 }
 
@@ -35,7 +44,12 @@ pub fn of_end(scene: &Scene<'_>, end: &JobEnd<'_>, change: &ItemChange, terms: &
     let job = scene.job;
     let Some(project) = scene.pipeline.project(&job.project) else { return Vec::new() };
     let Some(told) = told(scene, end, change) else { return Vec::new() };
-    let of = Of { project, work_item: &job.work_item, payload: scene.payload, terms };
+    let steps = match end {
+        JobEnd::Done { steps, .. } => *steps,
+        JobEnd::Failed { .. } | JobEnd::Cancelled | JobEnd::Retried => &[],
+    };
+    let opened = steps::pull_request(steps).map(|pull_request| pull_request.number);
+    let of = Of { opened, ..Of::new(project, &job.work_item, scene.payload, terms) };
     let name = format!("{}/{}", named(job), job.revision);
     let mut posts = Vec::new();
     if let Some(words) = told.words {
@@ -45,7 +59,8 @@ pub fn of_end(scene: &Scene<'_>, end: &JobEnd<'_>, change: &ItemChange, terms: &
     of.state(told.state.choice(project, job), format!("state/{name}"), &mut posts);
     let (state, description) = told.status;
     of.status(job, job.origin.head.as_deref(), (state, &description), format!("status/{name}"), &mut posts);
-    let made = change.after.head.as_deref().filter(|_| scene.item.head != change.after.head && told.made_head);
+    let made =
+        change.after.head.as_deref().filter(|_| scene.item.head != change.after.head && told.made_head);
     let made = made.filter(|made| job.origin.head.as_deref() != Some(*made));
     of.status(job, made, (state, &description), format!("status/{name}/made"), &mut posts);
     posts
@@ -62,7 +77,7 @@ pub fn of_decision(
 ) -> Vec<Post> {
     let Some(needs) = item.state.needs() else { return Vec::new() };
     let none = Payload::default();
-    let of = Of { project, work_item: &item.key, payload: job.map_or(&none, |(_, payload)| payload), terms };
+    let of = Of::new(project, &item.key, job.map_or(&none, |(_, payload)| payload), terms);
     let digest = hex::encode(Sha256::digest(format!("{}\0{}", item.project, item.key)));
     let name = format!("{}/{}.{}", &digest[..ITEM_DIGITS], item.created_at.as_ms(), item.revision);
     let said = match word {
@@ -138,9 +153,7 @@ fn told(scene: &Scene<'_>, end: &JobEnd<'_>, change: &ItemChange) -> Option<Told
     let job = scene.job;
     let plain = |status: (StatusState, String), state| Told { words: None, status, state, made_head: false };
     match end {
-        JobEnd::Retried => {
-            Some(plain((StatusState::Pending, "is tried again".to_owned()), Moved::Stage))
-        }
+        JobEnd::Retried => Some(plain((StatusState::Pending, "is tried again".to_owned()), Moved::Stage)),
         JobEnd::Cancelled => {
             let status = (StatusState::Error, "was cancelled".to_owned());
             let ended = change.after.state == ItemState::Cancelled;
@@ -152,12 +165,13 @@ fn told(scene: &Scene<'_>, end: &JobEnd<'_>, change: &ItemChange) -> Option<Told
             })
         }
         JobEnd::Failed { .. } => Some(needing(change, None, StatusState::Error)),
-        JobEnd::Done { verdict, message } => {
+        JobEnd::Done { verdict, message, .. } => {
             if change.next.as_ref().is_some_and(|next| next.origin.kind == JobKind::Reformat) {
                 return None;
             }
             if is_outdated(job, change) {
-                let status = (StatusState::Error, "was about a commit that is not the newest any more".to_owned());
+                let status =
+                    (StatusState::Error, "was about a commit that is not the newest any more".to_owned());
                 return Some(plain(status, Moved::Nowhere));
             }
             Some(done(job, verdict, message, change))
@@ -255,15 +269,24 @@ struct Of<'a> {
     work_item: &'a str,
     payload: &'a Payload,
     terms: &'a Terms<'a>,
+    /// The pull request that was found or opened just now.
+    opened: Option<u64>,
 }
 
-impl Of<'_> {
+impl<'a> Of<'a> {
+    fn new(project: &'a Project, work_item: &'a str, payload: &'a Payload, terms: &'a Terms<'a>) -> Self {
+        Self { project, work_item, payload, terms, opened: None }
+    }
+
     fn issue(&self) -> Option<IssueRef> {
         IssueRef::of(self.project, self.work_item, self.payload).filter(|_| self.terms.plane)
     }
 
     fn pull_request(&self) -> Option<PullRef> {
-        PullRef::of(self.project, self.work_item, self.payload).filter(|_| self.terms.gitea)
+        let opened = self.opened.map(PullRef::Number);
+        opened
+            .or_else(|| PullRef::of(self.project, self.work_item, self.payload))
+            .filter(|_| self.terms.gitea)
     }
 
     fn link(&self, job: &Job) -> Option<(String, String)> {

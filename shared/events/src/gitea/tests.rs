@@ -217,6 +217,8 @@ fn final_results_in_three_forms() {
     assert_eq!((event.facts.ci, event.subject), (Some(CiResult::Failure), Subject::Commit(SHA.to_owned())));
     assert!(starts_nothing("status", &status("pending")));
     assert!(starts_nothing("status", &status("teleported")));
+    // Orch's own, whosever token it was written with.
+    assert!(starts_nothing("status", &with(status("failure"), "/context", json!("orch/review"))));
     assert_ne!(
         one("status", &status("success")).semantic_key,
         one("status", &status("failure")).semantic_key

@@ -149,6 +149,19 @@ fn a_comment_is_told_by_its_own_id() {
     assert_eq!(in_v2.semantic_key, event.semantic_key);
 }
 
+/// By its mark, for the key it was written with may be anybody's.
+#[test]
+fn an_own_comment_starts_nothing() {
+    for mut document in [comment(), v2("workitem.comment.created", json!({}))] {
+        let of_comment = if document["version"] == "v2" { "/data/comment" } else { "/data" };
+        let holder = document.pointer_mut(of_comment).and_then(Value::as_object_mut).unwrap();
+        holder.insert("external_source".to_owned(), json!("orch"));
+        assert!(starts_nothing(&document), "{document}");
+        document.pointer_mut(of_comment).unwrap()["external_source"] = json!("importer");
+        one(&document);
+    }
+}
+
 #[test]
 fn v2_updates_tell_each_change() {
     let created = one(&v2("workitem.created", json!({})));

@@ -82,7 +82,9 @@ fn access(
     let base = url.trim_end_matches('/').trim_end_matches("/api/v1").trim_end_matches('/');
     let parsed = base.parse::<Uri>().ok().filter(|uri| {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
-        matches!(uri.scheme_str(), Some("https" | "http")) && !authority.is_empty() && !authority.contains('@')
+        matches!(uri.scheme_str(), Some("https" | "http"))
+            && !authority.is_empty()
+            && !authority.contains('@')
     });
     if parsed.is_none_or(|uri| uri.query().is_some()) {
         return Err(Refused::new(format!(

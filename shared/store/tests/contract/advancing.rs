@@ -269,7 +269,13 @@ pub(crate) async fn a_person_decides_once(store: Arc<dyn Store>) {
     let after = WorkItem { state: ItemState::Active, ..stopped.clone() };
     let approved =
         ItemChange { expected: stopped.revision, after, next: Some(Box::new(next)), aliases: Vec::new() };
-    let audit = Audit { at: later(200), by: "ada".into(), verb: "approve", note: Some("fine".into()), posts: Vec::new() };
+    let audit = Audit {
+        at: later(200),
+        by: "ada".into(),
+        verb: "approve",
+        note: Some("fine".into()),
+        posts: Vec::new(),
+    };
     let answers =
         futures::future::join_all((0..6).map(|_| store.decide(approved.clone(), audit.clone()))).await;
     assert_eq!(answers.into_iter().filter(|answer| matches!(answer, Ok(Applied::Done))).count(), 1);

@@ -74,6 +74,8 @@ macro_rules! every_rule {
                 a_long_backlog_is_folded,
                 settled_messages_are_forgotten,
                 a_destination_may_move,
+                what_the_forges_are_told_is_written_with_its_fact_once,
+                one_work_item_holds_back_no_other,
                 sources_are_heard;
             outside:
                 a_late_webhook_confirms_what_was_found,

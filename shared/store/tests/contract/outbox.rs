@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use domain::alert::{Alert, Notice};
 use domain::outbox::{End, Message, Settlement, Sink, SinkRecord, Take};
+use domain::report::{IssueRef, Letter, Post, Says};
 use domain::{Account, PermanentReason, Timestamp};
-use store::{Applied, Store};
+use store::{Applied, Change, Store};
 
-use super::values::{T0, change, delivery, ended, failure, happen, job, later, one_running, read};
+use super::values::{
+    T0, change, claim, delivery, ended, failure, fleet, happen, job, later, one_running, read,
+};
 
 /// How long whoever takes messages may have them.
 const LEASE_MS: u64 = 30_000;
@@ -233,4 +236,74 @@ pub(crate) async fn sources_are_heard(store: Arc<dyn Store>) {
     store.accept(from("gitea", "2", 4_000, vec![])).await.unwrap();
     let heard = [("gitea".to_owned(), at(9_000)), ("plane".to_owned(), at(500))];
     assert_eq!(store.sources().await.unwrap(), heard);
+}
+
+fn post(work_item: &str, key: &str) -> Post {
+    let says = Says::IssueComment { issue: IssueRef::Key(work_item.into()), html: key.into() };
+    let letter = Letter { project: "shop".into(), work_item: work_item.into(), says };
+    Post { sink: Sink::Plane, key: key.into(), letter }
+}
+
+async fn take_one(store: &Arc<dyn Store>, ms: u64) -> Option<Message> {
+    let take = Take { sink: Sink::Plane, now: later(ms), leased_until: later(ms + LEASE_MS), limit: 1 };
+    store.take_messages(take).await.unwrap().pop()
+}
+
+/// Committed with the transition, not at all where that is not written, once for one key; no alert, and no sink of alerts
+/// gets it.
+pub(crate) async fn what_the_forges_are_told_is_written_with_its_fact_once(store: Arc<dyn Store>) {
+    let start = one_running(&store).await;
+    let seen = read(&store, start.job.id).await;
+    let over = ended(start.run.id, failure(PermanentReason::Crash));
+    let told = |key: &str, ms| Change {
+        posts: vec![post("SHOP-1", key), post("SHOP-1", "b")],
+        ..change(&seen, &over, later(ms))
+    };
+    assert_eq!(store.apply(told("a", 5)).await.unwrap(), Applied::Done);
+    assert_eq!(store.apply(told("c", 6)).await.unwrap(), Applied::Conflict);
+    store.address_alerts(vec![Sink::Telegram], later(7)).await.unwrap();
+    assert_eq!(take_at(&store, Sink::Telegram, 8).await, []);
+    let messages = take_at(&store, Sink::Plane, 8).await;
+    let keys: Vec<&str> = messages.iter().map(|message| message.key.as_str()).collect();
+    assert_eq!(keys, ["a", "b"]);
+    assert_eq!((messages[0].destination.as_str(), messages[0].pushed_at), ("shop/SHOP-1", later(5)));
+    let letter: Letter = serde_json::from_str(&messages[0].payload).unwrap();
+    assert_eq!(letter, post("SHOP-1", "a").letter);
+    settle_at(&store, &messages, End::Delivered, 9).await;
+
+    // The same fact told again, after it was delivered.
+    let next = claim_again(&store).await;
+    let again = Change { posts: vec![post("SHOP-1", "a")], ..next };
+    assert_eq!(store.apply(again).await.unwrap(), Applied::Done);
+    assert_eq!(shown(&store).await, []);
+}
+
+/// The transition that ends the next run of the only job.
+async fn claim_again(store: &Arc<dyn Store>) -> Change {
+    let ms = 10_000_000;
+    let start = claim(store, later(ms), fleet(4), 1).await.starts.remove(0);
+    let over = ended(start.run.id, failure(PermanentReason::Crash));
+    change(&read(store, start.job.id).await, &over, later(ms + 1))
+}
+
+/// Messages of one work item come in order; one that waits, or is out, holds back those behind it and nobody else's.
+pub(crate) async fn one_work_item_holds_back_no_other(store: Arc<dyn Store>) {
+    let start = one_running(&store).await;
+    let over = ended(start.run.id, failure(PermanentReason::Crash));
+    let posts = vec![post("SHOP-1", "a"), post("SHOP-2", "b"), post("SHOP-1", "c"), post("SHOP-2", "d")];
+    let told = Change { posts, ..change(&read(&store, start.job.id).await, &over, later(5)) };
+    assert_eq!(store.apply(told).await.unwrap(), Applied::Done);
+    let first = take_one(&store, 10).await.unwrap();
+    let second = take_one(&store, 10).await.unwrap();
+    assert_eq!((first.key.as_str(), second.key.as_str()), ("a", "b"));
+    assert_eq!(take_one(&store, 10).await, None);
+    let again = End::Again { at: later(100), error: Some("500".into()) };
+    settle_at(&store, &[first], again, 11).await;
+    settle_at(&store, &[second], End::Delivered, 11).await;
+    assert_eq!(take_one(&store, 12).await.unwrap().key, "d");
+    assert_eq!(take_one(&store, 12).await, None);
+    let first = take_one(&store, 100).await.unwrap();
+    assert_eq!((first.key.as_str(), first.attempts), ("a", 2));
+    settle_at(&store, &[first], End::SetAside { error: "404".into() }, 101).await;
+    assert_eq!(take_one(&store, 102).await.unwrap().key, "c");
 }
