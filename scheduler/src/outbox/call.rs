@@ -38,7 +38,7 @@ pub(super) struct Reply {
 pub(super) struct Refusal {
     /// What was asked.
     pub(super) what: &'static str,
-    pub(super) reply: Reply,
+    pub(super) reply: Box<Reply>,
 }
 
 impl Caller {
@@ -74,13 +74,13 @@ impl Caller {
 impl Reply {
     /// The answer to `what`, when it is a success.
     pub(super) fn good(self, what: &'static str) -> Result<Self, Refusal> {
-        if self.status.is_success() { Ok(self) } else { Err(Refusal { what, reply: self }) }
+        if self.status.is_success() { Ok(self) } else { Err(Refusal { what, reply: Box::new(self) }) }
     }
 
     /// The body in a shape, when it has that one.
     pub(super) fn shaped<T: DeserializeOwned>(self, what: &'static str) -> Result<T, Refusal> {
         let reply = self.good(what)?;
-        serde_json::from_slice(&reply.body).map_err(|_| Refusal { what, reply })
+        serde_json::from_slice(&reply.body).map_err(|_| Refusal { what, reply: Box::new(reply) })
     }
 
     /// A header that is a number.

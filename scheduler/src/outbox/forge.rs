@@ -22,7 +22,7 @@ pub(super) const REQUESTS_MAX: u32 = 6;
 /// How long one request may take.
 pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(8);
 /// How long nobody else takes a letter: longer than telling it can last.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// How long nothing is tried while only a person can mend what is wrong; a restart tries at once.
 const MISCONFIGURED_PAUSE: Duration = Duration::from_mins(10);
 /// How often the outbox is looked at without a signal.
@@ -245,14 +245,14 @@ impl<F: Forge> Loop<F> {
         let boot_ms = shared.clock.boot_ms();
         let within_ms = i64::try_from(OTHERS_WITHIN.as_millis()).unwrap_or(i64::MAX);
         let others_get_through = self.took_ms.is_some_and(|took| boot_ms.saturating_sub(took) < within_ms);
-        match verdict {
-            Verdict::Later { error, .. } if message.attempts >= TRIES_MAX && others_get_through => {
-                Verdict::Never {
-                    error: format!("failed {} times while others got through: {error}", message.attempts),
-                }
-            }
-            verdict => verdict,
+        if let Verdict::Later { error, .. } = &verdict
+            && message.attempts >= TRIES_MAX
+            && others_get_through
+        {
+            let error = format!("failed {} times while others got through: {error}", message.attempts);
+            return Verdict::Never { error };
         }
+        verdict
     }
 
     /// Tells people, once, that the forge takes nothing, and once that it does again.

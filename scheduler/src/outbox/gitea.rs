@@ -29,8 +29,16 @@ const _: () = assert!(PAGES_MAX + 3 <= REQUESTS_MAX, "pages, who we are, the com
 pub(super) struct Gitea {
     caller: Caller,
     rest: Option<Duration>,
-    /// Whose token this is, once it was asked; `None` within: it may not say.
-    own_id: Option<Option<i64>>,
+    own: Own,
+}
+
+/// Whose token this is.
+#[derive(Clone, Copy, Debug)]
+enum Own {
+    Unasked,
+    /// The token may not ask.
+    Unknown,
+    Id(i64),
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,8 +71,8 @@ struct Comment {
 #[derive(Debug, Deserialize)]
 struct Status {
     id: i64,
-    #[serde(alias = "state")]
-    status: Option<String>,
+    #[serde(rename = "status")]
+    state: Option<String>,
     context: Option<String>,
     description: Option<String>,
     target_url: Option<String>,
@@ -76,7 +84,7 @@ impl Gitea {
         Self {
             caller: Caller::new(access.clone(), outbound, "authorization", &value),
             rest: None,
-            own_id: None,
+            own: Own::Unasked,
         }
     }
 
@@ -154,15 +162,17 @@ impl Gitea {
         if let Some(id) = pipeline.identity.gitea_user_id {
             return Ok(Some(id));
         }
-        if let Some(known) = self.own_id {
-            return Ok(known);
+        match self.own {
+            Own::Unasked => {}
+            Own::Unknown => return Ok(None),
+            Own::Id(id) => return Ok(Some(id)),
         }
         let reply = self.ask(Method::GET, "user", None).await?;
         let own = match reply.status {
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => None,
             _ => Some(reply.shaped::<User>("user")?.id),
         };
-        self.own_id = Some(own);
+        self.own = own.map_or(Own::Unknown, Own::Id);
         Ok(own)
     }
 
@@ -184,7 +194,7 @@ impl Gitea {
         let newest = statuses.iter().filter(is_of).max_by_key(|status| status.id);
         let says = |said: &Option<String>, name: &str| said.as_deref() == wanted[name].as_str();
         Ok(newest.is_some_and(|status| {
-            says(&status.status, "state")
+            says(&status.state, "state")
                 && says(&status.description, "description")
                 && says(&status.target_url, "target_url")
         }))

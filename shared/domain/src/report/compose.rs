@@ -28,12 +28,12 @@ pub fn of_start(project: &Project, job: &Job, payload: &Payload, terms: &Terms<'
     let of = Of::new(project, &job.work_item, payload, terms);
     let name = named(job);
     let mut posts = Vec::new();
-    of.state(project.report.on_stage.get(&job.stage), format!("stage/{name}"), &mut posts);
+    of.state(project.report.on_stage.get(&job.stage), &format!("stage/{name}"), &mut posts);
     of.status(
         job,
         job.origin.head.as_deref(),
         (StatusState::Pending, "is under way"),
-        format!("status/{name}/pending"),
+        &format!("status/{name}/pending"),
         &mut posts,
     );
     posts
@@ -56,13 +56,13 @@ pub fn of_end(scene: &Scene<'_>, end: &JobEnd<'_>, change: &ItemChange, terms: &
         let words = Words { subject: job.stage.clone(), link: of.link(job), ..words };
         of.comment(&words, &format!("end/{name}"), &mut posts);
     }
-    of.state(told.state.choice(project, job), format!("state/{name}"), &mut posts);
+    of.state(told.state.choice(project, job), &format!("state/{name}"), &mut posts);
     let (state, description) = told.status;
-    of.status(job, job.origin.head.as_deref(), (state, &description), format!("status/{name}"), &mut posts);
+    of.status(job, job.origin.head.as_deref(), (state, &description), &format!("status/{name}"), &mut posts);
     let made =
         change.after.head.as_deref().filter(|_| scene.item.head != change.after.head && told.made_head);
     let made = made.filter(|made| job.origin.head.as_deref() != Some(*made));
-    of.status(job, made, (state, &description), format!("status/{name}/made"), &mut posts);
+    of.status(job, made, (state, &description), &format!("status/{name}/made"), &mut posts);
     posts
 }
 
@@ -76,8 +76,8 @@ pub fn of_decision(
     terms: &Terms<'_>,
 ) -> Vec<Post> {
     let Some(needs) = item.state.needs() else { return Vec::new() };
-    let none = Payload::default();
-    let of = Of::new(project, &item.key, job.map_or(&none, |(_, payload)| payload), terms);
+    let unknown = Payload::default();
+    let of = Of::new(project, &item.key, job.map_or(&unknown, |(_, payload)| payload), terms);
     let digest = hex::encode(Sha256::digest(format!("{}\0{}", item.project, item.key)));
     let name = format!("{}/{}.{}", &digest[..ITEM_DIGITS], item.created_at.as_ms(), item.revision);
     let said = match word {
@@ -104,11 +104,11 @@ pub fn of_decision(
         _ => None,
     };
     if let Some((job, _)) = job {
-        of.state(moved.choice(project, job), format!("state/word/{name}"), &mut posts);
+        of.state(moved.choice(project, job), &format!("state/word/{name}"), &mut posts);
         if let Some(state) = status {
             let description = format!("{said} by {by}");
             let head = job.origin.head.as_deref().or(item.head.as_deref());
-            of.status(job, head, (state, &description), format!("status/word/{name}"), &mut posts);
+            of.status(job, head, (state, &description), &format!("status/word/{name}"), &mut posts);
         }
     }
     posts
@@ -307,9 +307,9 @@ impl<'a> Of<'a> {
         }
     }
 
-    fn state(&self, state: Option<&StateChoice>, key: String, posts: &mut Vec<Post>) {
+    fn state(&self, state: Option<&StateChoice>, key: &str, posts: &mut Vec<Post>) {
         if let Some((state, issue)) = state.cloned().zip(self.issue()) {
-            posts.push(self.post(Sink::Plane, &key, Says::IssueState { issue, state }));
+            posts.push(self.post(Sink::Plane, key, Says::IssueState { issue, state }));
         }
     }
 
@@ -318,7 +318,7 @@ impl<'a> Of<'a> {
         job: &Job,
         head: Option<&str>,
         (state, description): (StatusState, &str),
-        key: String,
+        key: &str,
         posts: &mut Vec<Post>,
     ) {
         let wanted = self.terms.gitea && self.project.report.statuses && self.project.gitea_repo.is_some();
@@ -331,7 +331,7 @@ impl<'a> Of<'a> {
             description: description.chars().take(DESCRIPTION_LETTERS_MAX).collect(),
             target_url: self.terms.console_url.map(|base| job_url(base, job)).unwrap_or_default(),
         };
-        posts.push(self.post(Sink::Gitea, &key, says));
+        posts.push(self.post(Sink::Gitea, key, says));
     }
 
     fn post(&self, sink: Sink, key: &str, says: Says) -> Post {

@@ -111,11 +111,11 @@ fn says(verdict: &str, summary: &str) -> String {
 }
 
 /// What the end of `job` is told as, with what it does to `item`.
-fn ended(job: &Job, item: &WorkItem, payload: &Payload, end: JobEnd<'_>) -> (Vec<Post>, ItemChange) {
+fn ended(job: &Job, item: &WorkItem, payload: &Payload, end: &JobEnd<'_>) -> (Vec<Post>, ItemChange) {
     let pipeline = pipeline();
     let scene = Scene { item, job, payload, pipeline: &pipeline, now: NOW };
     let change = step(&scene, end.clone());
-    (of_end(&scene, &end, &change, &TERMS), change)
+    (of_end(&scene, end, &change, &TERMS), change)
 }
 
 fn done<'a>(message: &'a str, steps: &'a [StepFacts]) -> JobEnd<'a> {
@@ -144,7 +144,7 @@ fn own(value: (&'static str, &str, &str)) -> (&'static str, String, String) {
 fn a_pass_is_told_on_both_sides_and_as_a_status() {
     let job = job("review", Some(sha('a')));
     let message = says("pass", "all good");
-    let (posts, _) = ended(&job, &item(&job), &of_plane(), done(&message, &[]));
+    let (posts, _) = ended(&job, &item(&job), &of_plane(), &done(&message, &[]));
     assert_eq!(
         short(&posts),
         [
@@ -196,24 +196,24 @@ fn a_fail_a_bounce_too_many_and_a_given_up_job_say_what_follows() {
             .collect()
     };
     let url = "https://orch.example/jobs/7";
-    let (posts, _) = ended(&job, &item, &of_plane(), done(&message, &[]));
+    let (posts, _) = ended(&job, &item, &of_plane(), &done(&message, &[]));
     assert_eq!(statuses(&posts), [format!("aa orch/review failure (failed: development follows) {url}")]);
     assert_eq!(states(&posts), [""; 0]);
 
     item.bounces.insert("review".to_owned(), 1);
-    let (posts, _) = ended(&job, &item, &of_plane(), done(&message, &[]));
+    let (posts, _) = ended(&job, &item, &of_plane(), &done(&message, &[]));
     assert_eq!(statuses(&posts), [format!("aa orch/review failure (failed, needs a person) {url}")]);
     assert_eq!(states(&posts), ["Id(00000000-0000-4000-8000-000000000009)"]);
     assert!(short(&posts)[0].2.contains("needs you: review failed and sent it back 1 times already"));
 
-    let (posts, _) = ended(&job, &item, &of_plane(), JobEnd::Failed { reason: "crash: failed 3 times" });
+    let (posts, _) = ended(&job, &item, &of_plane(), &JobEnd::Failed { reason: "crash: failed 3 times" });
     assert_eq!(statuses(&posts), [format!("aa orch/review error (needs a person) {url}")]);
     assert!(short(&posts)[1].2.contains("was given up (crash: failed 3 times): `orch retry 7`"), "{posts:?}");
 
-    let (posts, _) = ended(&job, &item, &of_plane(), JobEnd::Cancelled);
+    let (posts, _) = ended(&job, &item, &of_plane(), &JobEnd::Cancelled);
     assert_eq!(statuses(&posts), [format!("aa orch/review error (was cancelled) {url}")]);
     assert_eq!(states(&posts), ["Group(\"cancelled\")"]);
-    let (posts, _) = ended(&job, &item, &of_plane(), JobEnd::Retried);
+    let (posts, _) = ended(&job, &item, &of_plane(), &JobEnd::Retried);
     assert_eq!(short(&posts).len(), 1);
     assert_eq!(statuses(&posts), [format!("aa orch/review pending (is tried again) {url}")]);
 }
@@ -221,12 +221,12 @@ fn a_fail_a_bounce_too_many_and_a_given_up_job_say_what_follows() {
 #[test]
 fn what_is_not_over_or_not_about_the_newest_commit_is_told_in_no_words() {
     let job = job("review", Some(sha('a')));
-    let (posts, change) = ended(&job, &item(&job), &of_plane(), done("I think it is fine", &[]));
+    let (posts, change) = ended(&job, &item(&job), &of_plane(), &done("I think it is fine", &[]));
     assert_eq!((posts, change.next.unwrap().origin.kind), (Vec::new(), JobKind::Reformat));
 
     let newer = WorkItem { head: Some(sha('b')), ..item(&job) };
     let message = says("pass", "old news");
-    let (posts, _) = ended(&job, &newer, &of_plane(), done(&message, &[]));
+    let (posts, _) = ended(&job, &newer, &of_plane(), &done(&message, &[]));
     let said = short(&posts);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].2.starts_with("aa orch/review error (was about a commit that is not the newest"));
@@ -250,7 +250,7 @@ fn a_commit_that_was_pushed_has_the_stages_status_and_its_pull_request_the_comme
         StepFacts { head: Some(sha('c')), ..facts(StepKind::Push) },
         StepFacts { pull_request: Some(pull_request), ..facts(StepKind::PullRequest) },
     ];
-    let (posts, _) = ended(&job, &item(&job), &of_plane(), done("mended the total", &steps));
+    let (posts, _) = ended(&job, &item(&job), &of_plane(), &done("mended the total", &steps));
     let said = short(&posts);
     assert!(said[0].2.contains("<p>mended the total</p>"), "{said:?}");
     assert_eq!(said[2].1, "status/JOB/3/made");
@@ -295,7 +295,7 @@ fn a_start_is_a_pending_status_and_the_stages_state_once_for_each_job() {
 fn a_persons_word_is_told_with_who_said_it() {
     let (pipeline, job, payload) = (pipeline(), job("deploy", Some(sha('a'))), of_plane());
     let message = "shipped";
-    let (posts, change) = ended(&job, &item(&job), &payload, done(message, &[]));
+    let (posts, change) = ended(&job, &item(&job), &payload, &done(message, &[]));
     assert!(short(&posts)[0].2.contains("needs you: deploy passed and waits for a person"), "{posts:?}");
     let waiting = change.after;
     let scene = Scene { item: &waiting, job: &job, payload: &payload, pipeline: &pipeline, now: NOW };
