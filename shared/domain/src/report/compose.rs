@@ -14,6 +14,7 @@ use crate::pipeline::{Project, StateChoice};
 use crate::steps;
 use crate::verdict::Verdict;
 use crate::work_item::decision::Word;
+use crate::work_item::settle::Settlement;
 use crate::work_item::step::{JobEnd, Scene};
 use crate::work_item::{ItemChange, ItemState, NeedsYou, Why, WorkItem};
 
@@ -76,42 +77,89 @@ pub fn of_decision(
     terms: &Terms<'_>,
 ) -> Vec<Post> {
     let Some(needs) = item.state.needs() else { return Vec::new() };
-    let unknown = Payload::default();
-    let of = Of::new(project, &item.key, job.map_or(&unknown, |(_, payload)| payload), terms);
-    let digest = hex::encode(Sha256::digest(format!("{}\0{}", item.project, item.key)));
-    let name = format!("{}/{}.{}", &digest[..ITEM_DIGITS], item.created_at.as_ms(), item.revision);
     let said = match word {
         Word::Approve => "approved",
         Word::Reject => "rejected",
-    };
-    let words = Words {
-        subject: needs.stage.clone(),
-        sentence: format!("was {said} by {by}: {}.", follows(change)),
-        said: note.unwrap_or_default().to_owned(),
-        link: job.and_then(|(job, _)| of.link(job)),
-        ..Words::default()
-    };
-    let mut posts = Vec::new();
-    of.comment(&words, &format!("word/{name}"), &mut posts);
-    let moved = match change.after.state {
-        ItemState::Done => Moved::Done,
-        ItemState::Cancelled => Moved::Cancelled,
-        ItemState::Active | ItemState::NeedsYou(_) => Moved::Nowhere,
     };
     let status = match (word, &needs.why) {
         (Word::Approve, Why::Unreadable { .. } | Why::Failed) => Some(StatusState::Success),
         (Word::Reject, Why::Unreadable { .. } | Why::Approval) => Some(StatusState::Failure),
         _ => None,
     };
-    if let Some((job, _)) = job {
-        of.state(moved.choice(project, job), &format!("state/word/{name}"), &mut posts);
-        if let Some(state) = status {
-            let description = format!("{said} by {by}");
-            let head = job.origin.head.as_deref().or(item.head.as_deref());
-            of.status(job, head, (state, &description), &format!("status/word/{name}"), &mut posts);
+    let sentence = format!("was {said} by {by}");
+    let end = Wait { stage: &needs.stage, sentence, note, status, head: None };
+    end.told(project, item, job, change, terms)
+}
+
+/// What is told when something that was seen outside ends an item's wait.
+pub fn of_settlement(scene: &Scene<'_>, settlement: &Settlement, terms: &Terms<'_>) -> Vec<Post> {
+    let Some(project) = scene.pipeline.project(&scene.item.project) else { return Vec::new() };
+    let (stage, sentence, status) = match &scene.item.state {
+        ItemState::WaitsForCi(wait) => {
+            let (sentence, status) = match settlement.verb {
+                "ci_passed" => ("passed, and so did the tests of its commit", StatusState::Success),
+                "ci_failed" => ("passed, the tests of its commit did not", StatusState::Failure),
+                _ => ("passed, the tests of its commit said nothing final", StatusState::Error),
+            };
+            (&wait.stage, sentence.to_owned(), Some(status))
         }
+        ItemState::NeedsYou(needs) => {
+            (&needs.stage, format!("was settled by {}: {}", settlement.by, settlement.note), None)
+        }
+        ItemState::Active | ItemState::Done | ItemState::Cancelled => return Vec::new(),
+    };
+    let note = Some(settlement.note.as_str()).filter(|_| settlement.verb == "ci_failed");
+    let head = scene.item.state.waits_for_ci().map(|wait| wait.head.as_str());
+    let end = Wait { stage, sentence, note, status, head };
+    end.told(project, scene.item, Some((scene.job, scene.payload)), &settlement.change, terms)
+}
+
+/// The end of an item's wait.
+struct Wait<'a> {
+    stage: &'a str,
+    sentence: String,
+    note: Option<&'a str>,
+    status: Option<StatusState>,
+    /// The commit it was about, where another one than the job's.
+    head: Option<&'a str>,
+}
+
+impl Wait<'_> {
+    fn told(
+        self,
+        project: &Project,
+        item: &WorkItem,
+        job: Option<(&Job, &Payload)>,
+        change: &ItemChange,
+        terms: &Terms<'_>,
+    ) -> Vec<Post> {
+        let unknown = Payload::default();
+        let of = Of::new(project, &item.key, job.map_or(&unknown, |(_, payload)| payload), terms);
+        let digest = hex::encode(Sha256::digest(format!("{}\0{}", item.project, item.key)));
+        let name = format!("{}/{}.{}", &digest[..ITEM_DIGITS], item.created_at.as_ms(), item.revision);
+        let words = Words {
+            subject: self.stage.to_owned(),
+            sentence: format!("{}: {}.", self.sentence, follows(change)),
+            said: self.note.unwrap_or_default().to_owned(),
+            link: job.and_then(|(job, _)| of.link(job)),
+            ..Words::default()
+        };
+        let mut posts = Vec::new();
+        of.comment(&words, &format!("word/{name}"), &mut posts);
+        let moved = match change.after.state {
+            ItemState::Done => Moved::Done,
+            ItemState::Cancelled => Moved::Cancelled,
+            ItemState::NeedsYou(_) => Moved::NeedsYou,
+            ItemState::Active | ItemState::WaitsForCi(_) => Moved::Nowhere,
+        };
+        let Some((job, _)) = job else { return posts };
+        of.state(moved.choice(project, job), &format!("state/word/{name}"), &mut posts);
+        if let Some(state) = self.status {
+            let head = self.head.or(job.origin.head.as_deref()).or(item.head.as_deref());
+            of.status(job, head, (state, &self.sentence), &format!("status/word/{name}"), &mut posts);
+        }
+        posts
     }
-    posts
 }
 
 /// What is to be told of an end, before anybody is asked who wants to know.
@@ -199,8 +247,14 @@ fn done(job: &Job, verdict: &Verdict, message: &str, change: &ItemChange) -> Tol
     // A stage that is asked for no verdict says what it has to say in its last words.
     let said = if report.0.is_empty() { message.to_owned() } else { report.0 };
     let failed = result.is_some_and(|result| result.verdict == "fail");
-    let (verb, state) =
-        if failed { ("failed", StatusState::Failure) } else { ("passed", StatusState::Success) };
+    let (verb, state) = match change.after.state {
+        _ if failed => ("failed", StatusState::Failure),
+        // Its gate is not passed before the tests are.
+        ItemState::WaitsForCi(_) => ("passed", StatusState::Pending),
+        ItemState::Active | ItemState::NeedsYou(_) | ItemState::Done | ItemState::Cancelled => {
+            ("passed", StatusState::Success)
+        }
+    };
     let follows = follows(change);
     Told {
         words: Some(Words {
@@ -245,7 +299,11 @@ fn is_outdated(job: &Job, change: &ItemChange) -> bool {
 /// What the job's agent said, as the stages after it are told.
 fn result_of<'a>(job: &Job, change: &'a ItemChange) -> Option<&'a StageResult> {
     let told = change.next.as_ref().and_then(|next| next.payload.results.last());
-    told.or_else(|| change.after.state.needs()?.result.as_ref()).filter(|result| result.job == Some(job.id))
+    let state = &change.after.state;
+    let waiting = || Some(&state.waits_for_ci()?.result);
+    told.or_else(|| state.needs()?.result.as_ref())
+        .or_else(waiting)
+        .filter(|result| result.job == Some(job.id))
 }
 
 fn follows(change: &ItemChange) -> String {
@@ -254,6 +312,7 @@ fn follows(change: &ItemChange) -> String {
         (None, ItemState::Done) => "nothing more to do".to_owned(),
         (None, ItemState::Cancelled) => "nothing follows".to_owned(),
         (None, ItemState::Active) => "it goes on".to_owned(),
+        (None, ItemState::WaitsForCi(_)) => "it waits for the tests of its commit".to_owned(),
         (None, ItemState::NeedsYou(needs)) => format!("it needs you: {needs}"),
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::outbox::Sink;
 use crate::pipeline::StateChoice;
 
-pub use compose::{of_decision, of_end, of_start};
+pub use compose::{of_decision, of_end, of_settlement, of_start};
 pub use place::{IssueRef, PullRef};
 
 /// `external_source` of everything Orch writes to Plane.

@@ -94,6 +94,8 @@ fn item(job: &Job) -> WorkItem {
         head: job.origin.head.clone(),
         bounces: BTreeMap::new(),
         hops: 0,
+        standing: crate::work_item::Standing::Trusted,
+        ended_because: None,
         revision: 4,
         created_at: NOW,
         updated_at: NOW,
