@@ -11,5 +11,6 @@ mod people;
 mod pipeline;
 mod process;
 mod repairs;
+mod reports;
 mod stack;
 mod two;

@@ -155,7 +155,7 @@ impl State {
             name: name.to_owned(),
             users: Vec::new(),
             bare: None,
-            branches: BTreeMap::from([("main".to_owned(), format!("{:040x}", 1))]),
+            branches: BTreeMap::from([("main".to_owned(), "ba5e".repeat(10))]),
             issues: Vec::new(),
             comments: Vec::new(),
             statuses: Vec::new(),
