@@ -3,6 +3,8 @@
 
 mod check;
 mod plan;
+mod reported;
+pub mod repository;
 mod run;
 pub mod script;
 pub mod shop;

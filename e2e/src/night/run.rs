@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use http::Method;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::check::check;
 use super::plan::{Blow, Plan, Planned};
+use super::reported;
 use super::script::{PLAY_SETTING, Stage};
-use crate::forges::{Entry, Gitea, Hooks, Plane, Sent, Treat, plane};
+use crate::forges::{Entry, Fault, Gitea, Hooks, Plane, Sent, Treat, plane};
 use crate::harness::{SECRET, Service, Stack};
 use crate::history;
 
@@ -22,8 +24,31 @@ const NIGHT_WITHIN: Duration = Duration::from_mins(6);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long nothing may be left to do before the night is over.
 const QUIET_FOR: Duration = Duration::from_secs(2);
+/// Requests of one key in a span of time: less than the night would like.
+const PLANE_LIMIT: (u32, Duration) = (150, Duration::from_secs(5));
+/// What goes wrong with the forges' answers: how often, and whether it was done all the same.
+const FAULTS: [(&str, Fault, u32); 7] = [
+    ("/comments", Fault::DropAfter, 4),
+    ("/statuses", Fault::DropAfter, 4),
+    ("/comments", Fault::Status(500), 3),
+    ("/statuses", Fault::Status(502), 3),
+    ("/comments", Fault::StatusAfter(503), 3),
+    ("/comments", Fault::Limited(1), 2),
+    ("/statuses", Fault::DropBefore, 2),
+];
 /// How long a webhook is missed before somebody presses the forge's button.
 const MISSED_FOR: Duration = Duration::from_secs(2);
+
+const COUNTS: &str = "SELECT count(*) AS jobs, count(*) FILTER (WHERE status IN ('queued', 'running')) AS unfinished, \
+    (SELECT count(*) FROM outbox WHERE status = 'pending' AND sink IN ('plane', 'gitea')) AS untold FROM jobs";
+
+/// How far a night is.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+struct Counts {
+    jobs: usize,
+    unfinished: usize,
+    untold: usize,
+}
 
 /// A night under way.
 #[derive(Debug)]
@@ -62,7 +87,8 @@ impl Night {
         let toml = |gitea: &Gitea, plane: &Plane| {
             format!(
                 "[identity]\ngitea_user_id = {}\nplane_user_id = \"{}\"\n\n[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\n\
-                 plane_workspace_id = \"{}\"\nplane_project_id = \"{}\"\nplane_identifier = \"SHOP\"\n",
+                 plane_workspace = \"acme\"\nplane_workspace_id = \"{}\"\nplane_project_id = \"{}\"\nplane_identifier = \"SHOP\"\n\n\
+                 [project.report]\non_stage = {{ analysis = \"started\" }}\non_done = \"completed\"\non_needs_you = \"unstarted\"\n",
                 gitea.orch().id,
                 plane.orch().id,
                 project.workspace,
@@ -70,11 +96,19 @@ impl Night {
             )
         };
         let (plane, gitea) = (Plane::start(project.clone()).await?, Gitea::start("acme/shop").await?);
-        plane.set_rate_limit(None);
+        plane.set_rate_limit(Some(PLANE_LIMIT));
+        for (path, fault, times) in FAULTS {
+            plane.faults().next(Method::POST, path, fault, times);
+            gitea.faults().next(Method::POST, path, fault, times);
+        }
         let stack = Stack::builder()
             .orch_toml(&toml(&gitea, &plane))
             .env(PLAY_SETTING, &stage.folder().to_string_lossy())
             .env("ORCH_AGENT_ENV", &format!("ORCH_E2E,{PLAY_SETTING}"))
+            .env("ORCH_PLANE_API_URL", &plane.url())
+            .env("ORCH_PLANE_API_KEY", &plane.orch().key)
+            .env("ORCH_GITEA_API_URL", &gitea.url())
+            .env("ORCH_GITEA_TOKEN", &gitea.orch().token)
             .env("ORCH_RUNNER_SLOTS", "4")
             .env("ORCH_MAX_CONCURRENCY", "8")
             .env("ORCH_BACKOFF_BASE_SECONDS", "1")
@@ -136,12 +170,13 @@ impl Night {
             tokio::time::sleep(LOOK_EVERY).await;
             self.tell_commits();
             let missing = self.redeliver().await?;
-            let (all, unfinished) = self.jobs().await?;
-            if let Some(blow) = self.blows.pop_if(|blow| blow.after_jobs + unfinished <= all) {
+            let Counts { jobs, unfinished, untold } = self.jobs().await?;
+            if let Some(blow) = self.blows.pop_if(|blow| blow.after_jobs + unfinished <= jobs) {
                 self.strike(blow.victim).await?;
             }
             let at_rest = unfinished == 0
-                && all >= expected
+                && untold == 0
+                && jobs >= expected
                 && missing == 0
                 && self.blows.is_empty()
                 && self.seen_at.is_empty();
@@ -155,7 +190,7 @@ impl Night {
                 let wrong = self.wrong().await?;
                 self.stack.keep_folder();
                 bail!(
-                    "the night of seed {} does not end: {all} of {expected} jobs, {unfinished} unfinished\n{wrong}",
+                    "the night of seed {} does not end: {jobs} of {expected} jobs, {unfinished} unfinished, {untold} untold\n{wrong}",
                     self.plan.seed
                 );
             }
@@ -180,7 +215,9 @@ impl Night {
 
     async fn wrong(&self) -> anyhow::Result<String> {
         let mut text = String::new();
-        for line in check(&self.database(), &self.stage, &self.planned).await? {
+        let mut wrong = check(&self.database(), &self.stage, &self.planned).await?;
+        wrong.extend(reported::check(&self.plane, &self.gitea, &self.stage, &self.planned));
+        for line in wrong {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "- {line}");
         }
@@ -191,16 +228,10 @@ impl Night {
         self.stack.folder().join("orch.db")
     }
 
-    /// All jobs, and those that are queued or running.
-    async fn jobs(&self) -> anyhow::Result<(usize, usize)> {
-        #[derive(serde::Deserialize)]
-        struct Counts {
-            jobs: usize,
-            unfinished: usize,
-        }
-        let query = "SELECT count(*) AS jobs, count(*) FILTER (WHERE status IN ('queued', 'running')) AS unfinished FROM jobs";
-        let counts: Vec<Counts> = history::rows(&self.database(), query).await?;
-        counts.first().map(|counts| (counts.jobs, counts.unfinished)).context("a count has no row")
+    /// All jobs, and what is queued, running, or still to be told to a forge.
+    async fn jobs(&self) -> anyhow::Result<Counts> {
+        let counts: Vec<Counts> = history::rows(&self.database(), COUNTS).await?;
+        counts.first().copied().context("a count has no row")
     }
 
     /// Does with each new commit what its developer's forge would: the branch moves, the pull request is there.

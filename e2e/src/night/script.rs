@@ -1,6 +1,7 @@
 //! What the agents of one work item do, as data: written by whoever plans, played by the fake `claude`, and held against
 //! what the services recorded.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -209,26 +210,36 @@ impl Stage {
         known.map_or(0, |known| known.lines().count())
     }
 
-    /// Notes a commit of an item, once.
+    /// Notes the commit of an item's round, once.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn committed(&self, item: &str, round: usize, sha: &str) -> io::Result<()> {
-        if self.commits(item).iter().any(|known| known == sha) {
+        if self.rounds(item).iter().any(|(_, known)| known == sha) {
             return Ok(());
         }
         let path = self.place("commits", item);
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)?
-            .write_all(format!("{round} {sha}\n").as_bytes())
+        let line = format!("{round} {sha}\n");
+        OpenOptions::new().create(true).append(true).open(path)?.write_all(line.as_bytes())
     }
 
-    /// The commits of an item, the oldest first.
+    /// Which round of an item a commit was made in.
+    pub fn round_of_commit(&self, item: &str, sha: &str) -> Option<usize> {
+        self.rounds(item).into_iter().find_map(|(round, known)| (known == sha).then_some(round))
+    }
+
+    /// The commits of an item by round; of a round that was tried again, the newest.
     pub fn commits(&self, item: &str) -> Vec<String> {
+        let newest: BTreeMap<usize, String> = self.rounds(item).into_iter().collect();
+        newest.into_values().collect()
+    }
+
+    fn rounds(&self, item: &str) -> Vec<(usize, String)> {
         let text = std::fs::read_to_string(self.place("commits", item)).unwrap_or_default();
-        text.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
+        let round = |line: &str| {
+            line.split_once(' ').and_then(|(round, sha)| Some((round.parse().ok()?, sha.to_owned())))
+        };
+        text.lines().filter_map(round).collect()
     }
 
     /// Whether this is the first time that something befalls a job.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use e2e::forges::Gitea;
 use e2e::harness::{Outside, Stack, Webhook, until};
+use e2e::night::repository::{self, refs};
 use e2e::night::script::{Round, Says, Script, Seen, Stage, Turn};
 use e2e::night::shop::{PROJECT, watched};
 use serde_json::{Value, json};
@@ -410,7 +411,7 @@ async fn hostile_keys_make_no_branch_but_our_own() -> anyhow::Result<()> {
     let scripts =
         Script { analyst: turns(), architect: turns(), rounds: vec![Round::default()], deployer: turns() };
     stage.give("default", &scripts)?;
-    let (gitea, before) = (Gitea::start("acme/shop").await?, bare_repository(room.path()).await?);
+    let (gitea, before) = (Gitea::start("acme/shop").await?, repository::begin(room.path()).await?);
     gitea.attach(&room.path().join("shop.git")).await?;
     let look = "[[stage]]\nname = \"look\"\nrole = \"developer\"\nprompt = \"look.md\"\n";
     let toml = format!("{PROJECT}clone_url = \"{}\"\n{look}", gitea.clone_url());
@@ -448,30 +449,6 @@ async fn hostile_keys_make_no_branch_but_our_own() -> anyhow::Result<()> {
     assert!(places.len() > names.len() / 2, "{} places", places.len());
     nothing_happened(&stack, room.path())?;
     stack.finish().await
-}
-
-async fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = tokio::process::Command::new("git").arg("-C").arg(folder).args(arguments).output().await?;
-    ensure!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// Every ref of a repository with its commit.
-async fn refs(repository: &Path) -> anyhow::Result<Vec<String>> {
-    let listed = git(repository, &["for-each-ref", "--format=%(refname) %(objectname)"]).await?;
-    Ok(listed.lines().map(str::to_owned).collect())
-}
-
-/// A bare repository `shop.git` with one commit on `main`; gives its refs.
-async fn bare_repository(room: &Path) -> anyhow::Result<Vec<String>> {
-    let (seed, bare) = (room.join("seed"), room.join("shop.git"));
-    git(room, &["init", "-q", "-b", "main", "seed"]).await?;
-    std::fs::write(seed.join("README.md"), "the shop\n")?;
-    git(&seed, &["add", "README.md"]).await?;
-    git(&seed, &["-c", "user.name=jane", "-c", "user.email=jane@example", "commit", "-q", "-m", "begin"])
-        .await?;
-    git(room, &["clone", "-q", "--bare", "seed", "shop.git"]).await?;
-    refs(&bare).await
 }
 
 /// Bare repositories below a folder.
