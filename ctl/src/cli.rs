@@ -5,7 +5,7 @@ use domain::Timestamp;
 use service::Clock;
 use service::settings::DatabaseSettings;
 
-use crate::admin::{SchedulerAccess, accounts, breakers, items, jobs, logs, queue, runners};
+use crate::admin::{SchedulerAccess, accounts, breakers, budgets, items, jobs, logs, queue, runners};
 use crate::exit::{EXIT_CODES, Failure};
 use crate::print::Output;
 use crate::{classify, config_check, dev, doctor, migrate};
@@ -154,6 +154,13 @@ pub(crate) enum Admin {
         #[command(flatten)]
         access: SchedulerAccess,
     },
+    /// Show what was spent of the projects' and the day's budgets
+    Budget {
+        #[command(subcommand)]
+        verb: Option<budgets::Verb>,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
     /// Judge what an agent printed, as a run would be judged
     Classify(classify::Classify),
     /// Look for broken invariants, and for what stands in the way of jobs
@@ -201,6 +208,10 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         Admin::Account { verb: Some(accounts::Verb::Resume { account }), access } => {
             accounts::resume(&access, account, output).await
         }
+        Admin::Budget { verb: None, access } => budgets::list(&access, output).await,
+        Admin::Budget { verb: Some(budgets::Verb::Raise(raise)), access } => {
+            budgets::raise(&access, raise, output).await
+        }
         Admin::Classify(ask) => classify::run(&ask, output, now),
         Admin::Doctor(ask) => doctor::run(&ask, output).await,
         Admin::Migrate { database } => migrate::run(&database, output).await,
@@ -244,6 +255,8 @@ mod tests {
             "orch breaker reset default --json",
             "orch account",
             "orch account resume default",
+            "orch budget",
+            "orch budget raise item shop/SHOP-1 --usd 5",
             "orch classify",
             "orch classify - --exit-code -9 --now 2026-11-22T03:00:00Z --json",
             "orch doctor --database-url sqlite://x.db",

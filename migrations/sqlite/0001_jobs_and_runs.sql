@@ -60,6 +60,8 @@ CREATE TABLE jobs (
     parent_job          INTEGER,
     delivery            TEXT CHECK (delivery <> ''),
     hops                INTEGER NOT NULL DEFAULT 0 CHECK (hops >= 0),
+    -- What that chain began with; its runs are counted together.
+    chain               TEXT    NOT NULL DEFAULT '',
     head                TEXT CHECK (length(head) IN (40, 64)),
     -- The queued job for an older commit whose place it took.
     replaces            INTEGER,
@@ -135,6 +137,7 @@ CREATE TABLE work_items (
     -- How many times each stage sent it back.
     bounces    TEXT    NOT NULL CHECK (json_valid(bounces)),
     hops       INTEGER NOT NULL CHECK (hops >= 0),
+    chain      TEXT    NOT NULL DEFAULT '',
     revision   INTEGER NOT NULL DEFAULT 0 CHECK (revision >= 0),
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -190,6 +193,25 @@ CREATE TABLE cursors (
     PRIMARY KEY (listing, project)
 ) STRICT, WITHOUT ROWID;
 
+-- What was spent, of each job, work item, chain, project and day: the sums of its runs, kept with them. Amounts of a run
+-- are added as its agent reports them, and settled at its end.
+CREATE TABLE spending (
+    scope             TEXT    NOT NULL CHECK (scope IN ('job', 'item', 'chain', 'project', 'project_day', 'day')),
+    key               TEXT    NOT NULL,
+    usd_micros        INTEGER NOT NULL DEFAULT 0,
+    tokens            INTEGER NOT NULL DEFAULT 0,
+    runs              INTEGER NOT NULL DEFAULT 0,
+    -- By how much a person raised its limit.
+    raised_usd_micros INTEGER NOT NULL DEFAULT 0,
+    raised_tokens     INTEGER NOT NULL DEFAULT 0,
+    raised_runs       INTEGER NOT NULL DEFAULT 0,
+    -- Of a work item: what was spent when it last passed a stage.
+    pass_usd_micros   INTEGER NOT NULL DEFAULT 0,
+    pass_tokens       INTEGER NOT NULL DEFAULT 0,
+    pass_runs         INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+
 -- What people decided.
 CREATE TABLE audit (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -233,6 +255,10 @@ CREATE TABLE runs (
     log_bytes     INTEGER NOT NULL DEFAULT 0 CHECK (log_bytes >= 0),
     -- What became of the steps after its agent: a JSON array.
     steps         TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(steps)),
+    -- What was set aside for it of the budgets, and the spent budget for whose sake its end was ordered.
+    aside_usd_micros INTEGER NOT NULL DEFAULT 0 CHECK (aside_usd_micros >= 0),
+    aside_tokens  INTEGER NOT NULL DEFAULT 0 CHECK (aside_tokens >= 0),
+    stop          TEXT CHECK (json_valid(stop)),
     UNIQUE (job_id, epoch),
 
     CONSTRAINT an_offered_run_was_not_confirmed CHECK (state <> 'offered' OR started_at IS NULL),

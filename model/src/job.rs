@@ -25,6 +25,7 @@ pub(crate) fn claimed(run: usize, node: usize, incarnation: u8) -> Event {
         opening: Opening::default(),
         probe: false,
         resume: None,
+        aside: domain::budget::Amount::default(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use domain::account::AccountRecord;
 use domain::breaker::BreakerState;
+use domain::budget::{Amount, Limit, Purse, Spending, Unit, usd};
 use domain::classify::{Patterns, conclude};
 use domain::job::{Job, JobState};
 use domain::log::LogPiece;
@@ -263,6 +264,28 @@ pub fn work_item(item: &WorkItem) -> v1::WorkItem {
         needs: item.state.needs().map(needs),
         created_at: item.created_at.to_string(),
         updated_at: item.updated_at.to_string(),
+        spent: None,
+        spent_since_pass: None,
+    }
+}
+
+/// Shows an amount.
+pub fn spent(amount: Amount) -> v1::Spent {
+    let whole = |number: i64| u64::try_from(number).unwrap_or(0);
+    v1::Spent { usd: usd(amount.usd_micros), tokens: whole(amount.tokens), runs: whole(amount.runs) }
+}
+
+/// Shows what was spent of a purse, and what may be.
+pub fn budget(purse: &Purse, kept: &Spending, limit: Limit) -> v1::Budget {
+    let limit = |unit: Unit| limit.of(unit).map(|limit| limit.saturating_add(kept.raised.of(unit)));
+    let whole = |number: i64| u64::try_from(number).unwrap_or(0);
+    v1::Budget {
+        scope: purse.scope.as_str().to_owned(),
+        key: purse.key.clone(),
+        spent: Some(spent(kept.spent)),
+        usd_limit: limit(Unit::Usd).map(usd),
+        tokens_limit: limit(Unit::Tokens).map(whole),
+        runs_limit: limit(Unit::Runs).map(whole),
     }
 }
 
@@ -326,6 +349,7 @@ pub fn job_detail(job: v1::Job, runs: &[Run], late: &[LateOutcome]) -> v1::JobDe
         tokens_saved: saved.iter().copied().fold(0, u64::saturating_add),
         runs: runs.iter().zip(saved).map(|(one, tokens_saved)| run(one, tokens_saved)).collect(),
         late_outcomes: late.iter().map(late_outcome).collect(),
+        budgets: Vec::new(),
     }
 }
 
@@ -426,6 +450,7 @@ fn late_outcome(late: &LateOutcome) -> v1::LateOutcome {
         Conclusion::Cancelled => "cancelled",
         Conclusion::StepFailed { fault } if fault.passes() => "transient",
         Conclusion::StepFailed { .. } => "permanent",
+        Conclusion::OverBudget { .. } => "permanent",
     };
     v1::LateOutcome {
         run_id: late.run.to_string(),

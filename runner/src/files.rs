@@ -19,6 +19,13 @@ pub(crate) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<
     sync_dir(dir)
 }
 
+/// Replaces `name` in `dir` whole, for whoever reads it now; a crash of the host may lose it.
+pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let tmp = dir.join(format!("{name}.tmp"));
+    fs::write(&tmp, bytes)?;
+    fs::rename(&tmp, dir.join(name))
+}
+
 /// Reserves disk space for a later [`write_durable`] of `name`, so that a full disk cannot stop it.
 pub(crate) fn reserve(dir: &Path, name: &str, bytes: u64) -> io::Result<()> {
     let file = private_file(&dir.join(format!("{name}.tmp")))?;

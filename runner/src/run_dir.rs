@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use domain::outcome::Outcome;
+use domain::outcome::{Outcome, Progress};
 use domain::steps::{self, StepFacts, StepKind, Steps};
 use domain::workspace::Repository;
 use domain::{Epoch, JobId, RunId};
@@ -22,6 +22,7 @@ use crate::workspace::Workspace;
 const ASSIGNMENT: &str = "assignment.json";
 const WORKSPACE: &str = "workspace.json";
 const INTENT: &str = "intent.json";
+const PROGRESS: &str = "progress.json";
 const OUTCOME: &str = "outcome.json";
 const REPORT: &str = "report.json";
 const FENCED: &str = "fenced";
@@ -237,6 +238,16 @@ impl RunDir {
     #[must_use]
     pub fn gate(&self, tries: u32) -> Self {
         Self::at(self.path.join(format!("gate-{tries}")))
+    }
+
+    /// What the agent reported of itself so far; none before it did.
+    pub fn progress(&self) -> io::Result<Option<Progress>> {
+        files::read_json(&self.path.join(PROGRESS))
+    }
+
+    /// Says what the agent reported of itself so far.
+    pub fn write_progress(&self, progress: &Progress) -> io::Result<()> {
+        files::replace(&self.path, PROGRESS, &serde_json::to_vec(progress)?)
     }
 
     /// Sets disk space aside, so that the outcome can be written on a full disk.

@@ -21,6 +21,8 @@ pub(crate) const FRAMES_MAX: usize = 4;
 /// How long bytes may lie in the spool before they are sent.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+/// How long what an agent reported of itself may wait to be told.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 type Frames = mpsc::Sender<Result<WatchFrame, Status>>;
 
@@ -41,6 +43,7 @@ async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Sta
     let spool = Spool::new(held.dir.spool());
     let mut phase = held.phase.subscribe();
     let mut heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
+    let (mut progress_at, mut told) = (Instant::now(), None);
     loop {
         // Looked at before the spool: what is there then is all there will be.
         let now = *phase.borrow_and_update();
@@ -52,10 +55,18 @@ async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Sta
             finish(&outcome, offset, frames).await;
             return Ok(());
         }
+        let mut progress_json = None;
+        if Instant::now() >= progress_at {
+            progress_at = Instant::now() + PROGRESS_EVERY;
+            progress_json = read_progress(held).await.filter(|progress| told.as_ref() != Some(progress));
+        }
         if offset > before {
             heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
-        } else if Instant::now() >= heartbeat_at {
-            let heartbeat = WatchFrame { frame: Some(Frame::Heartbeat(Heartbeat { phase: now.into() })) };
+        }
+        if progress_json.is_some() || Instant::now() >= heartbeat_at {
+            told = progress_json.clone().or(told);
+            let heartbeat = Heartbeat { phase: now.into(), progress_json };
+            let heartbeat = WatchFrame { frame: Some(Frame::Heartbeat(heartbeat)) };
             if frames.send(Ok(heartbeat)).await.is_err() {
                 return Ok(());
             }
@@ -104,6 +115,13 @@ async fn finish(outcome: &Outcome, offset: u64, frames: &Frames) {
     let frame = WatchFrame { frame: Some(Frame::Outcome(outcome_frame(outcome))) };
     // A reader that has gone asks again.
     let _ = frames.send(Ok(frame)).await;
+}
+
+/// What the agent reported of itself so far. Nothing hangs on it, so that what cannot be read is none.
+async fn read_progress(held: &Held) -> Option<String> {
+    let dir = held.dir.clone();
+    let progress = service::blocking(move || dir.progress()).await.ok()??;
+    serde_json::to_string(&progress).ok()
 }
 
 async fn read_outcome(held: &Held) -> Result<Outcome, Status> {

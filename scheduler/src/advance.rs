@@ -2,7 +2,7 @@
 //! transition by whoever moves the job.
 
 use domain::report::{self, Post};
-use domain::transition::RunChange;
+use domain::transition::{Conclusion, RunChange};
 use domain::verdict;
 use domain::work_item::step::{JobEnd, Scene, step};
 use domain::work_item::{ItemChange, WorkItem};
@@ -69,7 +69,7 @@ pub(crate) async fn read(
 /// How the job ended; `None`: it goes on.
 fn end<'a>(
     job: &Job,
-    event: &Event,
+    event: &'a Event,
     transition: &'a Transition,
     outcome: Option<&'a Outcome>,
 ) -> Option<JobEnd<'a>> {
@@ -80,7 +80,13 @@ fn end<'a>(
             let steps = outcome.map_or(&[][..], |outcome| &outcome.steps);
             Some(JobEnd::Done { verdict: verdict::read(message), message, steps })
         }
-        JobState::Failed { reason, .. } => Some(JobEnd::Failed { reason }),
+        JobState::Failed { reason, .. } => Some(match event {
+            Event::BudgetSpent(exceeded)
+            | Event::Ended { conclusion: Conclusion::OverBudget { exceeded }, .. } => {
+                JobEnd::OverBudget { exceeded }
+            }
+            _ => JobEnd::Failed { reason },
+        }),
         JobState::Cancelled { .. } => Some(JobEnd::Cancelled),
         JobState::Queued { .. } if matches!(event, Event::Retried) => Some(JobEnd::Retried),
         JobState::Queued { .. } | JobState::Running { .. } => None,

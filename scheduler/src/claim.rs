@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::admission::{AccountTerms, Facts, ProjectLimits, Serial, WaitReason};
+use domain::budget::reserve::Books;
 use domain::{RunId, Timestamp};
 use service::telemetry::trace_context;
 use store::ClaimRequest;
 
+use crate::budgets;
 use crate::moves::error_chain;
 use crate::shared::{DATABASE, Shared};
 use crate::supervise::supervise;
@@ -55,7 +57,7 @@ async fn look(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Duration {
 
 async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duration, store::Error> {
     let now = shared.now();
-    let mut facts = Facts { served_at: served_at.clone(), ..facts(shared) };
+    let mut facts = Facts { served_at: served_at.clone(), ..facts(shared, now) };
     let mut starts_max = shared.queue.concurrency_max.min(STARTS_MAX);
     if let Some(left) = shared.claims_wait.left(shared.store.as_ref(), shared.clock.boot_ms()).await? {
         // The claim is for its reasons alone.
@@ -71,6 +73,7 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
         policy: shared.policy.clone(),
     };
     let claimed = shared.store.claim(request).await?;
+    budgets::end_spent(shared, &claimed.waits).await;
     for start in &claimed.starts {
         shared.counters.claims.inc(&[]);
         let (job, run) = (&start.job, &start.run);
@@ -91,7 +94,7 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
     Ok(next.map_or(shared.poll_interval, |next| next.since(now).min(shared.poll_interval)))
 }
 
-fn facts(shared: &Shared) -> Facts {
+fn facts(shared: &Shared, now: Timestamp) -> Facts {
     let pipeline = shared.pipeline.get();
     let limits = |limits: ProjectLimits| {
         if shared.serial_gate { limits } else { ProjectLimits { serial: Serial::None, ..limits } }
@@ -109,6 +112,7 @@ fn facts(shared: &Shared) -> Facts {
         account_terms: AccountTerms { breaker: shared.policy.breaker, quota_reserve: shared.quota_reserve },
         essential_stages: essential.map(|stage| stage.name.clone()).collect(),
         resume_wait: shared.resume_wait,
+        books: Books::new(pipeline.budget_terms(), now),
         ..Facts::default()
     }
 }

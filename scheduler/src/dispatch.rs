@@ -3,6 +3,7 @@
 //! Nothing is spawned by a Launch. An offer can be withdrawn at any time before its Start is committed, whatever
 //! became of the message: the Start then finds the run over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::delivery::Payload;
@@ -11,7 +12,7 @@ use domain::pipeline::Stage;
 use domain::steps::pull_request_ask;
 use domain::{Event, Job, workspace};
 use proto::convert;
-use proto::v1::{LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
+use proto::v1::{CancelRequest, LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
 use service::grpc;
 use service::telemetry::trace_context;
 use tokio::sync::watch;
@@ -146,6 +147,25 @@ pub(crate) async fn withdraw(shared: &Shared, run: &LiveRun, why: &'static str) 
             tracing::warn!(run.id = %run.run, error = error_chain(&error), "could not withdraw the offer");
         }
     }
+}
+
+/// Tells a node of a cancel sooner than its next renew would.
+pub(crate) fn tell_cancel(shared: &Arc<Shared>, live: LiveRun) {
+    let call = {
+        let shared = shared.clone();
+        async move {
+            let Some(url) = shared.nodes.url(&live.node) else { return };
+            let Ok(mut runner) = shared.links.to(&url) else { return };
+            let request = CancelRequest { run: Some(convert::run_key(live.run, live.epoch)) };
+            if let Err(status) = grpc::call(CALL_DEADLINE, runner.cancel(request)).await {
+                tracing::info!(
+                    run.id = %live.run, code = ?status.code(), error = status.message(),
+                    "could not tell the runner of a cancel, its next renew does"
+                );
+            }
+        }
+    };
+    shared.tasks.spawn("cancel", call.in_current_span());
 }
 
 /// Brings memory in line when the database was ahead of it.

@@ -13,6 +13,7 @@ use proto::v1::AckRequest;
 use service::grpc;
 use tracing::Instrument as _;
 
+use crate::budgets;
 use crate::lease::LiveRun;
 use crate::links::CALL_DEADLINE;
 use crate::logs::LogWriter;
@@ -38,6 +39,7 @@ pub(crate) async fn finish(
         sync(&mut log).await;
         let (conclusion, evidence) =
             conclude(&outcome, run.resumed_session.is_some(), &shared.pipeline.get().patterns, shared.now());
+        let conclusion = over_budget(shared, run, conclusion).await;
         if matches!(conclusion, Conclusion::NotTried { why: NotTried::Preflight }) {
             // Its next renew says why; until then it is not asked again.
             shared.nodes.rest(&run.node, run.incarnation, shared.clock.boot_ms());
@@ -45,6 +47,7 @@ pub(crate) async fn finish(
         if let Some(session) = &run.resumed_session {
             take_own_cost(shared, run, session, &mut outcome).await;
         }
+        budgets::estimate_cost(&mut outcome.report);
         let event = Event::Ended { run: place.run, conclusion };
         let report = Report { outcome: Some(outcome.clone()), evidence: Some(evidence), ..Report::default() };
         let committed = match move_job_at_last(shared, run.job, &event, report).await {
@@ -58,6 +61,27 @@ pub(crate) async fn finish(
     }
     .instrument(span)
     .await;
+}
+
+/// What is concluded of a run that was ended on request, when it was a budget's and not a person's.
+async fn over_budget(shared: &Shared, run: &LiveRun, conclusion: Conclusion) -> Conclusion {
+    if conclusion != Conclusion::Cancelled {
+        return conclusion;
+    }
+    let mut tries = 0;
+    loop {
+        match shared.store.run(run.run).await {
+            Ok(row) => {
+                let exceeded = row.and_then(|row| row.stop);
+                return exceeded.map_or(conclusion, |exceeded| Conclusion::OverBudget { exceeded });
+            }
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "could not read the run yet");
+                tokio::time::sleep(pause(tries)).await;
+                tries += 1;
+            }
+        }
+    }
 }
 
 /// Leaves of the reported cost what this run has added to its conversation's.

@@ -6,6 +6,7 @@
 mod accounts;
 mod admin;
 mod advance;
+mod budgets;
 mod claim;
 mod conditions;
 mod config;
@@ -142,6 +143,7 @@ async fn serve(
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
     tasks.spawn("claim", claim::run(shared.clone()));
+    tasks.spawn("budgets", budgets::run(shared.clone()));
     outbox::spawn(&shared, outbound.as_ref());
     greet(&shared);
     tasks.spawn("reaper", reaper::run(shared));
@@ -188,6 +190,7 @@ async fn gather(
         pipeline,
         prompts: prompt::Prompts::new(&options.config),
         runs: live::LiveRuns::default(),
+        meter: budgets::Meter::default(),
         links: links::Links::new(options.tls),
         logs,
         reaped: AtomicU32::new(0),

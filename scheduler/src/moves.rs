@@ -57,7 +57,7 @@ pub(crate) async fn move_job(
         let Report { outcome, evidence, renewals } = report.clone();
         let Beside { item, posts } =
             advance::of_transition(shared, &job, event, &transition, outcome.as_ref(), now).await?;
-        let told = !posts.is_empty();
+        let told = !posts.is_empty() || item.as_ref().is_some_and(|item| item.alert.is_some());
         let change =
             Change { outcome, evidence, item, posts, renewals, ..Change::new(transition.clone(), now) };
         match shared.store.apply(change).await? {

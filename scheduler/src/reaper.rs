@@ -176,7 +176,7 @@ pub(crate) async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
         } else if run_state == LiveRunState::Started {
             shared.runs.start(run.id);
         }
-        if cancel_requested_at.is_some() {
+        if cancel_requested_at.is_some() || run.stop.is_some() {
             shared.runs.book(|book| book.request_cancel(run.id));
         }
     }

@@ -14,6 +14,7 @@ use service::{Clock, Random, Tasks};
 use store::Store;
 use tokio::sync::{Notify, watch};
 
+use crate::budgets::Meter;
 use crate::generation::ClaimsWait;
 use crate::lease::LeaseTerms;
 use crate::links::Links;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) prompts: Prompts,
     pub(crate) nodes: Nodes,
     pub(crate) runs: LiveRuns,
+    /// What live runs report of themselves.
+    pub(crate) meter: Meter,
     pub(crate) links: Links,
     pub(crate) logs: Logs,
     /// Runs given up for lost that the database has not been told of yet.

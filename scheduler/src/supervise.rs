@@ -65,7 +65,9 @@ fn live_run(job: &Job, run: &Run) -> Option<LiveRun> {
         RunState::Ended => return None,
     };
     let cancel_requested = match &job.state {
-        domain::JobState::Running { cancel_requested_at, .. } => cancel_requested_at.is_some(),
+        domain::JobState::Running { cancel_requested_at, .. } => {
+            cancel_requested_at.is_some() || run.stop.is_some()
+        }
         domain::JobState::Queued { .. }
         | domain::JobState::Done { .. }
         | domain::JobState::Failed { .. }

@@ -119,6 +119,9 @@ pub(crate) async fn once(
             Err(_elapsed) => return Err(Cut::Silent(idle)),
             Ok(frame) => frame?.ok_or(Cut::Ended)?,
         };
+        if let Some(watch_frame::Frame::Heartbeat(heartbeat)) = &frame.frame {
+            shared.meter.take(place.run, heartbeat.progress_json.as_deref());
+        }
         if let Some(outcome) = take(frame, log, skipped).await? {
             return Ok(outcome);
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::account::AccountRecord;
 use domain::breaker::BreakerState;
+use domain::budget::{Amount, Exceeded, Purse, Spending};
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::outbox::{Message, Settlement, Sink, SinkRecord, Take};
 use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
@@ -19,7 +20,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Alert, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use store::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
-    Outbox, Renewals, Schema, Store, StoreStats, Violation,
+    Outbox, Purses, Renewals, Schema, Spender, Store, StoreStats, UsageNote, Violation,
 };
 
 use crate::broken::Broken;
@@ -375,6 +376,29 @@ impl Outbox for Database {
 
     async fn sources(&self) -> Result<Vec<(String, Timestamp)>, Error> {
         self.inner.sources().await
+    }
+}
+
+#[async_trait]
+impl Purses for Database {
+    async fn note_usage(&self, notes: Vec<UsageNote>, now: Timestamp) -> Result<(), Error> {
+        self.paced(self.inner.note_usage(notes, now)).await
+    }
+
+    async fn order_stop(&self, run: RunId, exceeded: Exceeded) -> Result<bool, Error> {
+        self.paced(self.inner.order_stop(run, exceeded)).await
+    }
+
+    async fn raise_budget(&self, purse: Purse, more: Amount, audit: Audit) -> Result<(), Error> {
+        self.paced(self.inner.raise_budget(purse, more, audit)).await
+    }
+
+    async fn spendings(&self, purses: Vec<Purse>) -> Result<BTreeMap<Purse, Spending>, Error> {
+        self.inner.spendings(purses).await
+    }
+
+    async fn spenders(&self) -> Result<Vec<Spender>, Error> {
+        self.inner.spenders().await
     }
 }
 

@@ -95,11 +95,19 @@ fn item_table(items: &[v1::WorkItem], paint: Paint, now: Timestamp) -> String {
             Cell::from(&item.stage),
             Cell::from(bounces.collect::<Vec<_>>().join(", ")),
             Cell::from(when(&item.updated_at, now)),
+            Cell::from(spent(item)),
             Cell::from(note.unwrap_or_default()),
         ]
     });
-    let head = ["WORK ITEM", "PROJECT", "STATE", "STAGE", "SENT BACK BY", "CHANGED", "NOTE"];
+    let head = ["WORK ITEM", "PROJECT", "STATE", "STAGE", "SENT BACK BY", "CHANGED", "SPENT", "NOTE"];
     table(&head, rows.collect(), "no work items")
+}
+
+/// What an item cost, and of that since its last pass.
+fn spent(item: &v1::WorkItem) -> String {
+    let Some(spent) = &item.spent else { return String::new() };
+    let since = item.spent_since_pass.unwrap_or_default();
+    format!("${:.2} (${:.2} since its last pass)", spent.usd, since.usd)
 }
 
 #[cfg(test)]
@@ -120,12 +128,14 @@ mod tests {
                 ..v1::Needs::default()
             }),
             updated_at: "1970-01-01T00:00:00Z".to_owned(),
+            spent: Some(v1::Spent { usd: 1.5, tokens: 9, runs: 2 }),
+            spent_since_pass: Some(v1::Spent { usd: 0.25, tokens: 3, runs: 1 }),
             ..v1::WorkItem::default()
         };
         assert_eq!(
             item_table(std::slice::from_ref(&item), Paint::default(), Timestamp::from_ms(5_000)),
-            "WORK ITEM  PROJECT  STATE      STAGE   SENT BACK BY  CHANGED  NOTE\n\
-             SHOP-1     shop     needs_you  review  review 2      5s ago   review passed : approve it\n"
+            "WORK ITEM  PROJECT  STATE      STAGE   SENT BACK BY  CHANGED  SPENT                         NOTE\n\
+             SHOP-1     shop     needs_you  review  review 2      5s ago   $1.50 ($0.25 since its last pass)  review passed : approve it\n"
         );
         let reply = v1::ItemReply { item: Some(v1::WorkItem { state: "active".to_owned(), ..item }) };
         assert_eq!(decided("approved", &reply), "SHOP-1 is approved: it is at review now\n");

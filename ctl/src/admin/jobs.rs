@@ -6,7 +6,7 @@ use clap::Args;
 use domain::{Status, Timestamp};
 use proto::v1;
 
-use super::SchedulerAccess;
+use super::{SchedulerAccess, budgets};
 use crate::exit::Failure;
 use crate::print::{Cell, Output, Paint, facts, plain, table, when};
 
@@ -196,6 +196,10 @@ fn detail_text(detail: &v1::JobDetail, paint: Paint, now: Timestamp) -> String {
     if !note.is_empty() {
         rows.push(("note", Cell::from(note)));
     }
+    let budgets = match detail.budgets.as_slice() {
+        [] => String::new(),
+        budgets => "\n".to_owned() + &budgets::budget_table(budgets),
+    };
     let runs = detail.runs.iter().map(|run| {
         let cost = run.cost_usd.map(|cost| format!("${cost:.4}"));
         let exit =
@@ -223,7 +227,7 @@ fn detail_text(detail: &v1::JobDetail, paint: Paint, now: Timestamp) -> String {
         plain(&format!("run {run} reported {class} after it was given up, {at}: kept, not applied")) + "\n"
     });
     let late: String = late.collect();
-    format!("{}\n{}{late}", facts(rows), table(&head, runs.collect(), "it has not run yet"))
+    format!("{}\n{}{late}{budgets}", facts(rows), table(&head, runs.collect(), "it has not run yet"))
 }
 
 /// The run's session, and whether it went on with it or was refused it.

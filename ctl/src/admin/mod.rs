@@ -4,6 +4,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod breakers;
+pub(crate) mod budgets;
 pub(crate) mod items;
 pub(crate) mod jobs;
 pub(crate) mod logs;

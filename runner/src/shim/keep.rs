@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use domain::Timestamp;
-use domain::outcome::{EndedBy, Exit, Outcome};
+use domain::outcome::{EndedBy, Exit, Outcome, Progress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper, setsid,
@@ -26,6 +26,8 @@ use crate::run_dir::{Assignment, Intent, ProgramKind, RunDir};
 
 /// The longest sleep: after a suspend the clock is looked at within this time.
 const LOOK_EVERY_MS: i64 = 1000;
+/// How often what the agent reported of itself is told, at most.
+const PROGRESS_EVERY_MS: i64 = 1000;
 /// How long the pipes may stay open once everything that is known to hold them is dead.
 const DRAIN_MS: i64 = 2000;
 /// How often the outcome is tried to be written, a second apart, before the shim gives up.
@@ -161,6 +163,9 @@ struct Keeper<'a> {
     stderr: Option<OwnedFd>,
     ending: Option<Ending>,
     exit: Option<Exit>,
+    /// What was last told of the agent's progress, and when.
+    told: Progress,
+    told_ms: i64,
 }
 
 /// We have asked the agent to end.
@@ -207,6 +212,8 @@ impl<'a> Keeper<'a> {
             stderr: child.stderr.map(|pipe| nonblocking(pipe.into())).transpose()?,
             ending: None,
             exit: None,
+            told: Progress::default(),
+            told_ms: now_ms,
         })
     }
 
@@ -218,8 +225,21 @@ impl<'a> Keeper<'a> {
                 return Ok(());
             }
             let now_ms = self.clock.boot_ms();
+            self.tell_progress(now_ms);
             let wake_ms = self.decide(now_ms);
             self.turn((wake_ms - now_ms).clamp(0, LOOK_EVERY_MS))?;
+        }
+    }
+
+    /// Says what the agent reported of itself, where that is new. Nothing hangs on it: the outcome has the whole.
+    fn tell_progress(&mut self, now_ms: i64) {
+        if now_ms.saturating_sub(self.told_ms) < PROGRESS_EVERY_MS {
+            return;
+        }
+        self.told_ms = now_ms;
+        let progress = self.output.reader.report().progress();
+        if progress != self.told && self.dir.write_progress(&progress).is_ok() {
+            self.told = progress;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use domain::delivery::Payload;
 use domain::report::{self, Post};
+use domain::work_item::arrival::person_chain;
 use domain::work_item::decision::{Refused, Word, decide, decide_alone};
 use domain::work_item::step::Scene;
 use domain::work_item::{ItemChange, ItemState, WorkItem};
@@ -11,6 +12,7 @@ use proto::v1::{DecideItemRequest, ItemReply, ListItemsReply, ListItemsRequest};
 use store::{Applied, Audit, ItemFilter};
 use tonic::Status;
 
+use crate::admin::budgets;
 use crate::advance;
 use crate::grpc::unavailable;
 use crate::shared::{Shared, pause};
@@ -36,7 +38,7 @@ pub(super) async fn list(shared: &Shared, request: ListItemsRequest) -> Result<L
     let limit = if request.limit == 0 { PAGE } else { request.limit.min(PAGE_MAX) };
     let filter = ItemFilter { project: request.project, key: None, state: request.state, limit };
     let items = shared.store.work_items(filter).await.map_err(|error| unavailable(&error))?;
-    Ok(ListItemsReply { items: items.iter().map(convert::work_item).collect() })
+    Ok(ListItemsReply { items: budgets::with_spent(shared, &items).await? })
 }
 
 /// Decides on an item, again when it moved meanwhile.
@@ -93,8 +95,9 @@ async fn decided(
     };
     let Some(job) = job else {
         let state = decide_alone(item, word).map_err(|error| refused(&error))?;
-        let after = WorkItem { state, hops: 0, updated_at: now, ..item.clone() };
-        let change = ItemChange { expected: item.revision, after, next: None, aliases: Vec::new() };
+        let chain = person_chain(&item.project, &item.key, now);
+        let after = WorkItem { state, hops: 0, chain, updated_at: now, ..item.clone() };
+        let change = ItemChange::new(item, after);
         let posts = posts(None, &change);
         return Ok((change, posts));
     };

@@ -7,19 +7,16 @@ use domain::job::{LiveRunState, Origin};
 use domain::{Event, JobId, JobState, Status as JobStatus};
 use proto::convert;
 use proto::v1::{
-    CancelJobRequest, CancelRequest, EnqueueReply, EnqueueRequest, GetJobRequest, JobDetail, JobReply,
-    ListJobsReply, ListJobsRequest, RetryJobRequest,
+    CancelJobRequest, EnqueueReply, EnqueueRequest, GetJobRequest, JobDetail, JobReply, ListJobsReply,
+    ListJobsRequest, RetryJobRequest,
 };
-use service::grpc;
 use service::telemetry::trace_context;
 use store::JobFilter;
 use tonic::Status;
-use tracing::Instrument as _;
 
+use crate::admin::budgets;
 use crate::dispatch;
 use crate::grpc::unavailable;
-use crate::lease::LiveRun;
-use crate::links::CALL_DEADLINE;
 use crate::moves::{Report, move_job};
 use crate::shared::Shared;
 
@@ -53,7 +50,9 @@ pub(super) async fn detail(shared: &Shared, request: GetJobRequest) -> Result<Jo
     let job = shown(shared, id).await?;
     let runs = shared.store.runs_of(id).await.map_err(|error| unavailable(&error))?;
     let late = shared.store.late_outcomes_of(id).await.map_err(|error| unavailable(&error))?;
-    Ok(convert::job_detail(job, &runs, &late))
+    let mut detail = convert::job_detail(job, &runs, &late);
+    detail.budgets = budgets::of_job(shared, id).await?;
+    Ok(detail)
 }
 
 pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<EnqueueReply, Status> {
@@ -115,7 +114,7 @@ pub(super) async fn cancel(shared: &Arc<Shared>, request: CancelJobRequest) -> R
                 // Before its Start is committed nothing can have been spawned, so nobody needs to be waited for.
                 dispatch::withdraw(shared, &live, "cancel_requested").await;
             }
-            tell(shared, live);
+            dispatch::tell_cancel(shared, live);
         }
     }
     Ok(JobReply { job: Some(shown(shared, id).await?) })
@@ -125,25 +124,6 @@ pub(super) async fn retry(shared: &Shared, request: RetryJobRequest) -> Result<J
     let id = JobId(request.id);
     move_job(shared, id, &Event::Retried, Report::default()).await?;
     Ok(JobReply { job: Some(shown(shared, id).await?) })
-}
-
-/// Tells a node of a cancel sooner than its next renew would.
-fn tell(shared: &Arc<Shared>, live: LiveRun) {
-    let call = {
-        let shared = shared.clone();
-        async move {
-            let Some(url) = shared.nodes.url(&live.node) else { return };
-            let Ok(mut runner) = shared.links.to(&url) else { return };
-            let request = CancelRequest { run: Some(convert::run_key(live.run, live.epoch)) };
-            if let Err(status) = grpc::call(CALL_DEADLINE, runner.cancel(request)).await {
-                tracing::info!(
-                    run.id = %live.run, code = ?status.code(), error = status.message(),
-                    "could not tell the runner of a cancel, its next renew does"
-                );
-            }
-        }
-    };
-    shared.tasks.spawn("cancel", call.in_current_span());
 }
 
 /// A job with why it waits.

@@ -1,6 +1,7 @@
 //! `AdminService`: what people and scripts ask. Every verb decides through `domain` and writes through the store.
 
 mod accounts;
+mod budgets;
 mod items;
 mod jobs;
 mod logs;
@@ -14,10 +15,11 @@ use proto::v1::admin_service_server::AdminService;
 use proto::v1::{
     CancelJobRequest, DecideItemRequest, DrainRunnerReply, DrainRunnerRequest, EnqueueReply, EnqueueRequest,
     GetJobRequest, GetQueueRequest, ItemReply, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest,
-    ListBreakersReply, ListBreakersRequest, ListItemsReply, ListItemsRequest, ListJobsReply, ListJobsRequest,
-    ListRunnersReply, ListRunnersRequest, LogFrame, LoseRunnerReply, LoseRunnerRequest, PauseReply,
-    PauseRequest, QueueReply, ResetBreakerReply, ResetBreakerRequest, ResumeAccountReply,
-    ResumeAccountRequest, ResumeReply, ResumeRequest, RetryJobRequest, StreamLogsRequest,
+    ListBreakersReply, ListBreakersRequest, ListBudgetsReply, ListBudgetsRequest, ListItemsReply,
+    ListItemsRequest, ListJobsReply, ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame,
+    LoseRunnerReply, LoseRunnerRequest, PauseReply, PauseRequest, QueueReply, RaiseBudgetReply,
+    RaiseBudgetRequest, ResetBreakerReply, ResetBreakerRequest, ResumeAccountReply, ResumeAccountRequest,
+    ResumeReply, ResumeRequest, RetryJobRequest, StreamLogsRequest,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -132,6 +134,20 @@ impl AdminService for Service {
 
     async fn reject_item(&self, request: Request<DecideItemRequest>) -> Result<Response<ItemReply>, Status> {
         items::say(&self.0, Word::Reject, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_budgets(
+        &self,
+        _request: Request<ListBudgetsRequest>,
+    ) -> Result<Response<ListBudgetsReply>, Status> {
+        budgets::list(&self.0).await.map(Response::new)
+    }
+
+    async fn raise_budget(
+        &self,
+        request: Request<RaiseBudgetRequest>,
+    ) -> Result<Response<RaiseBudgetReply>, Status> {
+        budgets::raise(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn stream_logs(

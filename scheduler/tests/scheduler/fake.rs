@@ -217,7 +217,7 @@ impl Node {
                 let last = output
                     .outcome
                     .map(|outcome| watch_frame::Frame::Outcome(convert::outcome_frame(&outcome)));
-                let beat = Heartbeat { phase: RunPhase::Started.into() };
+                let beat = Heartbeat { phase: RunPhase::Started.into(), progress_json: None };
                 to_send.push(WatchFrame { frame: Some(last.unwrap_or(watch_frame::Frame::Heartbeat(beat))) });
             }
             for frame in to_send {

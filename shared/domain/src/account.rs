@@ -127,6 +127,11 @@ impl AccountRecord {
         alerts
     }
 
+    /// Takes the windows that a run sees while it runs. They hold nothing yet: the run may still get its work done.
+    pub fn see(&mut self, windows: &[RateLimit]) {
+        quota::merge(&mut self.windows, windows);
+    }
+
     /// Lifts the hold, at an operator's word; `None`: there was none in force.
     pub fn resume(&mut self, now: Timestamp) -> Option<Alert> {
         let held = self.held(now);

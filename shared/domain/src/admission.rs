@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
+use crate::budget::{Amount, Payer, reserve::Books};
 use crate::{Account, Incarnation, JobId, NodeId, Timestamp};
 use room::Room;
 
@@ -30,6 +31,8 @@ pub struct Candidate {
     pub project: String,
     /// Its work item's key.
     pub work_item: String,
+    /// The chain of causes it belongs to.
+    pub chain: String,
     /// Its stage.
     pub stage: String,
     /// Whether its payload brings the prompt, so that it does not need its stage's template.
@@ -78,6 +81,8 @@ pub struct Facts {
     ///
     /// Without it, of two projects without a live run the one with the older jobs would always go first.
     pub served_at: BTreeMap<String, Timestamp>,
+    /// What may be spent, and what is.
+    pub books: Books,
     /// How long a due job waits for the node that has its conversation before it begins afresh elsewhere.
     pub resume_wait: Duration,
 }
@@ -130,6 +135,10 @@ pub struct LiveFacts {
     pub project: String,
     /// The job's work item.
     pub work_item: String,
+    /// The job's chain of causes.
+    pub chain: String,
+    /// What is set aside for it and not used yet.
+    pub aside: Amount,
     /// The node it was offered to.
     pub node: NodeId,
     /// The account its agent uses.
@@ -145,10 +154,35 @@ pub struct LiveFacts {
 pub struct Admission {
     /// Jobs that start, in order, each with the index of its node in [`Facts::nodes`].
     pub starts: Vec<(JobId, usize)>,
+    /// What is set aside for each job that starts.
+    pub aside: BTreeMap<JobId, Amount>,
     /// Jobs that wait, each with why; an early one waits for its time and is not among them.
     pub waits: Vec<(JobId, Waiting)>,
     /// What any further job would wait for, whatever it is; `None`: some node takes more.
     pub fleet: Option<Waiting>,
+}
+
+impl Candidate {
+    /// Whose spending its run would be.
+    pub fn payer(&self) -> Payer<'_> {
+        let Self { job, project, work_item, chain, .. } = self;
+        Payer { job: *job, project, work_item, chain }
+    }
+}
+
+impl LiveFacts {
+    /// Whose spending it is.
+    pub fn payer(&self) -> Payer<'_> {
+        let Self { job, project, work_item, chain, .. } = self;
+        Payer { job: *job, project, work_item, chain }
+    }
+}
+
+impl Admission {
+    fn start(&mut self, job: JobId, node: usize, aside: Amount) {
+        self.starts.push((job, node));
+        self.aside.insert(job, aside);
+    }
 }
 
 impl Facts {
@@ -193,9 +227,9 @@ pub fn admit(candidates: Vec<Candidate>, facts: &Facts) -> Admission {
         let Some(candidate) = queue.pop_front() else { continue };
         let started = started_of.entry(turn.project).or_default();
         match room.place(candidate) {
-            Ok(node) => {
+            Ok((node, aside)) => {
                 *started += 1;
-                admission.starts.push((candidate.job, node));
+                admission.start(candidate.job, node, aside);
             }
             Err(waiting) => admission.waits.push((candidate.job, waiting)),
         }
@@ -204,7 +238,9 @@ pub fn admit(candidates: Vec<Candidate>, facts: &Facts) -> Admission {
         }
     }
     for candidate in &early {
-        admission.starts.extend(room.place(candidate).ok().map(|node| (candidate.job, node)));
+        if let Ok((node, aside)) = room.place(candidate) {
+            admission.start(candidate.job, node, aside);
+        }
     }
     admission.fleet = room.fleet();
     admission

@@ -4,6 +4,7 @@
 //! mean for the job: that is `classify`'s. Holds one line and a few short texts, whatever the agent prints.
 
 mod event;
+mod tally;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::Timestamp;
 use crate::outcome::{AgentReport, RESULT_TEXT_BYTES_MAX, RateLimit, ResultEvent};
 use crate::run::RunUsage;
+use tally::Tally;
 
 /// The longest line that is read as an event; a longer one is skipped and counted.
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -35,6 +37,7 @@ pub struct Reader {
     result_is_last: bool,
     events: u64,
     lines_skipped: u64,
+    tally: Tally,
 }
 
 impl Reader {
@@ -133,6 +136,7 @@ impl Reader {
                 self.keep_session(event);
                 self.report.cli_version =
                     word(&event["claude_code_version"]).or(self.report.cli_version.take());
+                self.report.model = word(&event["model"]).or(self.report.model.take());
             }
             Some("api_retry") => {
                 self.report.usage.api_retries = self.report.usage.api_retries.saturating_add(1);
@@ -147,6 +151,7 @@ impl Reader {
     fn read_assistant(&mut self, event: &Value) {
         self.result_is_last = false;
         self.keep_session(event);
+        self.tally.take(event, &mut self.report.usage);
         // What a subagent met is not what the run ended with.
         if event["parent_tool_use_id"].is_null() {
             self.report.assistant_error = word(&event["error"]);

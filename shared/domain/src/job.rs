@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Payer;
 use crate::{Epoch, JobId, RunId, RunState, Timestamp};
 
 /// A job as the store reads it back, without its payload.
@@ -50,6 +51,8 @@ pub struct Origin {
     pub delivery: Option<String>,
     /// How many jobs its chain of causes has before it.
     pub hops: u32,
+    /// What its chain of causes began with: a webhook, or what a person did.
+    pub chain: String,
     /// The commit it is about, a whole object id, where one is known.
     pub head: Option<String>,
     /// The queued job for an older commit whose place it took.
@@ -174,6 +177,13 @@ impl Status {
     /// Reads the word back.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+impl Job {
+    /// Whose spending its runs are.
+    pub fn payer(&self) -> Payer<'_> {
+        Payer { job: self.id, project: &self.project, work_item: &self.work_item, chain: &self.origin.chain }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod admission;
 pub mod agent_output;
 pub mod alert;
 pub mod breaker;
+pub mod budget;
 pub mod classify;
 pub mod cli_version;
 pub mod delivery;

@@ -114,8 +114,30 @@ pub struct AgentReport {
     pub api_retry_attempt: Option<u64>,
     /// The version in the `system/init` event.
     pub cli_version: Option<String>,
-    /// Session, cost, turns and tokens.
+    /// Session, cost, turns and tokens; of an agent that did not get to its result, what its messages add up to.
     pub usage: RunUsage,
+    /// The model it named at its beginning.
+    pub model: Option<String>,
+}
+
+/// What an agent reported of itself so far, while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// Turns and tokens; the cost only once the agent says it.
+    pub usage: RunUsage,
+    /// The model it named at its beginning.
+    pub model: Option<String>,
+    /// The windows of its account's limits that it named.
+    pub rate_limits: Vec<RateLimit>,
+}
+
+impl AgentReport {
+    /// What of it is worth telling before the end.
+    pub fn progress(&self) -> Progress {
+        let Self { usage, model, rate_limits, .. } = self;
+        Progress { usage: usage.clone(), model: model.clone(), rate_limits: rate_limits.clone() }
+    }
 }
 
 /// The fields of a `result` event that judge a run; texts are cut to [`RESULT_TEXT_BYTES_MAX`].

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
+use crate::budget::{Amount, Exceeded};
 use crate::steps::StepFacts;
 use crate::{Account, Epoch, Incarnation, JobId, NodeId, RunId, Timestamp};
 
@@ -50,6 +51,10 @@ pub struct Run {
     pub tail: Option<String>,
     /// What became of the steps after its agent.
     pub steps: Vec<StepFacts>,
+    /// What was set aside for it of the budgets.
+    pub aside: Amount,
+    /// The budget for whose sake its end was ordered.
+    pub stop: Option<Exceeded>,
     /// Bytes of log that are durable with the scheduler, declared gaps included.
     pub log_bytes: u64,
 }

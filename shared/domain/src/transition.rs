@@ -32,6 +32,9 @@ pub fn next(
     match (&job.state, event) {
         (JobState::Queued { available_at }, Event::Claimed(offer)) => moved.claim(*available_at, offer),
         (JobState::Queued { .. }, Event::CancelRequested) => Ok(moved.to(moved.cancelled(), RunChange::Keep)),
+        (JobState::Queued { .. }, Event::BudgetSpent(exceeded)) => {
+            Ok(moved.without_alert(moved.to(moved.failed(exceeded.to_string()), RunChange::Keep)))
+        }
         (JobState::Running { .. }, Event::CancelRequested) => Ok(moved.flag_cancel()),
         (JobState::Running { run, run_state, .. }, Event::Confirmed { run: asked }) => {
             moved.check_current(*run, *asked)?;
@@ -158,6 +161,9 @@ impl Mover<'_> {
             Conclusion::Drained => self.release(run, "drained", "drained", spent, self.now),
             Conclusion::NotTried { why } => self.release(run, "withdrawn", why.as_str(), spent, self.now),
             Conclusion::Unprepared { fault } => self.unprepared(run, *fault),
+            Conclusion::OverBudget { exceeded } => {
+                self.without_alert(self.give_up(run, "permanent", "budget", spent, exceeded.to_string()))
+            }
             Conclusion::Cancelled => {
                 let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
                 self.to(self.cancelled(), end)
@@ -288,12 +294,17 @@ impl Mover<'_> {
         budgets: Budgets,
         why: String,
     ) -> Transition {
-        let state = if self.cancel_requested_at().is_some() {
-            self.cancelled()
-        } else {
-            JobState::Failed { finished_at: self.now, reason: why }
-        };
+        let state = if self.cancel_requested_at().is_some() { self.cancelled() } else { self.failed(why) };
         self.spend(state, budgets, RunChange::End { run, class, reason })
+    }
+
+    const fn failed(&self, reason: String) -> JobState {
+        JobState::Failed { finished_at: self.now, reason }
+    }
+
+    /// The work item tells of it: one alert is enough.
+    fn without_alert(&self, transition: Transition) -> Transition {
+        Transition { alerts: Vec::new(), ..transition }
     }
 
     fn cancelled(&self) -> JobState {

@@ -143,6 +143,7 @@ fn next_stages(message: &str) -> [Option<String>; 2] {
             hops: 0,
             standing: domain::work_item::Standing::Trusted,
             ended_because: None,
+            chain: String::new(),
             revision: 1,
             created_at: now,
             updated_at: now,

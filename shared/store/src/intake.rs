@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use domain::alert::Notice;
 use domain::delivery::{Accepted, NewDelivery, NewJob, StageResult};
 use domain::sighting::{self, Sighting, SightingName};
-use domain::work_item::{WorkItem, after_existing, arrival};
+use domain::work_item::{WorkItem, after_existing, arrival, told};
 use domain::{Budgets, Chance, Epoch, Event, Job, JobId, JobState, Policy, Timestamp};
 
 use crate::{Change, Enqueued};
@@ -186,6 +187,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) sightings: BTreeMap<SightingKey, sighting::Seen>,
     /// What the delivery under way tells that is no news.
     stale: BTreeSet<SightingKey>,
+    /// What people are told of work items.
+    pub(crate) notices: Vec<Notice>,
 }
 
 impl<'a> Intake<'a> {
@@ -199,6 +202,7 @@ impl<'a> Intake<'a> {
             replaced: Vec::new(),
             sightings: BTreeMap::new(),
             stale: BTreeSet::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -291,7 +295,7 @@ impl<'a> Intake<'a> {
             return true;
         }
         let Some(item) = arrival::stopped(known, job, now) else { return false };
-        self.put_item(name, item);
+        self.put_item(name, item, now);
         true
     }
 
@@ -340,6 +344,10 @@ impl<'a> Intake<'a> {
         if hops != job.origin.hops {
             job.to_mut().origin.hops = hops;
         }
+        let chain = arrival::chain(known, &job, now);
+        if chain != job.origin.chain {
+            job.to_mut().origin.chain = chain;
+        }
         let item = arrival::arrive(known, &job, now);
         if let (Some(key), Some(parent)) = (&job.semantic_key, job.origin.parent)
             && self.known.by_key.contains_key(key)
@@ -356,7 +364,7 @@ impl<'a> Intake<'a> {
                 self.aliases.insert(alias, name.1.clone());
             }
         }
-        self.put_item(name.clone(), item);
+        self.put_item(name.clone(), item, now);
         self.replace(&name, &mut job, now);
         self.cancel_older(&name, &job, now);
         let kept = KeptJob { id, job, created_at: now };
@@ -398,7 +406,9 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn put_item(&mut self, name: ItemKey, item: WorkItem) {
+    fn put_item(&mut self, name: ItemKey, item: WorkItem, now: Timestamp) {
+        let alert = told(self.known.items.get(&name), &item);
+        self.notices.extend(alert.map(|alert| Notice::new(alert, now)));
         self.known.items.insert(name.clone(), item.clone());
         self.items.insert(name, item);
     }

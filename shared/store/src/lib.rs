@@ -16,6 +16,7 @@ pub mod memory;
 mod open;
 mod outbox;
 mod outside;
+mod purses;
 mod records;
 mod renewals;
 mod sqlite;
@@ -35,9 +36,10 @@ pub use error::Error;
 pub use open::{Access, open};
 pub use outbox::Outbox;
 pub use outside::Outside;
+pub use purses::Purses;
 pub use records::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Generation, ItemFilter, JobFilter, Schema,
-    Start, StoreStats, Violation,
+    Spender, Start, StoreStats, UsageNote, Violation,
 };
 pub use renewals::Renewals;
 
@@ -46,7 +48,7 @@ pub use renewals::Renewals;
 /// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention), `backup` and
 /// `set_generation` (moving).
 #[async_trait]
-pub trait Store: Outbox + Outside + Renewals + Debug + Send + Sync + 'static {
+pub trait Store: Outbox + Outside + Purses + Renewals + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;
 

@@ -2,9 +2,13 @@
 
 use domain::admission::{Facts, Waiting};
 use domain::alert::Notice;
+use domain::budget::stop::Running;
+use domain::budget::{Amount, Exceeded, Payer};
+use domain::outcome::RateLimit;
 use domain::report::Post;
+use domain::run::RunUsage;
 use domain::work_item::ItemChange;
-use domain::{Job, JobId, Outcome, Policy, Run, RunId, Status, Timestamp, Transition};
+use domain::{Account, Job, JobId, Outcome, Policy, Run, RunId, Status, Timestamp, Transition};
 
 /// The schema found and the one needed, as migration numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +119,8 @@ pub struct ItemFilter {
 impl Change {
     /// What people are told of it.
     pub(crate) fn notices(&self) -> impl Iterator<Item = Notice> {
-        self.transition.alerts.iter().map(|alert| Notice::new(alert.clone(), self.now))
+        let of_item = self.item.iter().filter_map(|item| item.alert.as_ref());
+        self.transition.alerts.iter().chain(of_item).map(|alert| Notice::new(alert.clone(), self.now))
     }
 }
 
@@ -127,6 +132,52 @@ pub enum Applied {
     Done,
     /// The row no longer said what was expected; nothing was written. Read again and decide again.
     Conflict,
+}
+
+/// A run that lives, with whose spending it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spender {
+    /// The run.
+    pub run: RunId,
+    /// Its job.
+    pub job: JobId,
+    /// The job's project.
+    pub project: String,
+    /// The job's work item.
+    pub work_item: String,
+    /// The job's chain of causes.
+    pub chain: String,
+    /// The account its agent uses.
+    pub account: Account,
+    /// What was set aside for it.
+    pub aside: Amount,
+    /// What it has used, as far as its agent reported it.
+    pub used: Amount,
+    /// The budget for whose sake its end was ordered.
+    pub stop: Option<Exceeded>,
+}
+
+impl Spender {
+    /// Whose spending it is.
+    pub fn payer(&self) -> Payer<'_> {
+        Payer { job: self.job, project: &self.project, work_item: &self.work_item, chain: &self.chain }
+    }
+
+    /// As far as its spending goes.
+    pub fn running(&self) -> Running<'_> {
+        Running { run: self.run, payer: self.payer(), aside: self.aside, used: self.used }
+    }
+}
+
+/// What an agent reported of itself while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsageNote {
+    /// The run.
+    pub run: RunId,
+    /// What it has used so far; its cost is an estimate until the agent says it.
+    pub usage: RunUsage,
+    /// The windows of its account's limits, as it saw them.
+    pub windows: Vec<RateLimit>,
 }
 
 /// Which jobs to read.

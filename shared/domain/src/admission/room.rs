@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{Candidate, Facts, NodeFacts, ProjectLimits, Serial, WaitReason, Waiting};
+use crate::budget::{Amount, reserve::Books};
 use crate::{Account, JobId, NodeId};
 
 /// The facts, and what was handed out of them so far.
@@ -16,6 +17,8 @@ pub(super) struct Room<'a> {
     started_by_account: BTreeMap<&'a Account, u32>,
     /// Set once no node takes any more of what this is asked for: room is only ever handed out.
     no_node: BTreeMap<Asked, Waiting>,
+    /// The budgets, with what is set aside.
+    books: Books,
 }
 
 /// What a job is to a node; jobs of one kind find the same nodes.
@@ -45,8 +48,10 @@ impl<'a> Room<'a> {
             live_by_node: BTreeMap::new(),
             started_by_account: BTreeMap::new(),
             no_node: BTreeMap::new(),
+            books: facts.books.clone(),
         };
         for run in &facts.live {
+            room.books.hold(run.payer(), run.aside);
             room.take(&run.project, &run.work_item, run.job, &run.node);
         }
         room
@@ -65,16 +70,18 @@ impl<'a> Room<'a> {
         self.live_by_project.get(project).map_or(0, |live| live.count)
     }
 
-    /// Gives `candidate` the index of its node, or says why it waits.
-    pub(super) fn place(&mut self, candidate: &'a Candidate) -> Result<usize, Waiting> {
+    /// Gives `candidate` the index of its node and what is set aside for it, or says why it waits.
+    pub(super) fn place(&mut self, candidate: &'a Candidate) -> Result<(usize, Amount), Waiting> {
         let limits = self.check_limits(candidate)?;
         self.check_serial(candidate, limits.serial)?;
         let essential = self.facts.essential_stages.contains(&candidate.stage);
+        let aside = self.books.check(candidate.payer())?;
         let node = self.pick_node_for(candidate, Asked { essential, early: candidate.early })?;
+        self.books.hold(candidate.payer(), aside);
         let facts = &self.facts.nodes[node];
         self.take(&candidate.project, &candidate.work_item, candidate.job, &facts.node);
         *self.started_by_account.entry(&facts.account).or_default() += 1;
-        Ok(node)
+        Ok((node, aside))
     }
 
     /// What any further job would wait for, whatever it is; `None`: some node takes more.
@@ -230,6 +237,8 @@ fn passes_soon(reason: &WaitReason) -> bool {
         | WaitReason::Faltering { .. }
         | WaitReason::Resuming { .. }
         | WaitReason::QuotaReserve { .. }
+        | WaitReason::BudgetSpent { .. }
+        | WaitReason::BudgetReserved { .. }
         | WaitReason::Session { .. }
         | WaitReason::Restored
         | WaitReason::NotLooked => false,

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::{AccountRecord, Hold, HoldReason};
 use crate::breaker::Breaker;
+use crate::budget::Amount;
 use crate::outcome::RateLimit;
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
@@ -14,6 +15,7 @@ fn job(id: i64, project: &str, work_item: &str) -> Candidate {
         job: JobId(id),
         project: project.to_owned(),
         work_item: work_item.to_owned(),
+        chain: String::new(),
         stage: "review".to_owned(),
         own_prompt: false,
         priority: 0,
@@ -47,8 +49,10 @@ fn live(id: i64, project: &str, work_item: &str, node: &str) -> LiveFacts {
         job: JobId(id),
         project: project.to_owned(),
         work_item: work_item.to_owned(),
+        chain: String::new(),
         node: NodeId(node.to_owned()),
         account: Account("default".to_owned()),
+        aside: Amount::default(),
         opening: Opening::default(),
         offered_at: NOW,
     }

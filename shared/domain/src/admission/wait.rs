@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::account::HoldReason;
+use crate::budget::{Exceeded, Purse};
 use crate::{Account, JobId, NodeId, Timestamp};
 
 /// Why a job waits.
@@ -95,6 +96,16 @@ pub enum WaitReason {
         /// The window.
         window: String,
     },
+    /// A budget is spent.
+    BudgetSpent {
+        /// Which.
+        exceeded: Exceeded,
+    },
+    /// What is left of a budget is set aside for runs that live.
+    BudgetReserved {
+        /// Whose.
+        purse: Purse,
+    },
     /// The runner that has its conversation is busy.
     Session {
         /// That runner.
@@ -157,6 +168,15 @@ impl fmt::Display for WaitReason {
                 f,
                 "the rest of window {window} of account {account} is kept for essential stages (ORCH_QUOTA_RESERVE)"
             ),
+            Self::BudgetSpent { exceeded } => {
+                write!(f, "{exceeded}: raise it with {} or in orch.toml", exceeded.raise())
+            }
+            Self::BudgetReserved { purse } => write!(
+                f,
+                "what is left of the budget of {} {} is set aside for runs that live",
+                purse.scope.as_str(),
+                purse.key
+            ),
             Self::Session { node } => {
                 write!(
                     f,
@@ -214,6 +234,8 @@ impl WaitReason {
             | Self::Serial { .. }
             | Self::NoRunner
             | Self::Restored
+            | Self::BudgetSpent { .. }
+            | Self::BudgetReserved { .. }
             | Self::Session { .. }
             | Self::NotLooked => 6,
         }

@@ -74,9 +74,45 @@ fn a_whole_stream_is_reported() {
     "output_tokens": 7,
     "cache_read_tokens": 40,
     "api_retries": 1
-  }
+  },
+  "model": null
 }
 "#);
+}
+
+#[test]
+fn messages_add_up_once_each_until_the_result_has_the_sums() {
+    let message = |id: &str, parent: Value, output: u64, text: &str| {
+        json!({"type":"assistant","parent_tool_use_id":parent,"message":{"id":id,"model":"claude-opus-4-8",
+               "content":[{"type":"text","text":text}],
+               "usage":{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":100,"output_tokens":output}}})
+    };
+    let long = "x".repeat(400);
+    let events = [
+        json!({"type":"system","subtype":"init","model":"claude-opus-4-8"}),
+        message("m1", Value::Null, 1, "short"),
+        // The same message once more, for its next block, with the same usage.
+        message("m1", Value::Null, 1, &long),
+        message("sub", json!("toolu_1"), 30, ""),
+        message("m1", Value::Null, 1, ""),
+        json!({"type":"assistant","message":{"id":"s","model":"<synthetic>","content":[],"usage":{"input_tokens":999}}}),
+    ];
+    let text = events.map(|event| format!("{event}\n")).concat();
+    let reader = read(&text);
+    let usage = &reader.report().usage;
+    assert_eq!((usage.input_tokens, usage.cache_read_tokens, usage.turns), (Some(230), Some(200), Some(1)));
+    assert_eq!(
+        usage.output_tokens,
+        Some(405 / 4 + 30),
+        "what the blocks hold, and the subagent's own figure"
+    );
+    assert_eq!((usage.cost_usd, reader.report().model.as_deref()), (None, Some("claude-opus-4-8")));
+
+    let result = json!({"type":"result","is_error":false,"num_turns":7,"total_cost_usd":0.25,
+                        "usage":{"input_tokens":1,"output_tokens":2}});
+    let settled = read(&format!("{text}{result}\n")).into_report().usage;
+    assert_eq!((settled.input_tokens, settled.output_tokens, settled.turns), (Some(1), Some(2), Some(7)));
+    assert_eq!(settled.cost_usd, Some(0.25));
 }
 
 #[test]

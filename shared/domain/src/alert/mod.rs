@@ -68,6 +68,22 @@ pub enum Alert {
         /// What ended it, in one line.
         reason: String,
     },
+    /// A work item begins to need a person.
+    ItemNeedsYou {
+        /// The item.
+        item: ItemRef,
+        /// Why, in a word, such as `approval`.
+        why: String,
+        /// What happened and what to do, in one line.
+        reason: String,
+    },
+    /// A work item no longer needs a person.
+    ItemGoesOn {
+        /// The item.
+        item: ItemRef,
+        /// Its state's word.
+        state: String,
+    },
     /// No runner that speaks can spawn agents.
     PreflightLost {
         /// How many of them speak.
@@ -148,6 +164,17 @@ pub struct JobRef {
     pub stage: String,
 }
 
+/// Which work item an alert speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemRef {
+    /// Its project.
+    pub project: String,
+    /// Its key.
+    pub key: String,
+    /// Its revision when the alert was raised: an item may need a person again.
+    pub revision: i64,
+}
+
 impl From<&Job> for JobRef {
     fn from(job: &Job) -> Self {
         Self {
@@ -208,6 +235,9 @@ impl Notice {
             Alert::JobFailed { job, .. } | Alert::JobQuarantined { job, .. } => {
                 format!("{word}/{}/{}", job.id, job.revision)
             }
+            Alert::ItemNeedsYou { item, .. } | Alert::ItemGoesOn { item, .. } => {
+                format!("{word}/{}/{}/{}", item.project, item.key, item.revision)
+            }
             Alert::WebhooksSilent { source, .. } | Alert::WebhooksBack { source } => {
                 format!("{word}/{source}/{at}")
             }
@@ -229,6 +259,8 @@ pub enum Group {
     Accounts,
     /// Jobs that were given up.
     Jobs,
+    /// Work items that need a person.
+    Items,
     /// Runners and their leases.
     Runners,
     /// Sources of webhooks.
@@ -245,6 +277,7 @@ impl Group {
         match self {
             Self::Accounts => "accounts",
             Self::Jobs => "jobs",
+            Self::Items => "items",
             Self::Runners => "runners",
             Self::Webhooks => "webhooks",
             Self::Rows => "rows",
@@ -263,6 +296,8 @@ impl Alert {
             Self::AccountResumed { .. } => "account_resumed",
             Self::JobFailed { .. } => "job_failed",
             Self::JobQuarantined { .. } => "job_quarantined",
+            Self::ItemNeedsYou { .. } => "item_needs_you",
+            Self::ItemGoesOn { .. } => "item_goes_on",
             Self::PreflightLost { .. } => "preflight_lost",
             Self::PreflightBack { .. } => "preflight_back",
             Self::WebhooksSilent { .. } => "webhooks_silent",
@@ -283,6 +318,7 @@ impl Alert {
             | Self::AccountHeld { .. }
             | Self::AccountResumed { .. } => Group::Accounts,
             Self::JobFailed { .. } | Self::JobQuarantined { .. } => Group::Jobs,
+            Self::ItemNeedsYou { .. } | Self::ItemGoesOn { .. } => Group::Items,
             Self::PreflightLost { .. } | Self::PreflightBack { .. } | Self::MassExpiry { .. } => {
                 Group::Runners
             }
@@ -331,6 +367,14 @@ impl Alert {
                 word(reason),
                 job.what_to_do()
             ),
+            Self::ItemNeedsYou { item, reason, .. } => format!(
+                "{} needs you: {}.\n`orch items --state needs_you` lists all that wait for a person.",
+                item.shown(),
+                word(reason)
+            ),
+            Self::ItemGoesOn { item, state } => {
+                format!("{} no longer needs you: it is {}.", item.shown(), word(state))
+            }
             Self::PreflightLost { runners, error } => format!(
                 "No agent can be started on any of {}: {}.\n\
                  Jobs wait. `orch runners` shows each runner; mend its agent binary (ORCH_CLAUDE_BIN).",
@@ -379,6 +423,12 @@ impl Alert {
     pub fn of_repair(repair: &Repair) -> Self {
         let became = repair.row.as_ref().map_or("unchanged", |(_, after)| after.state.status().as_str());
         Self::RowRepaired { job: repair.job, kinds: repair.kinds.clone(), became: became.to_owned() }
+    }
+}
+
+impl ItemRef {
+    fn shown(&self) -> String {
+        format!("Work item {} ({})", word(&self.key), word(&self.project))
     }
 }
 

@@ -20,6 +20,10 @@ fn job(id: i64) -> JobRef {
     }
 }
 
+fn item() -> ItemRef {
+    ItemRef { project: "shop".to_owned(), key: "SHOP-12".to_owned(), revision: 4 }
+}
+
 fn failed(id: i64) -> Alert {
     Alert::JobFailed { job: job(id), reason: "crash: failed 3 times".to_owned() }
 }
@@ -35,6 +39,8 @@ fn all(word: &str) -> Vec<Alert> {
         Alert::AccountResumed { account },
         Alert::JobFailed { job: job(1), reason: word.clone() },
         Alert::JobQuarantined { job: job(2), reason: word.clone() },
+        Alert::ItemNeedsYou { item: item(), why: "approval".to_owned(), reason: word.clone() },
+        Alert::ItemGoesOn { item: item(), state: "active".to_owned() },
         Alert::PreflightLost { runners: 3, error: word.clone() },
         Alert::PreflightBack { runners: 2 },
         Alert::WebhooksSilent { source: word.clone(), last_at: AT },

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::AccountRecord;
 use crate::admission::{AccountTerms, Candidate, Facts, LiveFacts, NodeFacts, ProjectLimits, Serial, admit};
+use crate::budget::Amount;
 use crate::{Account, Incarnation, JobId, NodeId};
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
@@ -142,6 +143,7 @@ impl World {
             job: JobId(self.jobs),
             project: "shop".to_owned(),
             work_item: self.jobs.to_string(),
+            chain: String::new(),
             stage: "review".to_owned(),
             own_prompt: false,
             priority: 0,
@@ -175,8 +177,10 @@ impl World {
                 job,
                 project: "shop".to_owned(),
                 work_item: job.to_string(),
+                chain: String::new(),
                 node: facts.nodes[node].node.clone(),
                 account: self.record.account.clone(),
+                aside: Amount::default(),
                 opening: self.record.breaker.opening,
                 offered_at: self.now,
             };

@@ -137,6 +137,7 @@ fn who_ended_it_overrules_what_it_printed_but_a_limit_of_ours_undoes_no_success(
             Conclusion::Unprepared { fault } => fault.as_str().to_owned(),
             Conclusion::Cancelled => "cancelled".to_owned(),
             Conclusion::StepFailed { fault } => format!("step/{}", fault.as_str()),
+            Conclusion::OverBudget { exceeded } => exceeded.to_string(),
         };
         format!("{word} ({evidence})")
     };

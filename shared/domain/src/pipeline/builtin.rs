@@ -5,6 +5,7 @@ use super::{
     Stage, Trigger, When,
 };
 
+use crate::budget::Budget;
 use crate::classify::Patterns;
 
 /// How many times review and testing send a work item back to development.
@@ -18,6 +19,7 @@ pub(super) fn pipeline() -> Pipeline {
         stages: stages(),
         triggers: triggers(),
         patterns: Patterns::default(),
+        budget: Budget::default(),
     }
 }
 

@@ -12,11 +12,12 @@ use super::{
     ReviewVerdict, Stage, Trigger, Trust, When, builtin, reporting,
 };
 use crate::admission::Serial;
+use crate::budget::{Budget, Limit};
 use crate::classify::{Meaning, Pattern, Patterns};
 use crate::steps::GateCommand;
 use crate::{PermanentReason, TransientReason, workspace};
 
-const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger", "classify"];
+const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger", "classify", "budget"];
 const IDENTITY_KEYS: &[&str] = &["gitea_user_id", "plane_user_id"];
 const PROJECT_KEYS: &[&str] = &[
     "name",
@@ -36,6 +37,35 @@ const PROJECT_KEYS: &[&str] = &[
     "reject_state",
     "max_hops",
     "report",
+    "budget",
+];
+const BUDGET_KEYS: &[&str] = &[
+    "run_usd",
+    "run_tokens",
+    "job_usd",
+    "job_tokens",
+    "item_usd",
+    "item_tokens",
+    "chain_usd",
+    "chain_tokens",
+    "chain_runs",
+    "day_usd",
+    "day_tokens",
+];
+const PROJECT_BUDGET_KEYS: &[&str] = &[
+    "run_usd",
+    "run_tokens",
+    "job_usd",
+    "job_tokens",
+    "item_usd",
+    "item_tokens",
+    "chain_usd",
+    "chain_tokens",
+    "chain_runs",
+    "day_usd",
+    "day_tokens",
+    "total_usd",
+    "total_tokens",
 ];
 const HOOKS_KEYS: &[&str] = &["after_create", "before_run", "after_run", "timeout"];
 const STAGE_KEYS: &[&str] = &[
@@ -103,7 +133,24 @@ pub fn parse(text: &str) -> Result<Pipeline, ConfigError> {
     };
     let projects = projects(&project_sections, &stages)?;
     let patterns = patterns(&root, &root.list("classify", "[[classify]]", CLASSIFY_KEYS)?)?;
-    Ok(Pipeline { identity, projects, stages, triggers, patterns })
+    let budget = root
+        .sub("budget", "[budget]", BUDGET_KEYS)?
+        .map_or_else(|| Ok(Budget::default()), |section| budget(&section))?;
+    Ok(Pipeline { identity, projects, stages, triggers, patterns, budget })
+}
+
+fn budget(section: &Section<'_, '_>) -> Result<Budget, ConfigError> {
+    let limit = |usd: &str, tokens: &str| -> Result<Limit, ConfigError> {
+        Ok(Limit { usd_micros: section.usd_micros(usd)?, tokens: section.number(tokens, 1)?, runs: None })
+    };
+    Ok(Budget {
+        run: limit("run_usd", "run_tokens")?,
+        job: limit("job_usd", "job_tokens")?,
+        item: limit("item_usd", "item_tokens")?,
+        chain: Limit { runs: section.number("chain_runs", 1)?, ..limit("chain_usd", "chain_tokens")? },
+        project: limit("total_usd", "total_tokens")?,
+        day: limit("day_usd", "day_tokens")?,
+    })
 }
 
 fn patterns(root: &Section<'_, '_>, sections: &[Section<'_, '_>]) -> Result<Patterns, ConfigError> {
@@ -185,6 +232,9 @@ fn projects(sections: &[Section<'_, '_>], stages: &[Stage]) -> Result<Vec<Projec
                 reject_state: section.text("reject_state")?.map(|text| text.value),
                 max_hops: section.number("max_hops", 0)?,
                 report: reporting::read(section, stages)?,
+                budget: section
+                    .sub("budget", "[project.budget]", PROJECT_BUDGET_KEYS)?
+                    .map_or_else(|| Ok(Budget::default()), |section| budget(&section))?,
             })
         })
         .collect()

@@ -20,6 +20,7 @@ pub use reporting::{Reporting, StateChoice};
 pub use words::{CiResult, Gate, LaunchPoint, Outdated, PullRequestAction, ReviewVerdict, Trust};
 
 use crate::admission::{ProjectLimits, Serial};
+use crate::budget::{Budget, Terms};
 use crate::classify::Patterns;
 use crate::steps::{GateCommand, PullRequestAsk, Steps};
 
@@ -36,12 +37,20 @@ pub struct Pipeline {
     pub triggers: Vec<Trigger>,
     /// What a failed agent's words mean, beyond what is known anyway.
     pub patterns: Patterns,
+    /// What all projects may spend, and each where its own table says nothing.
+    pub budget: Budget,
 }
 
 impl Pipeline {
     /// Finds the stage of this name.
     pub fn stage(&self, name: &str) -> Option<&Stage> {
         self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// The limits of what may be spent, as admission needs them.
+    pub fn budget_terms(&self) -> Terms {
+        let of_project = |project: &Project| (project.name.clone(), project.budget.of_project(self.budget));
+        Terms { day: self.budget.day, projects: self.projects.iter().map(of_project).collect() }
     }
 
     /// Finds the project of this name.
@@ -103,6 +112,8 @@ pub struct Project {
     pub max_hops: Option<u32>,
     /// What the tracker and the forge are told of its work items.
     pub report: Reporting,
+    /// What it may spend.
+    pub budget: Budget,
 }
 
 impl Project {

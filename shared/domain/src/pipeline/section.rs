@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::CommandLine;
 use super::error::{ConfigError, remedy};
+use crate::budget::micros;
 
 /// Longest duration taken, in seconds: a year. Anything longer is a slip of the pen.
 const DURATION_SECONDS_MAX: i64 = 366 * 24 * 3600;
@@ -26,6 +27,9 @@ pub(super) struct Section<'a, 'i> {
     span: Range<usize>,
     title: &'a str,
 }
+
+/// The most US dollars taken. Anything more is a slip of the pen.
+const USD_MAX: f64 = 10_000_000.0;
 
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
@@ -153,6 +157,24 @@ impl<'a, 'i> Section<'a, 'i> {
                 let reason = format!("`{key}` is out of range: it must be a whole number of at least {min}");
                 self.refuse(&value.span(), reason)
             })
+    }
+
+    /// Takes an amount of US dollars, as millionths.
+    pub(super) fn usd_micros(&self, key: &str) -> Result<Option<i64>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let found = value.get_ref();
+        let Some(written) = found
+            .as_float()
+            .map(toml::de::DeFloat::as_str)
+            .or_else(|| found.as_integer().map(toml::de::DeInteger::as_str))
+        else {
+            return Err(self.wrong_type(key, value, "an amount of US dollars such as 2.5"));
+        };
+        let usd = written.parse::<f64>().ok().filter(|usd| *usd > 0.0 && *usd <= USD_MAX);
+        usd.map(|usd| Some(micros(usd))).ok_or_else(|| {
+            let reason = format!("`{key}` must be more than 0 and at most {USD_MAX} US dollars");
+            self.refuse(&value.span(), reason)
+        })
     }
 
     /// Takes true or false.

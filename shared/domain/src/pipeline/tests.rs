@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::budget::Limit;
 use crate::classify::{Meaning, Pattern};
 use crate::steps::GateCommand;
 use crate::{PermanentReason, TransientReason};
@@ -26,10 +27,18 @@ trust = "member"
 trust_label = "let-in"
 approve_state = "Approved"
 reject_state = "Rejected"
+budget = { item_usd = 30, total_tokens = 9000 }
+
 [project.report]
 comments = false
 on_stage = { review = "started" }
 on_done = "4af68566-94a4-4eb3-94aa-50dc9427067b"
+
+[budget]
+run_usd = 0.25
+job_usd = 2.5
+chain_runs = 40
+day_tokens = 1000000
 
 [[stage]]
 name = "analysis"
@@ -117,6 +126,11 @@ fn every_key_is_read() {
                 on_done: Some(StateChoice::Id("4af68566-94a4-4eb3-94aa-50dc9427067b".parse().unwrap())),
                 ..Reporting::default()
             },
+            budget: Budget {
+                item: Limit { usd_micros: Some(30_000_000), ..Limit::default() },
+                project: Limit { tokens: Some(9_000), ..Limit::default() },
+                ..Budget::default()
+            },
         }],
         stages: vec![
             Stage {
@@ -183,6 +197,13 @@ fn every_key_is_read() {
                 },
             },
         ],
+        budget: Budget {
+            run: Limit { usd_micros: Some(250_000), ..Limit::default() },
+            job: Limit { usd_micros: Some(2_500_000), ..Limit::default() },
+            chain: Limit { runs: Some(40), ..Limit::default() },
+            day: Limit { tokens: Some(1_000_000), ..Limit::default() },
+            ..Budget::default()
+        },
         patterns: Patterns::new(vec![
             Pattern::new(
                 r"corp-gateway: quota of team \w+ is spent",

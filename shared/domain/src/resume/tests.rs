@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::budget::Amount;
 use crate::run::RunUsage;
 use crate::{Epoch, Incarnation, JobId, RunId, RunState, TransientReason};
 
@@ -25,6 +26,8 @@ fn run(epoch: i64, class: &str, reason: &str, session: Option<&str>) -> Run {
         usage: RunUsage { session_id: session.map(str::to_owned), ..RunUsage::default() },
         exit_code: None,
         tail: None,
+        aside: Amount::default(),
+        stop: None,
         log_bytes: 0,
         steps: Vec::new(),
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
+use crate::budget::{Amount, Exceeded};
 use crate::steps::StepFault;
 use crate::workspace::WorkspaceFault;
 use crate::{Account, Class, Incarnation, JobId, NodeId, RunId, Status, Timestamp};
@@ -31,6 +32,8 @@ pub enum Event {
         /// What was concluded.
         conclusion: Conclusion,
     },
+    /// It cannot start: a budget that only a person raises is spent.
+    BudgetSpent(Exceeded),
     /// A person asks for its end.
     CancelRequested,
     /// A person wants it tried again.
@@ -54,6 +57,8 @@ pub struct Offer {
     pub probe: bool,
     /// The conversation its agent goes on with; `None`: it begins afresh.
     pub resume: Option<String>,
+    /// What is set aside for it of the budgets.
+    pub aside: Amount,
 }
 
 /// What we conclude of a run that is over.
@@ -83,6 +88,11 @@ pub enum Conclusion {
     StepFailed {
         /// Why.
         fault: StepFault,
+    },
+    /// We ended it because a budget was spent.
+    OverBudget {
+        /// Which.
+        exceeded: Exceeded,
     },
     /// It says nothing about the job: no try, no budget moves.
     NotTried {
@@ -145,6 +155,7 @@ impl Event {
             Self::Confirmed { .. } => "confirmed",
             Self::Withdrawn { .. } => "withdrawn",
             Self::Ended { .. } => "ended",
+            Self::BudgetSpent(_) => "budget spent",
             Self::CancelRequested => "cancel requested",
             Self::Retried => "retried",
         }

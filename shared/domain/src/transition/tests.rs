@@ -5,12 +5,18 @@ use uuid::Uuid;
 
 use super::*;
 use crate::breaker::Opening;
+use crate::budget::{Amount, Exceeded, Purse, Scope, Unit};
 use crate::{Account, Epoch, Incarnation, JobId, NodeId, Status};
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
 
 fn run_id(number: u128) -> RunId {
     RunId(Uuid::from_u128(number))
+}
+
+fn exceeded() -> Exceeded {
+    let purse = Purse { scope: Scope::Item, key: "shop/SHOP-1".to_owned() };
+    Exceeded { purse, unit: Unit::Usd, spent: 5_100_000, limit: 5_000_000 }
 }
 
 fn offer(run: RunId) -> Offer {
@@ -22,6 +28,7 @@ fn offer(run: RunId) -> Offer {
         opening: Opening::default(),
         probe: false,
         resume: None,
+        aside: Amount::default(),
     }
 }
 

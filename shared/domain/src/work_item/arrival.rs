@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{HOPS_MAX, ItemState, NeedsYou, Standing, Why, WorkItem};
+use crate::budget::Scope;
 use crate::delivery::NewJob;
 use crate::{Timestamp, text};
 
@@ -16,6 +17,13 @@ const TITLE_BYTES_MAX: usize = 200;
 /// goes on with is as long as it may be. (A chain that goes on by itself is stopped where it would: [`super::step`].)
 pub fn stopped(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> Option<WorkItem> {
     let item = known.filter(|_| job.origin.parent.is_none())?;
+    let is_spent = item.state.needs().is_some_and(
+        |needs| matches!(&needs.why, Why::Budget { exceeded } if exceeded.purse.scope == Scope::Chain),
+    );
+    if is_spent && is_echo(Some(item), job, now) {
+        // It asks for a person already; the rest is counted from here.
+        return Some(WorkItem { updated_at: now, ..item.clone() });
+    }
     let hops_max = job.about.hops_max.unwrap_or(HOPS_MAX);
     if hops(Some(item), job, now) <= hops_max {
         return None;
@@ -45,6 +53,7 @@ pub fn arrive(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> WorkIte
         head: job.origin.head.clone().filter(|_| moves_head).or(item.head),
         hops: hops(known, job, now),
         ended_because: None,
+        chain: chain(known, job, now),
         updated_at: now,
         ..item
     }
@@ -56,9 +65,33 @@ pub fn arrive(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> WorkIte
 pub fn hops(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> u32 {
     match (job.origin.parent, &job.origin.delivery, known) {
         (Some(_), _, _) => job.origin.hops,
-        (None, Some(_), Some(item)) if now.since(item.updated_at) < CHAIN_REST => item.hops,
+        (None, Some(_), Some(item)) if is_echo(known, job, now) => item.hops,
         (None, _, _) => 0,
     }
+}
+
+/// Whether an event from outside may come of what an agent did for the item.
+fn is_echo(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> bool {
+    job.origin.delivery.is_some() && known.is_some_and(|item| now.since(item.updated_at) < CHAIN_REST)
+}
+
+/// What the chain of causes of `job` began with: as long as its hops are counted on, so is its chain.
+pub fn chain(known: Option<&WorkItem>, job: &NewJob, now: Timestamp) -> String {
+    let goes_on = job.origin.parent.is_some() || is_echo(known, job, now);
+    let of_item = known.filter(|_| job.origin.parent.is_none()).map(|item| item.chain.clone());
+    let known = of_item.unwrap_or_else(|| job.origin.chain.clone());
+    if goes_on && !known.is_empty() {
+        return known;
+    }
+    match &job.origin.delivery {
+        Some(delivery) => delivery.clone(),
+        None => person_chain(&job.project, &job.work_item, now),
+    }
+}
+
+/// The name of a chain that a person began.
+pub fn person_chain(project: &str, key: &str, now: Timestamp) -> String {
+    format!("person:{project}/{key}@{}", now.as_ms())
 }
 
 fn begin(job: &NewJob, now: Timestamp) -> WorkItem {
@@ -73,6 +106,7 @@ fn begin(job: &NewJob, now: Timestamp) -> WorkItem {
         hops: 0,
         standing: if job.about.untrusted { Standing::Outsider } else { Standing::Trusted },
         ended_because: None,
+        chain: String::new(),
         revision: 0,
         created_at: now,
         updated_at: now,

@@ -101,7 +101,7 @@ fn approve(
             };
             Ok(scene.start_after(to, key, 0, item, noted(needs.result.clone(), note)))
         }
-        Why::JobFailed { .. } | Why::StageGone => Err(otherwise(&item, needs)),
+        Why::JobFailed { .. } | Why::Budget { .. } | Why::StageGone => Err(otherwise(&item, needs)),
     }
 }
 

@@ -16,6 +16,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::{Alert, ItemRef};
+use crate::budget::{Exceeded, Payer, Purse, Scope};
 use crate::delivery::StageResult;
 use crate::verdict::Unreadable;
 use crate::{JobId, Timestamp};
@@ -51,6 +53,8 @@ pub struct WorkItem {
     pub standing: Standing,
     /// Why it ended, where nobody decided that: what it is about is gone.
     pub ended_because: Option<String>,
+    /// What that chain began with.
+    pub chain: String,
     /// Counts every change of the row; guards each one.
     pub revision: i64,
     /// When its first job was made.
@@ -86,6 +90,14 @@ impl Standing {
     /// Reads the word back.
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Trusted, Self::Outsider, Self::Lifted].into_iter().find(|one| one.as_str() == word)
+    }
+}
+
+impl WorkItem {
+    /// What its runs pay into, whatever else they do.
+    pub fn purse(&self) -> Purse {
+        let payer = Payer { job: JobId(0), project: &self.project, work_item: &self.key, chain: &self.chain };
+        payer.purse(Scope::Item, "")
     }
 }
 
@@ -174,6 +186,11 @@ pub enum Why {
         /// The stage that was not started.
         to: String,
     },
+    /// A budget is spent that only a person raises.
+    Budget {
+        /// Which.
+        exceeded: Exceeded,
+    },
     /// A job of it was given up.
     JobFailed {
         /// What ended it, in one line.
@@ -204,6 +221,7 @@ impl Why {
             Self::Failed => "failed",
             Self::Bounces { .. } => "bounces",
             Self::Hops { .. } => "hops",
+            Self::Budget { .. } => "budget",
             Self::JobFailed { .. } => "job_failed",
             Self::StageGone => "stage_gone",
             Self::Ci { .. } => "ci",
@@ -241,6 +259,15 @@ impl fmt::Display for NeedsYou {
                 "{times} jobs followed from each other, which looks like a loop: approve, and the next event starts {to} again, \
                  or reject it to end the item"
             ),
+            (Why::Budget { exceeded }, Some(job)) => write!(
+                f,
+                "job {job} of {stage} was stopped, {exceeded}: {} or in orch.toml, then `orch retry {job}`; or reject it to end \
+                 the item",
+                exceeded.raise()
+            ),
+            (Why::Budget { exceeded }, None) => {
+                write!(f, "{exceeded}: {} or in orch.toml, or reject it to end the item", exceeded.raise())
+            }
             (Why::JobFailed { reason }, Some(job)) => {
                 write!(
                     f,
@@ -280,6 +307,40 @@ pub struct ItemChange {
     pub next: Option<Box<crate::delivery::NewJob>>,
     /// Names by which later events may speak of the item.
     pub aliases: Vec<String>,
+    /// Whether a stage passed: what it spends from here on is counted anew.
+    pub passed: bool,
+    /// What people are told of it; written to the outbox with it.
+    pub alert: Option<Alert>,
+}
+
+impl ItemChange {
+    /// From the row as it is to the one it becomes; no job follows.
+    pub fn new(before: &WorkItem, after: WorkItem) -> Self {
+        let alert = told(Some(before), &after);
+        Self { expected: before.revision, after, next: None, aliases: Vec::new(), passed: false, alert }
+    }
+}
+
+/// What people are told of an item that begins to need a person, or no longer does. A job that was given up is told of by
+/// itself.
+pub fn told(before: Option<&WorkItem>, after: &WorkItem) -> Option<Alert> {
+    let asks = |item: &WorkItem| {
+        item.state.needs().filter(|needs| !matches!(needs.why, Why::JobFailed { .. })).cloned()
+    };
+    let item =
+        || ItemRef { project: after.project.clone(), key: after.key.clone(), revision: after.revision };
+    match (before.and_then(asks), asks(after)) {
+        (Some(before), Some(now)) if before.why.as_str() == now.why.as_str() && before.stage == now.stage => {
+            None
+        }
+        (_, Some(needs)) => Some(Alert::ItemNeedsYou {
+            item: item(),
+            why: needs.why.as_str().to_owned(),
+            reason: needs.to_string(),
+        }),
+        (Some(_), None) => Some(Alert::ItemGoesOn { item: item(), state: after.state.as_str().to_owned() }),
+        (None, None) => None,
+    }
 }
 
 #[cfg(test)]

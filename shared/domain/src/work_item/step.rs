@@ -1,9 +1,11 @@
 //! A job of a work item ends: the verdict is judged against the stage's gates, and the item goes on, back, or to a person.
 
+use super::arrival::person_chain;
 use super::ci::{CI_TIMEOUT, CiWait};
 use super::{
     BOUNCES_MAX, HOPS_MAX, ItemChange, ItemState, NeedsYou, Standing, Why, WorkItem, after_key, head_key,
 };
+use crate::budget::Exceeded;
 use crate::delivery::{About, NewJob, Payload, Reformat, StageResult};
 use crate::job::{JobKind, Origin};
 use crate::pipeline::{Gate, Pipeline, Project, Stage};
@@ -43,6 +45,11 @@ pub enum JobEnd<'a> {
         /// What ended it, in one line.
         reason: &'a str,
     },
+    /// A budget that only a person raises is spent.
+    OverBudget {
+        /// Which.
+        exceeded: &'a Exceeded,
+    },
     /// A person asked for its end, whether it succeeded before that or not.
     Cancelled,
     /// It did not end: a person had it tried again.
@@ -65,6 +72,9 @@ pub fn step(scene: &Scene<'_>, end: JobEnd<'_>) -> ItemChange {
         }
         // Its end was asked for because a newer commit came, and what judges that one goes on.
         JobEnd::Cancelled if scene.is_outdated() => scene.change(scene.item.clone(), None),
+        JobEnd::OverBudget { exceeded } => {
+            scene.stop(Why::Budget { exceeded: exceeded.clone() }, scene.item.clone(), None)
+        }
         JobEnd::Cancelled => scene.rest(ItemState::Cancelled, scene.item.clone()),
         JobEnd::Retried => {
             let stage = scene.job.stage.clone();
@@ -160,6 +170,10 @@ impl Scene<'_> {
 
     /// On to `on_pass`, or done.
     pub(super) fn go_on(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
+        ItemChange { passed: true, ..self.to_next(stage, item, result) }
+    }
+
+    fn to_next(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
         let Some(next) = stage.on_pass.as_deref().filter(|_| !self.waits_for_pull_request(stage)) else {
             return self.rest(ItemState::Done, item);
         };
@@ -213,9 +227,17 @@ impl Scene<'_> {
         let Some(stage) = self.pipeline.stage(stage) else {
             return self.stop(Why::StageGone, WorkItem { stage: stage.to_owned(), ..item }, result);
         };
-        let origin = Origin { kind: JobKind::Stage, hops, head: item.head.clone(), ..self.origin() };
+        let mut origin = Origin { kind: JobKind::Stage, hops, head: item.head.clone(), ..self.origin() };
+        if hops == 0 {
+            // A person lets it go on: a new chain.
+            origin.chain = person_chain(&item.project, &item.key, self.now);
+        }
+        let chain = origin.chain.clone();
         let job = self.job_of(stage, key, origin, self.payload.followed_by(result));
-        self.change(WorkItem { stage: stage.name.clone(), state: ItemState::Active, hops, ..item }, Some(job))
+        self.change(
+            WorkItem { stage: stage.name.clone(), state: ItemState::Active, hops, chain, ..item },
+            Some(job),
+        )
     }
 
     /// The verdict was about a commit that is no longer the item's: the stage is done anew for the newest.
@@ -262,7 +284,7 @@ impl Scene<'_> {
 
     pub(super) fn change(&self, item: WorkItem, next: Option<NewJob>) -> ItemChange {
         let after = WorkItem { updated_at: self.now, ..item };
-        ItemChange { expected: self.item.revision, after, next: next.map(Box::new), aliases: Vec::new() }
+        ItemChange { next: next.map(Box::new), ..ItemChange::new(self.item, after) }
     }
 
     /// The item's commit, when it is another one than a stage that judges was asked to judge.

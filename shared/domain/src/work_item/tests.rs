@@ -6,6 +6,8 @@ use super::arrival::{CHAIN_REST, arrive, hops, stopped};
 use super::decision::{Refused, Word, decide, decide_alone};
 use super::step::{JobEnd, Scene, step};
 use super::*;
+use crate::alert::Alert;
+use crate::budget::{Exceeded, Purse, Scope, Unit};
 use crate::delivery::{About, NewJob, Payload, Reformat};
 use crate::job::{Budgets, JobKind, JobState, Origin};
 use crate::pipeline::{Pipeline, parse};
@@ -62,6 +64,7 @@ pub(super) fn item(stage: &str) -> WorkItem {
         hops: 0,
         standing: Standing::Trusted,
         ended_because: None,
+        chain: String::new(),
         revision: 4,
         created_at: NOW,
         updated_at: NOW,
@@ -410,4 +413,73 @@ fn outside_events_go_on_with_a_chain_and_people_begin_one() {
     assert_eq!(stopped.state.needs().map(|needs| needs.why.as_str()), Some("hops"));
     assert_eq!(decide_alone(&stopped, Word::Approve), Ok(ItemState::Active));
     assert_eq!(decide_alone(&stopped, Word::Reject), Ok(ItemState::Cancelled));
+}
+
+#[test]
+fn a_spent_budget_asks_a_person_once_and_an_echo_starts_nothing() {
+    let exceeded = |scope: Scope| Exceeded {
+        purse: Purse { scope, key: "plane:1".to_owned() },
+        unit: Unit::Runs,
+        spent: 200,
+        limit: 200,
+    };
+    let (shown, running, payload, pipeline) = (item("review"), job("review"), Payload::default(), pipeline());
+    let scene = Scene { item: &shown, job: &running, payload: &payload, pipeline: &pipeline, now: NOW };
+    let spent = exceeded(Scope::Chain);
+    let stopped = step(&scene, JobEnd::OverBudget { exceeded: &spent });
+    assert_eq!(told(&stopped), "needs_you budget");
+    assert_eq!(stopped.alert.as_ref().map(Alert::word), Some("item_needs_you"));
+    let reason = stopped.after.state.needs().unwrap().to_string();
+    for word in ["200 runs of 200 runs", "orch budget raise chain 'plane:1' --runs 200", "orch retry 7"] {
+        assert!(reason.contains(word), "{reason}");
+    }
+    // A bot answers what the agent wrote, again and again.
+    let waiting = stopped.after;
+    let again = arrival::stopped(Some(&waiting), &new_job(None, true), NOW).unwrap();
+    assert_eq!((&again.state, super::told(Some(&waiting), &again)), (&waiting.state, None));
+    assert_eq!(arrival::stopped(Some(&waiting), &new_job(None, true), NOW.plus(CHAIN_REST)), None);
+    assert!(decided(&waiting, &running, Word::Approve).is_err(), "it is raised, not approved");
+    assert_eq!(told(&decided(&waiting, &running, Word::Reject).unwrap()), "cancelled");
+    // Another budget than the chain's lets the next event in.
+    let of_item = exceeded(Scope::Item);
+    let other = step(&scene, JobEnd::OverBudget { exceeded: &of_item }).after;
+    assert_eq!(arrival::stopped(Some(&other), &new_job(None, true), NOW), None);
+}
+
+#[test]
+fn people_are_told_when_an_item_begins_to_need_one_and_when_no_longer() {
+    let words = |change: &ItemChange| change.alert.as_ref().map(Alert::word);
+    let (waiting, job) = waiting_at("deploy", pass());
+    assert_eq!(words(&end("deploy", pass())), Some("item_needs_you"));
+    assert_eq!(words(&decided(&waiting, &job, Word::Approve).unwrap()), Some("item_goes_on"));
+    assert_eq!(words(&end("development", pass())), None);
+    // A job that was given up is told of by itself.
+    let (shown, payload, pipeline) = (item("review"), Payload::default(), pipeline());
+    let scene = Scene { item: &shown, job: &job, payload: &payload, pipeline: &pipeline, now: NOW };
+    assert_eq!(words(&step(&scene, JobEnd::Failed { reason: "crash" })), None);
+    // The same need is told once.
+    let renewed = WorkItem { revision: 9, ..waiting.clone() };
+    assert_eq!(super::told(Some(&waiting), &renewed), None);
+    assert_eq!(super::told(None, &waiting).map(|alert| alert.word()), Some("item_needs_you"));
+}
+
+#[test]
+fn a_chain_has_the_name_of_its_cause_as_long_as_its_hops_are_counted_on() {
+    let begun = arrive(None, &new_job(None, true), NOW);
+    assert_eq!(begun.chain, "gitea:1");
+    let echo = NewJob {
+        origin: Origin { delivery: Some("gitea:2".to_owned()), ..Origin::default() },
+        ..new_job(None, true)
+    };
+    assert_eq!(arrive(Some(&begun), &echo, NOW).chain, "gitea:1", "a bot's answer");
+    assert_eq!(arrive(Some(&begun), &echo, NOW.plus(CHAIN_REST)).chain, "gitea:2");
+    let person = arrive(Some(&begun), &new_job(None, false), NOW);
+    assert_eq!(person.chain, format!("person:shop/SHOP-1@{}", NOW.as_ms()));
+    let of_chain =
+        Job { origin: Origin { chain: "gitea:1".to_owned(), ..Origin::default() }, ..job("development") };
+    let next = ends(&begun, &of_chain, &Payload::default(), pass()).next.unwrap();
+    assert_eq!(
+        (arrive(Some(&begun), &next, NOW).chain.as_str(), next.origin.chain.as_str()),
+        ("gitea:1", "gitea:1")
+    );
 }

@@ -7,6 +7,8 @@ mod search;
 use std::collections::BTreeMap;
 
 use domain::admission::{self, Candidate, Facts, Preference, WaitReason, Waiting};
+use domain::budget::Purse;
+use domain::budget::reserve::Books;
 use domain::job::LiveRunState;
 use domain::resume::{self, LastTry, Resume};
 use domain::run::RunUsage;
@@ -54,6 +56,7 @@ impl Due {
             job: self.job.id,
             project: self.job.project.clone(),
             work_item: self.job.work_item.clone(),
+            chain: self.job.origin.chain.clone(),
             stage: self.job.stage.clone(),
             own_prompt: self.own_prompt,
             priority: self.job.priority,
@@ -115,6 +118,7 @@ pub(crate) fn decide(
             opening: account.map(|account| account.opening).unwrap_or_default(),
             probe: account.is_some_and(|account| account.probes),
             resume: due.resume.as_ref().filter(there).map(|resume| resume.session.clone()),
+            aside: admission.aside.get(&id).copied().unwrap_or_default(),
         };
         let event = Event::Claimed(offer.clone());
         match domain::next(&due.job, &event, now, &request.policy, Chance::new(0.0)) {
@@ -135,6 +139,14 @@ pub(crate) fn decide(
     let last = |id: &JobId| due.get(id).and_then(|due| due.decision.as_ref());
     decided.noted = waits.iter().filter(|(id, waiting)| last(id) != Some(waiting)).cloned().collect();
     Ok(decided)
+}
+
+/// The limited purses that these jobs pay into alone.
+pub(crate) fn own_purses(books: &Books, due: &BTreeMap<JobId, Due>) -> Vec<Purse> {
+    let mut purses: Vec<Purse> = due.values().flat_map(|due| books.own_purses(due.job.payer())).collect();
+    purses.sort_unstable();
+    purses.dedup();
+    purses
 }
 
 /// The rows as they are after `change`, without reading them again.
@@ -173,6 +185,8 @@ pub(crate) fn offered(job: JobId, offer: &Offer, change: &Change) -> Run {
         usage: RunUsage::default(),
         exit_code: None,
         tail: None,
+        aside: offer.aside,
+        stop: None,
         log_bytes: 0,
         steps: Vec::new(),
     }

@@ -138,6 +138,7 @@ impl<'a> Search<'a> {
     /// `None`: no job of the project can start at all.
     fn depth_of(&self, project: String) -> Option<Depth> {
         let limits = self.facts.projects.get(&project)?;
+        self.facts.books.check_project(&project).ok()?;
         let live: Vec<&LiveFacts> = self.facts.live.iter().filter(|run| run.project == project).collect();
         let of_project =
             limits.concurrency_max.map_or(usize::MAX, |max| max as usize).saturating_sub(live.len());

@@ -45,6 +45,7 @@ impl Tables {
             self.aliases.entry(alias).or_insert(key);
         }
         self.sightings.extend(intake.sightings);
+        self.outbox.push(intake.notices)?;
         for replaced in &intake.replaced {
             if self.apply(replaced)? == Applied::Conflict {
                 return Err(Error::Corrupt(

@@ -1,9 +1,12 @@
 //! Writes transitions: a job guarded by what is expected of it, and its run.
 
+use domain::alert::Notice;
+use domain::budget::Amount;
 use domain::transition::{Expected, RunChange};
 use domain::work_item::ItemChange;
 use domain::{Job, Run, RunId, RunState};
 
+use super::spending::merged;
 use super::tables::Tables;
 use crate::accounts::Hearing;
 use crate::claim::offered;
@@ -53,6 +56,7 @@ impl Tables {
         }
         self.change_item(change)?;
         self.outbox.post(&audit.posts, audit.at)?;
+        self.outbox.push(change.alert.clone().map(|alert| Notice::new(alert, audit.at)))?;
         self.audit.push(audit);
         Ok(Applied::Done)
     }
@@ -71,6 +75,9 @@ impl Tables {
                 self.aliases.entry(name).or_insert_with(|| after.key.clone());
             }
         }
+        if change.passed {
+            self.mark_pass(&after.purse());
+        }
         if let Some(next) = &change.next {
             self.accept(&Item::Job(next, after.updated_at))?;
         }
@@ -87,10 +94,17 @@ impl Tables {
             RunChange::Insert(offer) => self.put_run(offered(transition.job, offer, change)),
             RunChange::Start { run } => {
                 let run = self.run_to_change(*run, |state| state == RunState::Offered)?;
-                self.put_run(Run { state: RunState::Started, started_at: Some(change.now), ..run })
+                self.count_start(&run, change.now);
+                self.put_run(Run {
+                    state: RunState::Started,
+                    started_at: Some(change.now),
+                    aside: Amount { runs: 0, ..run.aside },
+                    ..run
+                })
             }
             RunChange::End { run, class, reason } => {
                 let run = self.run_to_change(*run, |state| state != RunState::Ended)?;
+                self.settle(&run, change);
                 self.put_run(ended(run.clone(), class, reason, change))?;
                 self.hear(&run, change)
             }
@@ -129,7 +143,8 @@ fn ended(run: Run, class: &str, reason: &str, change: &Change) -> Run {
         class: Some(class.to_owned()),
         reason: Some(reason.to_owned()),
         evidence: change.evidence.clone(),
-        usage: ending.usage,
+        usage: merged(&run.usage, ending.usage),
+        aside: Amount { runs: 0, ..run.aside },
         exit_code: ending.exit_code,
         tail: ending.tail,
         log_bytes: ending.log_bytes,

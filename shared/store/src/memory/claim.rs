@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use domain::admission::{Facts, LiveFacts};
+use domain::budget::Amount;
 use domain::resume::LastTry;
 use domain::{Job, JobState, Timestamp};
 
@@ -20,7 +21,7 @@ impl Tables {
         if self.paused {
             return Ok(Claimed::default());
         }
-        let facts = self.facts(request);
+        let mut facts = self.facts(request);
         self.promote(request.now);
         let mut search = Search::new(&facts, request.run_ids.len());
         search.take_heads(self.heads(search.heads_max()));
@@ -31,7 +32,10 @@ impl Tables {
         if facts.wants_probe() {
             search.take_put_off(self.put_off(request.now));
         }
-        let decided = claim::decide(request, &facts, &search.found())?;
+        let found = search.found();
+        let own = claim::own_purses(&facts.books, &found);
+        facts.books.spendings.extend(self.read_spendings(&own));
+        let decided = claim::decide(request, &facts, &found)?;
         self.write_decided(&decided)?;
         self.fleet_waits.clone_from(&decided.fleet);
         Ok(decided.claimed)
@@ -48,6 +52,8 @@ impl Tables {
                     job: job.id,
                     project: job.project.clone(),
                     work_item: job.work_item.clone(),
+                    chain: job.origin.chain.clone(),
+                    aside: run.aside.minus(Amount::of_usage(&run.usage)).at_least_zero(),
                     node: run.node.clone(),
                     account: run.account.clone(),
                     opening: run.opening,
@@ -56,6 +62,7 @@ impl Tables {
             })
             .collect();
         facts.take_accounts(self.accounts.records(), request.now);
+        facts.books.spendings = self.read_spendings(&facts.books.shared_purses());
         facts
     }
 

@@ -12,6 +12,7 @@ mod outbox;
 mod outside;
 mod reads;
 mod sanitize;
+mod spending;
 mod tables;
 mod verbs;
 

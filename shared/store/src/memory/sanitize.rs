@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::alert::{Alert, Notice};
+use domain::budget::Amount;
 use domain::sanitize::{Kind, ORPHANED, Repair, Rules, Suspect, SuspectRow, SuspectRun, SuspectRunState};
 use domain::{JobId, JobState, Run, RunState};
 
@@ -98,6 +99,7 @@ impl Tables {
                 ended_at: Some(rules.now),
                 class: Some("lost".to_owned()),
                 reason: Some(ORPHANED.to_owned()),
+                aside: Amount { runs: 0, ..run.aside },
                 ..run
             })?;
         }

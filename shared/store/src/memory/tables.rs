@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::account::AccountRecord;
 use domain::admission::Waiting;
+use domain::budget::{Purse, Spending};
 use domain::delivery::Payload;
 use domain::overview::{LateOutcome, ReaperRecord};
 use domain::reconcile::Cursor;
@@ -45,6 +46,8 @@ pub(super) struct Tables {
     /// The generation noted last; that of the disk is 1.
     pub(super) noted_generation: Option<i64>,
     pub(super) items: BTreeMap<ItemKey, WorkItem>,
+    pub(super) spendings: BTreeMap<Purse, Spending>,
+    spendings_before: BTreeMap<Purse, Option<Spending>>,
     jobs: BTreeMap<JobId, JobRow>,
     runs: BTreeMap<RunId, Run>,
     queued: BTreeSet<JobId>,
@@ -194,9 +197,17 @@ impl Tables {
         Ok(())
     }
 
+    /// Changes what is kept of a purse.
+    pub(super) fn put_spending(&mut self, purse: Purse, change: impl FnOnce(&mut Spending)) {
+        let before = self.spendings.get(&purse).copied();
+        change(self.spendings.entry(purse.clone()).or_default());
+        self.spendings_before.entry(purse).or_insert(before);
+    }
+
     /// Ends the transaction; says what it changed.
     pub(super) fn commit(&mut self) -> (Vec<Moved<Job>>, Vec<Moved<Run>>) {
         self.items_before.clear();
+        self.spendings_before.clear();
         let before = std::mem::take(&mut self.jobs_before);
         let moved = before.into_iter().filter_map(|(id, before)| {
             Some(Moved { before: before.map(|row| row.job), after: self.jobs.get(&id)?.job.clone() })
@@ -216,6 +227,12 @@ impl Tables {
             match before {
                 Some(item) => self.items.insert(name, item),
                 None => self.items.remove(&name),
+            };
+        }
+        for (purse, before) in std::mem::take(&mut self.spendings_before) {
+            match before {
+                Some(spending) => self.spendings.insert(purse, spending),
+                None => self.spendings.remove(&purse),
             };
         }
         for (id, before) in std::mem::take(&mut self.jobs_before) {

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::fault::Fault;
 use super::rows::{JsonRows, get, json, text_of};
-use super::{apply, items, outside};
+use super::{apply, items, outbox, outside};
 use crate::intake::{Decision, Intake, Item, ItemAnswer, Known, Seen, keys_of, sightings_of};
 
 /// Commits nothing itself; answers in the order of `items`.
@@ -124,7 +124,15 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
             &job.trace_context,
             kept.created_at,
             job.payload.brings_prompt(),
-            (origin.kind, origin.parent, &origin.delivery, origin.hops, &origin.head, origin.replaces),
+            (
+                origin.kind,
+                origin.parent,
+                &origin.delivery,
+                origin.hops,
+                &origin.head,
+                origin.replaces,
+                &origin.chain,
+            ),
         ))?;
         payloads.push(&text_of(&job.payload)?)?;
     }
@@ -145,6 +153,7 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
     items::save(conn, intake.items.values()).await?;
     items::save_aliases(conn, &intake.aliases).await?;
     outside::save(conn, intake.sightings.values()).await?;
+    outbox::push(conn, &intake.notices).await?;
     let moved = apply::write_jobs(conn, intake.replaced.iter()).await?;
     if moved.len() == intake.replaced.len() {
         return Ok(());

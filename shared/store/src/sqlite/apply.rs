@@ -13,6 +13,7 @@ use super::items;
 use super::leases;
 use super::outbox;
 use super::rows::{self, JsonRows, text_of};
+use super::spending;
 use crate::accounts::Hearing;
 use crate::ending::Ending;
 use crate::{Applied, Change};
@@ -134,6 +135,8 @@ async fn write_runs(
     conn: &mut SqliteConnection,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<(), Fault> {
+    let changes: Vec<&Change> = changes.collect();
+    spending::count(conn, &changes).await?;
     let [mut ends, mut starts, mut inserts] = [const { None }; 3].map(|_: Option<()>| JsonRows::new());
     let mut heard = BTreeMap::new();
     for change in changes {
@@ -151,6 +154,8 @@ async fn write_runs(
                 offer.opening,
                 offer.probe,
                 &offer.resume,
+                offer.aside.usd_micros,
+                offer.aside.tokens,
             ))?,
             RunChange::Start { run } => starts.push(&(run, now))?,
             RunChange::End { run, class, reason } => {

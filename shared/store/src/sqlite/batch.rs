@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 use super::fault::Fault;
 use super::rows::{self, JsonRows};
 use super::writer::{Answer, Request};
-use super::{accept, apply, claim, items, leases, outbox, outside, sanitize};
+use super::{accept, apply, claim, items, leases, outbox, outside, sanitize, spending};
 use crate::Change;
 use crate::intake::{Item, ItemAnswer};
 
@@ -79,6 +79,7 @@ impl<'a> Sorted<'a> {
                 | Request::Renew(..)
                 | Request::Outbox(_)
                 | Request::Outside(_)
+                | Request::Purses(_)
                 | Request::Decide(..)
                 | Request::Sanitize(_) => {
                     sorted.single.push((index, request));
@@ -199,6 +200,7 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
         Request::Renew(node, held) => Ok(Some(Answer::Renewed(leases::renew(conn, node, held).await?))),
         Request::Outbox(ask) => Ok(Some(Answer::Outbox(outbox::answer(conn, ask).await?))),
         Request::Outside(ask) => outside::answer(conn, ask).await.map(|()| Some(Answer::Done)),
+        Request::Purses(ask) => Ok(Some(spending::answer(conn, ask).await?)),
         Request::Decide(change, audit) => {
             Ok(Some(Answer::Applied(items::decide(conn, change, audit).await?)))
         }

@@ -2,13 +2,14 @@
 
 use domain::admission::{Facts, LiveFacts, Waiting};
 use domain::breaker::Opening;
-use domain::{Account, Epoch, JobId, NodeId, Timestamp};
+use domain::budget::{Amount, micros};
+use domain::{Account, Epoch, JobId, NodeId, RunState, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::apply;
 use super::fault::Fault;
 use super::rows::{self, JsonRows, json, text_of};
+use super::{apply, spending};
 use crate::claim::{self, Behind, Decided, Due, Head, PROMOTED_MAX, PUT_OFF_MAX, Search};
 use crate::{Applied, ClaimRequest, Claimed};
 
@@ -34,7 +35,10 @@ pub(super) async fn claim(conn: &mut SqliteConnection, request: &ClaimRequest) -
     if facts.wants_probe() {
         search.take_put_off(read_put_off(conn, now).await?);
     }
-    let decided = claim::decide(request, &facts, &search.found())?;
+    let found = search.found();
+    let own = claim::own_purses(&facts.books, &found);
+    facts.books.spendings.extend(spending::read(&mut *conn, &own).await?);
+    let decided = claim::decide(request, &facts, &found)?;
     write(conn, &decided, now).await?;
     if decided.fleet != fleet_before {
         let waits = decided.fleet.as_ref().map(|fleet| text_of(&(&fleet.reason, fleet.until))).transpose()?;
@@ -49,17 +53,25 @@ async fn read_facts(
     facts: &mut Facts,
     now: Timestamp,
 ) -> Result<Option<Waiting>, Fault> {
-    type Live = (JobId, String, String, NodeId, Account, Opening, Timestamp);
+    type Live = (
+        (JobId, String, String, NodeId, Account, Opening, Timestamp, String),
+        (String, i64, i64, Option<f64>, i64),
+    );
     let row = sqlx::query(include_str!("sql/claim_facts.sql")).fetch_one(&mut *conn).await?;
     facts.paused = row.try_get(0)?;
     let live: Vec<Live> = json("live runs", row.try_get(2)?)?;
-    let live = live.into_iter().map(|(job, project, work_item, node, account, opening, offered_at)| {
-        LiveFacts { job, project, work_item, node, account, opening, offered_at }
+    let live = live.into_iter().map(|(place, (state, usd_micros, tokens, cost_usd, used_tokens))| {
+        let (job, project, work_item, node, account, opening, offered_at, chain) = place;
+        let aside = Amount { usd_micros, tokens, runs: i64::from(state == RunState::Offered.as_str()) };
+        let used = Amount { usd_micros: cost_usd.map_or(0, micros), tokens: used_tokens, runs: 0 };
+        let aside = aside.minus(used).at_least_zero();
+        LiveFacts { job, project, work_item, chain, aside, node, account, opening, offered_at }
     });
     facts.live = live.collect();
-    let accounts = sqlx::query(include_str!("sql/accounts.sql")).fetch_all(conn).await?;
+    let accounts = sqlx::query(include_str!("sql/accounts.sql")).fetch_all(&mut *conn).await?;
     let accounts = accounts.iter().map(rows::account).collect::<Result<Vec<_>, _>>()?;
     facts.take_accounts(&accounts, now);
+    facts.books.spendings = spending::read(conn, &facts.books.shared_purses()).await?;
     let fleet = row.try_get::<Option<&str>, _>(1)?.map(rows::fleet).transpose()?;
     Ok(fleet)
 }

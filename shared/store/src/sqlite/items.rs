@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use domain::alert::Notice;
 use domain::delivery::Payload;
 use domain::work_item::{ItemChange, WorkItem, head_key};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
 use super::rows::{self, JsonRows, get, json};
-use super::{SqliteStore, accept, outbox};
+use super::{SqliteStore, accept, outbox, spending};
 use crate::intake::{Item, ItemKey, Known, Waiting, names_of};
 use crate::{Applied, Audit, Error, ItemFilter};
 
@@ -120,6 +121,7 @@ pub(super) async fn save(
             item.state.waits_for_ci().map(rows::text_of).transpose()?,
             item.standing.as_str(),
             &item.ended_because,
+            &item.chain,
         ))?;
     }
     if !rows.is_empty() {
@@ -167,6 +169,7 @@ pub(super) async fn guard(conn: &mut SqliteConnection, changes: &[&ItemChange]) 
 pub(super) async fn write(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<(), Fault> {
     save(conn, changes.iter().map(|change| &change.after)).await?;
     save_aliases(conn, &aliases_of(changes)).await?;
+    spending::mark_passes(conn, changes).await?;
     let next: Vec<Item<'_>> = changes
         .iter()
         .filter_map(|change| change.next.as_deref().map(|job| Item::Job(job, change.after.updated_at)))
@@ -196,6 +199,8 @@ pub(super) async fn decide(
         return Ok(Applied::Conflict);
     }
     write(conn, &[change]).await?;
+    let notice = change.alert.clone().map(|alert| Notice::new(alert, audit.at));
+    outbox::push(conn, notice.as_slice()).await?;
     sqlx::query(include_str!("sql/audit_save.sql"))
         .bind(audit.at.as_ms())
         .bind(&audit.by)

@@ -20,6 +20,7 @@ mod pragmas;
 mod reads;
 mod rows;
 mod sanitize;
+mod spending;
 mod turnstile;
 mod writer;
 

@@ -3,6 +3,7 @@
 use domain::account::{AccountRecord, Hold, HoldReason};
 use domain::admission::Waiting;
 use domain::breaker::{Breaker, Opening};
+use domain::budget::{Amount, Purse, Scope, Spending};
 use domain::job::{JobKind, LiveRunState, Origin};
 use domain::overview::{LateOutcome, ReaperRecord, RunTally, WaitingJob};
 use domain::resume::LastTry;
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite};
 
-use crate::Error;
+use crate::{Error, Spender};
 
 /// The rows of one multi-row statement, bound as one JSON array and read by `json_each`.
 #[derive(Debug)]
@@ -164,6 +165,7 @@ fn job_in(row: &SqliteRow, state: JobState) -> Result<Job, Error> {
             hops: small(row, "hops")?,
             head: get(row, "head")?,
             replaces: get::<Option<i64>>(row, "replaces")?.map(JobId),
+            chain: get(row, "chain")?,
         },
     })
 }
@@ -194,6 +196,7 @@ pub(super) fn work_item(row: &SqliteRow) -> Result<WorkItem, Error> {
         hops: small(row, "hops")?,
         standing: word(row, "standing", Standing::parse)?,
         ended_because: get(row, "ended_because")?,
+        chain: get(row, "chain")?,
         revision: get(row, "revision")?,
         created_at: at(row, "created_at")?,
         updated_at: at(row, "updated_at")?,
@@ -275,9 +278,51 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
         },
         exit_code: small_maybe(row, "exit_code")?,
         tail: get(row, "tail")?,
+        aside: aside(row)?,
+        stop: get::<Option<&str>>(row, "stop")?.map(|stop| json("stop", stop)).transpose()?,
         log_bytes: small(row, "log_bytes")?,
         steps: json("steps", get(row, "steps")?)?,
     })
+}
+
+/// What was set aside for a run; a run of its own where it has not started, for those are counted at the start.
+fn aside(row: &SqliteRow) -> Result<Amount, Error> {
+    let runs = i64::from(get::<&str>(row, "state")? == RunState::Offered.as_str());
+    Ok(Amount { usd_micros: get(row, "aside_usd_micros")?, tokens: get(row, "aside_tokens")?, runs })
+}
+
+/// Reads a run that lives, with whose spending it is.
+pub(super) fn spender(row: &SqliteRow) -> Result<Spender, Error> {
+    let usage = RunUsage {
+        cost_usd: get(row, "cost_usd")?,
+        input_tokens: small_maybe(row, "input_tokens")?,
+        output_tokens: small_maybe(row, "output_tokens")?,
+        ..RunUsage::default()
+    };
+    Ok(Spender {
+        run: run_id(get(row, "run_id")?)?,
+        job: JobId(get(row, "job_id")?),
+        project: get(row, "project")?,
+        work_item: get(row, "work_item")?,
+        chain: get(row, "chain")?,
+        account: Account(get(row, "account")?),
+        aside: aside(row)?,
+        used: Amount::of_usage(&usage),
+        stop: get::<Option<&str>>(row, "stop")?.map(|stop| json("stop", stop)).transpose()?,
+    })
+}
+
+pub(super) fn spending(row: &SqliteRow) -> Result<(Purse, Spending), Error> {
+    let amount = |usd, tokens, runs| -> Result<Amount, Error> {
+        Ok(Amount { usd_micros: get(row, usd)?, tokens: get(row, tokens)?, runs: get(row, runs)? })
+    };
+    let purse = Purse { scope: word(row, "scope", Scope::parse)?, key: get(row, "key")? };
+    let spending = Spending {
+        spent: amount("usd_micros", "tokens", "runs")?,
+        raised: amount("raised_usd_micros", "raised_tokens", "raised_runs")?,
+        at_last_pass: amount("pass_usd_micros", "pass_tokens", "pass_runs")?,
+    };
+    Ok((purse, spending))
 }
 
 pub(super) fn late_outcome(row: &SqliteRow) -> Result<LateOutcome, Error> {

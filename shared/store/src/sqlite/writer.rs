@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::checkpoint::Checkpoints;
 use super::fault::{Fault, FaultKind, unavailable};
 use super::turnstile::Turnstile;
-use super::{batch, outbox, outside, pragmas};
+use super::{batch, outbox, outside, pragmas, spending};
 use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error};
 
 /// Operations that may wait; one more is refused at once.
@@ -49,6 +49,7 @@ pub(super) enum Request {
     Sanitize(Rules),
     Outbox(outbox::Ask),
     Outside(outside::Ask),
+    Purses(spending::Ask),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
     ResetBreaker(Account, Timestamp),

@@ -59,7 +59,10 @@ pub(crate) async fn a_delivery_is_kept_with_its_jobs_and_payloads(store: Arc<dyn
             created_at: T0,
             updated_at: T0,
             trace_context: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-            origin: domain::job::Origin::default(),
+            origin: domain::job::Origin {
+                chain: format!("person:shop/acme/shop#12@{}", T0.as_ms()),
+                ..domain::job::Origin::default()
+            },
         }
     );
     assert_eq!(store.payload(jobs[0]).await.unwrap(), Some(payload));

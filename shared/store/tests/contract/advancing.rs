@@ -52,7 +52,7 @@ async fn success(store: &Arc<dyn Store>, job: &Job, key: String) -> Change {
     let next = follows(job, key);
     let after = WorkItem { stage: next.stage.clone(), hops: 1, updated_at: later(100), ..seen.clone() };
     let run = job.state.run().unwrap();
-    let item = ItemChange { expected: seen.revision, after, next: Some(Box::new(next)), aliases: Vec::new() };
+    let item = ItemChange { next: Some(Box::new(next)), ..ItemChange::new(&seen, after) };
     Change { item: Some(item), ..change(&read(store, job.id).await, &ended(run, Class::Success), later(100)) }
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn an_end_teaches_names(store: Arc<dyn Store>) {
     let seen = item(&store, "SHOP-1").await;
     let after = WorkItem { updated_at: later(100), ..seen.clone() };
     let aliases = vec!["acme/shop#12".to_owned(), format!("acme/shop@{H1}"), "SHOP-1".to_owned()];
-    let taught = ItemChange { expected: seen.revision, after, next: None, aliases };
+    let taught = ItemChange { aliases, ..ItemChange::new(&seen, after) };
     let end = ended(start.run.id, Class::Success);
     let change = Change { item: Some(taught), ..change(&read(&store, start.job.id).await, &end, later(100)) };
     assert_eq!(store.apply(change).await.unwrap(), Applied::Done);
@@ -234,12 +234,7 @@ pub(crate) async fn a_chain_of_events_is_stopped(store: Arc<dyn Store>) {
         assert!(matches!(accepted, Ok(Accepted::Enqueued { .. })), "{accepted:?}");
     }
     let seen = item(&store, "SHOP-1").await;
-    let grown = ItemChange {
-        expected: seen.revision,
-        after: WorkItem { hops: 3, ..seen },
-        next: None,
-        aliases: Vec::new(),
-    };
+    let grown = ItemChange::new(&seen, WorkItem { hops: 3, ..seen.clone() });
     let audit = Audit { at: T0, by: "ada".into(), verb: "approve", note: None, posts: Vec::new() };
     assert_eq!(store.decide(grown, audit).await.unwrap(), Applied::Done);
     let stopped = store.accept(delivery("d9", 'f', vec![event(9)])).await.unwrap();
@@ -259,7 +254,7 @@ pub(crate) async fn a_person_decides_once(store: Arc<dyn Store>) {
         NeedsYou { why: Why::Approval, job: Some(start.job.id), stage: "review".into(), result: None };
     let waits =
         WorkItem { state: ItemState::NeedsYou(Box::new(needs)), updated_at: later(100), ..seen.clone() };
-    let stop = ItemChange { expected: seen.revision, after: waits.clone(), next: None, aliases: Vec::new() };
+    let stop = ItemChange::new(&seen, waits.clone());
     let end = change(&read(&store, start.job.id).await, &ended(run, Class::Success), later(100));
     assert_eq!(store.apply(Change { item: Some(stop), ..end }).await.unwrap(), Applied::Done);
     let stopped = item(&store, "SHOP-1").await;
@@ -267,8 +262,7 @@ pub(crate) async fn a_person_decides_once(store: Arc<dyn Store>) {
 
     let next = follows(&start.job, after_key("testing", start.job.id));
     let after = WorkItem { state: ItemState::Active, ..stopped.clone() };
-    let approved =
-        ItemChange { expected: stopped.revision, after, next: Some(Box::new(next)), aliases: Vec::new() };
+    let approved = ItemChange { next: Some(Box::new(next)), ..ItemChange::new(&stopped, after) };
     let audit = Audit {
         at: later(200),
         by: "ada".into(),

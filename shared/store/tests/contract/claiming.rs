@@ -9,7 +9,7 @@ use domain::transition::{Conclusion, Event, NotTried};
 use domain::{Class, JobId, RunId};
 use store::{Applied, JobFilter, Store};
 
-use super::values::{T0, claim, ended, fleet, happen, job, later, limits, one_running, read};
+use super::values::{T0, claim, delivery, ended, fleet, happen, job, later, limits, one_running, read};
 
 async fn enqueue(store: &Arc<dyn Store>, jobs: impl IntoIterator<Item = NewJob>) -> Vec<JobId> {
     let jobs = jobs.into_iter().map(|job| store.enqueue(job, T0));
@@ -140,6 +140,26 @@ pub(crate) async fn projects_take_turns(store: Arc<dyn Store>) {
     assert_eq!(started.len(), 6);
     assert!(tools.iter().all(|id| started.contains(id)), "{started:?}");
     assert_eq!(reason_of(&store, lost[0]).await, Some(WaitReason::UnknownProject));
+}
+
+/// 10,000 jobs of one project, all older, in all the slots there are: another project's first job starts with the first slot
+/// that is given back, however the slots' jobs take turns.
+pub(crate) async fn a_flood_of_one_project_delays_nobody_elses_first(store: Arc<dyn Store>) {
+    const SLOTS: u32 = 3;
+    let flood = (0..10_000).map(|n| job(&format!("A-{n}"))).collect();
+    store.accept(delivery("flood", 'f', flood)).await.unwrap();
+    let mut facts = fleet(SLOTS);
+    facts.projects.insert("tools".into(), limits(Serial::None));
+    let busy = claim(&store, T0, facts.clone(), SLOTS as usize).await.starts;
+    assert_eq!(busy.len(), SLOTS as usize);
+    let other = NewJob { project: "tools".into(), available_at: later(5), ..job("T-1") };
+    let other = store.enqueue(other, later(5)).await.unwrap().job;
+    assert_eq!(claim(&store, later(6), facts.clone(), 1).await.starts.len(), 0, "every slot is taken");
+    let run = busy[0].run.id;
+    let withdrawn = Event::Withdrawn { run, why: "no_capacity" };
+    assert_eq!(happen(&store, busy[0].job.id, &withdrawn, later(7)).await, Applied::Done);
+    let next = claim(&store, later(8), facts, 1).await.starts;
+    assert_eq!(next.iter().map(|start| start.job.id).collect::<Vec<_>>(), [other]);
 }
 
 /// Paused: nothing starts, every due job says so, and resuming starts them.

@@ -8,6 +8,7 @@ pub(crate) mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outside;
 pub(crate) mod reading;
+pub(crate) mod spending;
 pub(crate) mod values;
 
 /// Makes a test of every rule, over what the crate's `fresh()` gives: a store, with what must outlive it.
@@ -32,6 +33,7 @@ macro_rules! every_rule {
                 a_blocked_work_item_starves_nobody,
                 a_blocked_stage_starves_nobody,
                 projects_take_turns,
+                a_flood_of_one_project_delays_nobody_elses_first,
                 a_pause_stops_all_starts,
                 a_waiting_job_says_why,
                 a_job_goes_on_where_its_conversation_lies,
@@ -86,6 +88,15 @@ macro_rules! every_rule {
                 a_newer_commit_asks_a_running_review_to_end,
                 items_that_wait_for_the_outside_are_found,
                 an_outsider_joins_no_item_of_others;
+            spending:
+                what_a_run_uses_is_added_once_to_every_purse,
+                a_lost_run_keeps_what_it_reported,
+                windows_are_kept_while_a_run_lives,
+                runs_side_by_side_do_not_overshoot_together,
+                a_spent_budget_starts_nothing_until_it_is_raised,
+                a_chain_of_causes_runs_out,
+                a_stop_is_ordered_once,
+                a_pass_begins_the_count_anew;
             accounts:
                 the_default_account_is_there_from_the_start,
                 a_breaker_opens_lets_one_probe_through_and_closes,

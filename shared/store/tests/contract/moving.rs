@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::account::{Hold, HoldReason};
 use domain::admission::WaitReason;
+use domain::budget::Amount;
 use domain::job::LiveRunState;
 use domain::overview::LateOutcome;
 use domain::transition::{Conclusion, Event, LostHow};
@@ -25,7 +26,12 @@ pub(crate) async fn a_run_goes_its_way(store: Arc<dyn Store>) {
     assert_eq!(start.run.state, RunState::Offered);
 
     assert_eq!(happen(&store, id, &Event::Confirmed { run }, later(10)).await, Applied::Done);
-    let started = Run { state: RunState::Started, started_at: Some(later(10)), ..start.run.clone() };
+    let started = Run {
+        state: RunState::Started,
+        started_at: Some(later(10)),
+        aside: Amount { runs: 0, ..start.run.aside },
+        ..start.run.clone()
+    };
     assert_eq!(store.run(run).await.unwrap(), Some(started.clone()));
     assert_eq!(store.live_runs().await.unwrap(), vec![started.clone()]);
     let expected = JobState::Running { run, run_state: LiveRunState::Started, cancel_requested_at: None };

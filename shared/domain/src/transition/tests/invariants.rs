@@ -23,6 +23,7 @@ enum Step {
     Withdraw(Whose),
     End(Whose, Conclusion),
     Cancel,
+    Spent,
     Retry,
     Wait(u64),
 }
@@ -52,6 +53,7 @@ fn any_conclusion() -> impl Strategy<Value = Conclusion> {
         1 => prop::sample::select(&WorkspaceFault::ALL[..]).prop_map(|fault| Conclusion::Unprepared { fault }),
         1 => Just(Conclusion::Cancelled),
         1 => prop::sample::select(StepFault::ALL).prop_map(|fault| Conclusion::StepFailed { fault }),
+        1 => Just(Conclusion::OverBudget { exceeded: exceeded() }),
     ]
 }
 
@@ -67,6 +69,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => whose.clone().prop_map(Step::Withdraw),
         6 => (whose, any_conclusion()).prop_map(|(whose, conclusion)| Step::End(whose, conclusion)),
         1 => Just(Step::Cancel),
+        1 => Just(Step::Spent),
         1 => Just(Step::Retry),
         6 => (0_u64..4_000).prop_map(Step::Wait),
     ]
@@ -100,6 +103,7 @@ impl Rows {
                 Event::Ended { run: self.run_of(*whose), conclusion: conclusion.clone() }
             }
             Step::Cancel => Event::CancelRequested,
+            Step::Spent => Event::BudgetSpent(exceeded()),
             Step::Retry => Event::Retried,
             Step::Wait(seconds) => {
                 self.now = self.now.plus(Duration::from_secs(*seconds));
@@ -190,6 +194,7 @@ fn spent_after(event: &Event, before: &Job) -> Budgets {
         | Event::Claimed(_)
         | Event::Confirmed { .. }
         | Event::Withdrawn { .. }
+        | Event::BudgetSpent(_)
         | Event::CancelRequested => spent,
     }
 }
@@ -197,7 +202,7 @@ fn spent_after(event: &Event, before: &Job) -> Budgets {
 fn spoken_of(event: &Event) -> Option<RunId> {
     match event {
         Event::Confirmed { run } | Event::Withdrawn { run, .. } | Event::Ended { run, .. } => Some(*run),
-        Event::Claimed(_) | Event::CancelRequested | Event::Retried => None,
+        Event::Claimed(_) | Event::BudgetSpent(_) | Event::CancelRequested | Event::Retried => None,
     }
 }
 
@@ -210,6 +215,7 @@ fn named_time(event: &Event) -> Option<Timestamp> {
         | Event::Claimed(_)
         | Event::Confirmed { .. }
         | Event::Withdrawn { .. }
+        | Event::BudgetSpent(_)
         | Event::CancelRequested
         | Event::Retried => None,
     }

@@ -61,6 +61,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("ended as cancelled", ended(Conclusion::Cancelled)),
         ("step failed, forge unreachable", step_failed(StepFault::ForgeUnreachable)),
         ("step failed, forge auth", step_failed(StepFault::ForgeAuth)),
+        ("ended over budget", ended(Conclusion::OverBudget { exceeded: exceeded() })),
+        ("budget spent", Event::BudgetSpent(exceeded())),
         ("cancel requested", Event::CancelRequested),
         ("retried", Event::Retried),
     ]

@@ -1,21 +1,22 @@
 -- ?1: [[id, ended_at, class, reason, evidence, session_id, cost_usd, turns, input_tokens, output_tokens, exit_code,
---       tail, log_bytes, cache_read_tokens, api_retries, steps], …]
+--       tail, log_bytes, cache_read_tokens, api_retries, steps], …]; what an end does not say of the usage stays as it was
+--       noted.
 UPDATE runs
 SET state = 'ended',
     ended_at = c.value ->> 1,
     class = c.value ->> 2,
     reason = c.value ->> 3,
     evidence = c.value ->> 4,
-    session_id = c.value ->> 5,
-    cost_usd = c.value ->> 6,
-    turns = c.value ->> 7,
-    input_tokens = c.value ->> 8,
-    output_tokens = c.value ->> 9,
+    session_id = coalesce(c.value ->> 5, session_id),
+    cost_usd = coalesce(c.value ->> 6, cost_usd),
+    turns = coalesce(c.value ->> 7, turns),
+    input_tokens = coalesce(c.value ->> 8, input_tokens),
+    output_tokens = coalesce(c.value ->> 9, output_tokens),
     exit_code = c.value ->> 10,
     tail = c.value ->> 11,
     log_bytes = c.value ->> 12,
-    cache_read_tokens = c.value ->> 13,
-    api_retries = c.value ->> 14,
+    cache_read_tokens = coalesce(c.value ->> 13, cache_read_tokens),
+    api_retries = max(c.value ->> 14, api_retries),
     steps = c.value ->> 15
 FROM json_each(?1) AS c
 WHERE runs.id = c.value ->> 0 AND runs.state <> 'ended'

@@ -1,6 +1,6 @@
 -- The work items that go by the names ?1: [[project, name], …]; a name is a key, or another name of one.
 SELECT a.project AS project, a.name AS name, a.key AS canonical, w.key AS key, w.title, w.stage, w.state, w.needs, w.head,
-       w.bounces, w.hops, w.revision, w.created_at, w.updated_at, w.waits, w.standing, w.ended_because
+       w.bounces, w.hops, w.chain, w.revision, w.created_at, w.updated_at, w.waits, w.standing, w.ended_because
 FROM (SELECT c.value ->> 0 AS project, c.value ->> 1 AS name, coalesce(al.key, c.value ->> 1) AS key
       FROM json_each(?1) AS c
       LEFT JOIN work_item_aliases AS al ON al.project = c.value ->> 0 AND al.alias = c.value ->> 1) AS a

@@ -1,0 +1,225 @@
+//! Purses: what was spent of them, written with the runs that spend it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use domain::account::AccountRecord;
+use domain::budget::{Amount, Exceeded, Purse, Spending};
+use domain::run::RunUsage;
+use domain::transition::RunChange;
+use domain::work_item::ItemChange;
+use domain::{RunId, Timestamp};
+use sqlx::{SqliteConnection, SqliteExecutor};
+
+use super::fault::Fault;
+use super::rows::{self, JsonRows, text_of};
+use super::writer::{Answer, Request};
+use super::{SqliteStore, mismatch};
+use crate::purses::{Ledger, Purses};
+use crate::{Audit, Change, Error, Spender, UsageNote};
+
+/// What the writer may be asked of purses.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Note(Vec<UsageNote>, Timestamp),
+    Stop(RunId, Exceeded),
+    Raise(Purse, Amount, Audit),
+}
+
+/// Does what is asked, in the writer's transaction.
+pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<Answer, Fault> {
+    match ask {
+        Ask::Note(notes, now) => note(conn, notes, *now).await.map(|()| Answer::Done),
+        Ask::Stop(run, exceeded) => {
+            let query = sqlx::query(include_str!("sql/stop_order.sql")).bind(run.to_string());
+            let ordered = query.bind(text_of(exceeded)?).execute(conn).await?.rows_affected();
+            Ok(Answer::Found(ordered > 0))
+        }
+        Ask::Raise(purse, more, audit) => raise(conn, purse, *more, audit).await.map(|()| Answer::Done),
+    }
+}
+
+async fn note(conn: &mut SqliteConnection, notes: &[UsageNote], now: Timestamp) -> Result<(), Fault> {
+    let runs: Vec<RunId> = notes.iter().map(|note| note.run).collect();
+    let spenders = spenders_of(conn, &runs).await?;
+    let (mut ledger, mut rows) = (Ledger::default(), JsonRows::new());
+    let mut accounts: BTreeMap<_, AccountRecord> = BTreeMap::new();
+    for note in notes {
+        let Some(spender) = spenders.get(&note.run) else { continue };
+        let more = Amount::of_usage(&note.usage).minus(spender.used);
+        ledger.add(spender.payer(), more, now);
+        push_usage(&mut rows, note.run, &note.usage)?;
+        if !note.windows.is_empty() {
+            let account = accounts.entry(spender.account.clone());
+            let record = account.or_insert_with(|| AccountRecord::new(spender.account.clone()));
+            record.see(&note.windows);
+        }
+    }
+    if !rows.is_empty() {
+        let rows = rows.into_text()?;
+        sqlx::query(include_str!("sql/usage_note.sql")).bind(rows).execute(&mut *conn).await?;
+    }
+    add(conn, &ledger).await?;
+    see_windows(conn, accounts, now).await
+}
+
+/// Adds the windows that runs saw to what is known of their accounts.
+async fn see_windows(
+    conn: &mut SqliteConnection,
+    seen: BTreeMap<domain::Account, AccountRecord>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let mut changed = JsonRows::new();
+    for (account, seen) in seen {
+        let query = sqlx::query(include_str!("sql/account.sql")).bind(&account.0);
+        let known = query.fetch_optional(&mut *conn).await?.as_ref().map(rows::account).transpose()?;
+        let before = known.unwrap_or_else(|| AccountRecord::new(account));
+        let mut record = before.clone();
+        record.see(&seen.windows);
+        if record != before {
+            rows::push_account(&mut changed, &record, now)?;
+        }
+    }
+    if !changed.is_empty() {
+        let changed = changed.into_text()?;
+        sqlx::query(include_str!("sql/accounts_save.sql")).bind(changed).execute(conn).await?;
+    }
+    Ok(())
+}
+
+fn push_usage(rows: &mut JsonRows, run: RunId, usage: &RunUsage) -> Result<(), Fault> {
+    let clamped = |tokens: Option<u64>| tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
+    rows.push(&(
+        run,
+        usage.cost_usd,
+        usage.turns,
+        clamped(usage.input_tokens),
+        clamped(usage.output_tokens),
+        clamped(usage.cache_read_tokens),
+        usage.api_retries,
+    ))?;
+    Ok(())
+}
+
+async fn raise(conn: &mut SqliteConnection, purse: &Purse, more: Amount, audit: &Audit) -> Result<(), Fault> {
+    sqlx::query(include_str!("sql/spending_raise.sql"))
+        .bind(purse.scope.as_str())
+        .bind(&purse.key)
+        .bind(more.usd_micros)
+        .bind(more.tokens)
+        .bind(more.runs)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(include_str!("sql/audit_save.sql"))
+        .bind(audit.at.as_ms())
+        .bind(&audit.by)
+        .bind(audit.verb)
+        .bind(None::<&str>)
+        .bind(None::<&str>)
+        .bind(&audit.note)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Counts the runs that start, and settles those that end; before their rows change.
+pub(super) async fn count(conn: &mut SqliteConnection, changes: &[&Change]) -> Result<(), Fault> {
+    let moves: BTreeMap<RunId, &Change> = changes
+        .iter()
+        .filter_map(|change| match &change.transition.run {
+            RunChange::Start { run } => Some((*run, *change)),
+            RunChange::End { run, .. } if change.outcome.is_some() => Some((*run, *change)),
+            RunChange::End { .. } | RunChange::Insert(_) | RunChange::Keep => None,
+        })
+        .collect();
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let runs: Vec<RunId> = moves.keys().copied().collect();
+    let spenders = spenders_of(conn, &runs).await?;
+    let mut ledger = Ledger::default();
+    for (run, spender) in &spenders {
+        let Some(change) = moves.get(run) else { continue };
+        match &change.transition.run {
+            RunChange::Start { .. } => {
+                ledger.add(spender.payer(), Amount { runs: 1, ..Amount::default() }, change.now);
+            }
+            RunChange::End { .. } | RunChange::Insert(_) | RunChange::Keep => {
+                ledger.settle(spender.payer(), spender.used, change);
+            }
+        }
+    }
+    add(conn, &ledger).await
+}
+
+/// What the items that passed a stage spend from here on is counted anew.
+pub(super) async fn mark_passes(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<(), Fault> {
+    let passed = changes.iter().filter(|change| change.passed);
+    let keys: Vec<String> = passed.map(|change| change.after.purse().key).collect();
+    if !keys.is_empty() {
+        let query = sqlx::query(include_str!("sql/spending_passed.sql")).bind(text_of(&keys)?);
+        query.execute(conn).await?;
+    }
+    Ok(())
+}
+
+async fn spenders_of(conn: &mut SqliteConnection, runs: &[RunId]) -> Result<BTreeMap<RunId, Spender>, Fault> {
+    let query = sqlx::query(include_str!("sql/spenders_of.sql")).bind(text_of(&runs)?);
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(|row| Ok(rows::spender(row).map(|spender| (spender.run, spender))?)).collect()
+}
+
+async fn add(conn: &mut SqliteConnection, ledger: &Ledger) -> Result<(), Fault> {
+    let mut rows = JsonRows::new();
+    for (purse, amount) in &ledger.0 {
+        rows.push(&(purse.scope.as_str(), &purse.key, amount.usd_micros, amount.tokens, amount.runs))?;
+    }
+    if !rows.is_empty() {
+        let rows = rows.into_text()?;
+        sqlx::query(include_str!("sql/spending_add.sql")).bind(rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Reads purses; none are asked for without a statement.
+pub(super) async fn read(
+    executor: impl SqliteExecutor<'_>,
+    purses: &[Purse],
+) -> Result<BTreeMap<Purse, Spending>, Error> {
+    if purses.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut asked = JsonRows::new();
+    for purse in purses {
+        asked.push(&(purse.scope.as_str(), &purse.key))?;
+    }
+    let query = sqlx::query(include_str!("sql/spending_read.sql")).bind(asked.into_text()?);
+    query.fetch_all(executor).await?.iter().map(rows::spending).collect()
+}
+
+#[async_trait]
+impl Purses for SqliteStore {
+    async fn note_usage(&self, notes: Vec<UsageNote>, now: Timestamp) -> Result<(), Error> {
+        self.ask(Request::Purses(Ask::Note(notes, now))).await.map(|_| ())
+    }
+
+    async fn order_stop(&self, run: RunId, exceeded: Exceeded) -> Result<bool, Error> {
+        match self.ask(Request::Purses(Ask::Stop(run, exceeded))).await? {
+            Answer::Found(ordered) => Ok(ordered),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn raise_budget(&self, purse: Purse, more: Amount, audit: Audit) -> Result<(), Error> {
+        self.ask(Request::Purses(Ask::Raise(purse, more, audit))).await.map(|_| ())
+    }
+
+    async fn spendings(&self, purses: Vec<Purse>) -> Result<BTreeMap<Purse, Spending>, Error> {
+        read(self.readers().await?, &purses).await
+    }
+
+    async fn spenders(&self) -> Result<Vec<Spender>, Error> {
+        let query = sqlx::query(include_str!("sql/spenders.sql"));
+        query.fetch_all(self.readers().await?).await?.iter().map(rows::spender).collect()
+    }
+}
