@@ -33,7 +33,7 @@ pub fn next(
         (JobState::Queued { available_at }, Event::Claimed(offer)) => moved.claim(*available_at, offer),
         (JobState::Queued { .. }, Event::CancelRequested) => Ok(moved.to(moved.cancelled(), RunChange::Keep)),
         (JobState::Queued { .. }, Event::BudgetSpent(exceeded)) => {
-            Ok(moved.without_alert(moved.to(moved.failed(exceeded.to_string()), RunChange::Keep)))
+            Ok(without_alert(moved.to(moved.failed(exceeded.to_string()), RunChange::Keep)))
         }
         (JobState::Running { .. }, Event::CancelRequested) => Ok(moved.flag_cancel()),
         (JobState::Running { run, run_state, .. }, Event::Confirmed { run: asked }) => {
@@ -105,6 +105,11 @@ const fn queued(available_at: Timestamp) -> JobState {
     JobState::Queued { available_at }
 }
 
+/// The work item tells of it: one alert is enough.
+fn without_alert(transition: Transition) -> Transition {
+    Transition { alerts: Vec::new(), ..transition }
+}
+
 struct Mover<'a> {
     job: &'a Job,
     now: Timestamp,
@@ -162,7 +167,7 @@ impl Mover<'_> {
             Conclusion::NotTried { why } => self.release(run, "withdrawn", why.as_str(), spent, self.now),
             Conclusion::Unprepared { fault } => self.unprepared(run, *fault),
             Conclusion::OverBudget { exceeded } => {
-                self.without_alert(self.give_up(run, "permanent", "budget", spent, exceeded.to_string()))
+                without_alert(self.give_up(run, "permanent", "budget", spent, exceeded.to_string()))
             }
             Conclusion::Cancelled => {
                 let end = RunChange::End { run, class: "cancelled", reason: "cancel_requested" };
@@ -300,11 +305,6 @@ impl Mover<'_> {
 
     const fn failed(&self, reason: String) -> JobState {
         JobState::Failed { finished_at: self.now, reason }
-    }
-
-    /// The work item tells of it: one alert is enough.
-    fn without_alert(&self, transition: Transition) -> Transition {
-        Transition { alerts: Vec::new(), ..transition }
     }
 
     fn cancelled(&self) -> JobState {

@@ -170,10 +170,10 @@ impl Scene<'_> {
 
     /// On to `on_pass`, or done.
     pub(super) fn go_on(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
-        ItemChange { passed: true, ..self.to_next(stage, item, result) }
+        ItemChange { passed: true, ..self.after_pass(stage, item, result) }
     }
 
-    fn to_next(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
+    fn after_pass(&self, stage: &Stage, item: WorkItem, result: StageResult) -> ItemChange {
         let Some(next) = stage.on_pass.as_deref().filter(|_| !self.waits_for_pull_request(stage)) else {
             return self.rest(ItemState::Done, item);
         };
