@@ -449,8 +449,7 @@ fn late_outcome(late: &LateOutcome) -> v1::LateOutcome {
         Conclusion::Unprepared { .. } => "unprepared",
         Conclusion::Cancelled => "cancelled",
         Conclusion::StepFailed { fault } if fault.passes() => "transient",
-        Conclusion::StepFailed { .. } => "permanent",
-        Conclusion::OverBudget { .. } => "permanent",
+        Conclusion::StepFailed { .. } | Conclusion::OverBudget { .. } => "permanent",
     };
     v1::LateOutcome {
         run_id: late.run.to_string(),

@@ -85,7 +85,12 @@ fn end<'a>(
             | Event::Ended { conclusion: Conclusion::OverBudget { exceeded }, .. } => {
                 JobEnd::OverBudget { exceeded }
             }
-            _ => JobEnd::Failed { reason },
+            Event::Claimed(_)
+            | Event::Confirmed { .. }
+            | Event::Withdrawn { .. }
+            | Event::Ended { .. }
+            | Event::CancelRequested
+            | Event::Retried => JobEnd::Failed { reason },
         }),
         JobState::Cancelled { .. } => Some(JobEnd::Cancelled),
         JobState::Queued { .. } if matches!(event, Event::Retried) => Some(JobEnd::Retried),

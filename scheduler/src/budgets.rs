@@ -118,7 +118,7 @@ pub(crate) async fn end_spent(shared: &Shared, waits: &[(JobId, Waiting)]) {
         }
         match move_job(shared, *job, &Event::BudgetSpent(exceeded.clone()), Report::default()).await {
             Ok(_) => {
-                tracing::warn!(job.id = %job, budget = %exceeded, "a job is not started: its budget is spent")
+                tracing::warn!(job.id = %job, budget = %exceeded, "a job is not started: its budget is spent");
             }
             // The next claim finds it again.
             Err(error) => {

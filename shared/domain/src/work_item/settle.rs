@@ -93,6 +93,7 @@ fn word(scene: &Scene<'_>, needs: &NeedsYou, seen: &[Seen]) -> Option<Settlement
             (Word::Approve, "label", "trust", project.trust_label.as_ref())
         }
         Why::Unreadable { .. }
+        | Why::Budget { .. }
         | Why::Failed
         | Why::Bounces { .. }
         | Why::Hops { .. }

@@ -204,10 +204,8 @@ impl Purses for SqliteStore {
     }
 
     async fn order_stop(&self, run: RunId, exceeded: Exceeded) -> Result<bool, Error> {
-        match self.ask(Request::Purses(Ask::Stop(run, exceeded))).await? {
-            Answer::Found(ordered) => Ok(ordered),
-            other => Err(mismatch(&other)),
-        }
+        let answer = self.ask(Request::Purses(Ask::Stop(run, exceeded))).await?;
+        if let Answer::Found(ordered) = answer { Ok(ordered) } else { Err(mismatch(&answer)) }
     }
 
     async fn raise_budget(&self, purse: Purse, more: Amount, audit: Audit) -> Result<(), Error> {
