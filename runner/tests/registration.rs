@@ -146,7 +146,7 @@ async fn a_silent_run_shows_that_its_stream_lives() {
         runner.client.watch(WatchRequest { run: Some(run.clone()), offset: 0 }).await.unwrap().into_inner();
     let frame =
         tokio::time::timeout(Duration::from_secs(8), stream.message()).await.unwrap().unwrap().unwrap();
-    let heartbeat = proto::v1::Heartbeat { phase: RunPhase::Started.into() };
+    let heartbeat = proto::v1::Heartbeat { phase: RunPhase::Started.into(), progress_json: None };
     assert_eq!(frame.frame, Some(proto::v1::watch_frame::Frame::Heartbeat(heartbeat)));
     assert_eq!(runner.handle.end_agents(SOON).await, 0);
     runner.stop().await;

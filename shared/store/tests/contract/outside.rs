@@ -43,7 +43,7 @@ async fn item(store: &Arc<dyn Store>, key: &str) -> WorkItem {
 
 async fn put(store: &Arc<dyn Store>, after: WorkItem) -> WorkItem {
     let key = after.key.clone();
-    let change = ItemChange { expected: after.revision, after, next: None, aliases: Vec::new() };
+    let change = ItemChange::new(&after.clone(), after);
     let audit = Audit { at: T0, by: "test".into(), verb: "approve", note: None };
     assert_eq!(store.decide(change, audit).await.unwrap(), Applied::Done);
     item(store, &key).await
