@@ -47,7 +47,7 @@ pub fn of_end(scene: &Scene<'_>, end: &JobEnd<'_>, change: &ItemChange, terms: &
     let Some(told) = told(scene, end, change) else { return Vec::new() };
     let steps = match end {
         JobEnd::Done { steps, .. } => *steps,
-        JobEnd::Failed { .. } | JobEnd::Cancelled | JobEnd::Retried => &[],
+        JobEnd::Failed { .. } | JobEnd::OverBudget { .. } | JobEnd::Cancelled | JobEnd::Retried => &[],
     };
     let opened = steps::pull_request(steps).map(|pull_request| pull_request.number);
     let of = Of { opened, ..Of::new(project, &job.work_item, scene.payload, terms) };
@@ -212,7 +212,7 @@ fn told(scene: &Scene<'_>, end: &JobEnd<'_>, change: &ItemChange) -> Option<Told
                 ..plain(status, Moved::Nowhere)
             })
         }
-        JobEnd::Failed { .. } => Some(needing(change, None, StatusState::Error)),
+        JobEnd::Failed { .. } | JobEnd::OverBudget { .. } => Some(needing(change, None, StatusState::Error)),
         JobEnd::Done { verdict, message, .. } => {
             if change.next.as_ref().is_some_and(|next| next.origin.kind == JobKind::Reformat) {
                 return None;

@@ -94,6 +94,7 @@ fn item(job: &Job) -> WorkItem {
         head: job.origin.head.clone(),
         bounces: BTreeMap::new(),
         hops: 0,
+        chain: String::new(),
         standing: crate::work_item::Standing::Trusted,
         ended_because: None,
         revision: 4,
