@@ -1,4 +1,5 @@
 //! Runs in worktrees of a real repository: what they find there, what they leave, and that preparing one holds nothing up.
+#![expect(clippy::unwrap_used, reason = "a test's own steps")]
 
 mod common;
 
