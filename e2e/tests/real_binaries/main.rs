@@ -19,5 +19,6 @@ mod operators;
 mod preflight;
 mod refusals;
 mod resume;
+mod worktrees;
 
 use e2e::shop;

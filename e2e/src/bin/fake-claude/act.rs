@@ -1,6 +1,6 @@
 //! Carries a plan out: steps, then the end. The only place that sleeps, signals or starts a process.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -183,6 +183,7 @@ fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Sha
         Step::Beat(every) => beat(shared.ledger()?, *every)?,
         Step::Alone(folder) => shared.be_alone(folder)?,
         Step::Write(path) => std::fs::write(path, b"written by the fake\n")?,
+        Step::Commit(path) => commit(path)?,
     }
     Ok(())
 }
@@ -311,4 +312,17 @@ pub(crate) fn complain(message: &str) {
 fn complain_as_it_is(message: &str) {
     // With stderr gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{message}");
+}
+
+fn commit(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    file.write_all(b"written by the fake\n")?;
+    for arguments in [&["add", "--all"][..], &["commit", "--quiet", "--message", "by the fake"]] {
+        let done = Command::new("git").args(arguments).output()?;
+        if !done.status.success() {
+            let words = String::from_utf8_lossy(&done.stderr).into_owned();
+            return Err(io::Error::other(format!("git {arguments:?}: {words}")));
+        }
+    }
+    Ok(())
 }

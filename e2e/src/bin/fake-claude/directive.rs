@@ -36,6 +36,7 @@ pub(crate) enum Step {
     Beat(Duration),
     Alone(PathBuf),
     Write(PathBuf),
+    Commit(PathBuf),
 }
 
 /// The first `times` spawns counted in `counter` end with `ending`.
@@ -122,6 +123,7 @@ impl Plan {
             "beat" => Step::Beat(Duration::from_millis(number(value)?)),
             "alone" => Step::Alone(value.into()),
             "write" => Step::Write(value.into()),
+            "commit" => Step::Commit(value.into()),
             "first" => {
                 let mut parts = value.splitn(3, ':');
                 let (Some(times), Some(counter), Some(end)) = (parts.next(), parts.next(), parts.next())

@@ -1,7 +1,7 @@
 //! A stand-in for the `claude` CLI whose behaviour the prompt chooses, so that a test can ask for any fault.
 //!
 //! It takes the real CLI's flags (unknown ones are ignored), reads the prompt on stdin and prints the
-//! real stream-json shape. It never opens a network connection and never runs a command.
+//! real stream-json shape. It never opens a network connection and runs no command but git.
 //!
 //! # The directive
 //!
@@ -30,6 +30,7 @@
 //! | `beat=MILLISECONDS` | appends a `beat` line to the ledger (named before) that often, as long as it lives |
 //! | `alone=FOLDER` | holds a lock of its job in FOLDER while it lives; when another holds it, a `double` line |
 //! | `write=FILE` | creates FILE, relative to the working directory |
+//! | `commit=FILE` | appends a line to FILE and commits everything with git, as whoever the repository says |
 //! | `first=N:FILE:ENDING` | the first N spawns counted in FILE end with ENDING instead; FILE has no colon |
 //! | `then=ENDING` | how it ends (default `success`) |
 //!
