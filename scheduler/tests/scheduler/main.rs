@@ -14,3 +14,4 @@ mod repairs;
 mod reports;
 mod stack;
 mod two;
+mod worktrees;
