@@ -1,10 +1,11 @@
 //! Accounts: the breaker over real calls, its probe, its restart, and the offers that an account takes back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use domain::breaker::BreakerTerms;
 use domain::outcome::RateLimit;
-use domain::{Budgets, JobId, Timestamp};
+use domain::{Budgets, JobId, RunId, Timestamp};
 use proto::v1::{
     EnqueueRequest, GetQueueRequest, ListBreakersRequest, QueueReply, ResetBreakerRequest, RunKey,
     StartStatus,
@@ -116,9 +117,11 @@ async fn of_two_schedulers_one_sends_the_probe() {
     let second = first.start_beside_with(quick).await;
     let node = Node::start(&first, "n").await;
     node.register(&second, &[]).await.unwrap();
-    for count in 1..=2 {
+    // Both may launch the same run.
+    let mut seen = BTreeSet::new();
+    for _ in 1..=2 {
         first.enqueue().await;
-        let run = node.launched(count).await.run.unwrap();
+        let run = another(&node, &mut seen).await;
         start_with_either(&first, &second, &node, &run).await;
         node.ends(&run, first.overloaded());
         node.acked(&run).await;
@@ -126,21 +129,30 @@ async fn of_two_schedulers_one_sends_the_probe() {
     for _ in 0..6 {
         first.enqueue().await;
     }
-    let mut seen = 2;
     for _ in 0..3 {
         for stack in [&first, &second] {
             stack.clock.advance(PAUSE);
             node.register(stack, &[]).await.unwrap();
         }
-        let run = node.launched(seen + 1).await.run.unwrap();
+        let run = another(&node, &mut seen).await;
         let live = first.store.live_runs().await.unwrap();
         assert_eq!(live.iter().map(|run| (run.id, run.probe)).collect::<Vec<_>>(), [(id_of(&run), true)]);
         start_with_either(&first, &second, &node, &run).await;
         node.ends(&run, first.overloaded());
         node.acked(&run).await;
-        seen = node.state().launches.len();
     }
     first.check_invariants().await;
+}
+
+/// Waits for the launch of a run that is not among the `seen`.
+async fn another(node: &Node, seen: &mut BTreeSet<RunId>) -> RunKey {
+    let run = eventually("another run's launch", async || {
+        let runs = node.state().launches.iter().filter_map(|launch| launch.run.clone()).collect::<Vec<_>>();
+        runs.into_iter().find(|run| !seen.contains(&id_of(run)))
+    })
+    .await;
+    seen.insert(id_of(&run));
+    run
 }
 
 async fn start_with_either(first: &Stack, second: &Stack, node: &Node, run: &RunKey) {
