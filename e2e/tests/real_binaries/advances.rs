@@ -5,6 +5,7 @@ use anyhow::{Context, ensure};
 use e2e::harness::{Outside, Service, until};
 use e2e::night::script::{Round, Script, Stage, Turn, made_up_sha};
 use e2e::night::shop::{PROJECT, commented, labelled, pull_request, watched};
+use e2e::receiver::Receiver;
 use serde_json::Value;
 
 use crate::shop::WITHIN;
@@ -113,7 +114,14 @@ async fn two_bots_that_answer_each_other_stop_at_the_chains_limit() -> anyhow::R
          [[trigger]]\non = \"plane.comment\"\nstage = \"answer\"\nwhen = {{ command = \"/agent\" }}\n"
     );
     let prompt = "You are the analyst of an unattended pipeline.\n{{ request }}\n";
-    let stack = watched(&stage, &toml).file("answer.md", prompt).start().await?;
+    let telegram = Receiver::start().await?;
+    let stack = watched(&stage, &toml)
+        .file("answer.md", prompt)
+        .env("ORCH_TELEGRAM_BOT_TOKEN", "7777:of-a-bot")
+        .env("ORCH_TELEGRAM_CHAT_ID", "-42")
+        .env("ORCH_TELEGRAM_API_URL", &telegram.url())
+        .start()
+        .await?;
     // Ten minutes of theirs are as many rounds as they get: each answers as soon as the other has.
     let mut enqueued = Vec::new();
     for round in 1..=ROUNDS {
@@ -137,6 +145,16 @@ async fn two_bots_that_answer_each_other_stop_at_the_chains_limit() -> anyhow::R
     assert_eq!(items.len(), 1, "{items:#?}");
     assert_eq!(items[0]["needs"]["why"], "hops", "{items:#?}");
     assert_eq!(stage.seen()?.len(), HOPS_MAX + 1, "nobody else was started");
+
+    // People are told once, however many comments there were after that.
+    let settled = || async {
+        let queue = stack.orch(&["queue"]).await?;
+        Ok((queue["alerts"]["pending"] == 0 && !telegram.taken().is_empty()).then_some(()))
+    };
+    until("the alert", WITHIN, settled).await?;
+    let told: Vec<String> = telegram.taken().iter().map(|seen| seen.field("text")).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("needs you") && told[0].contains("which looks like a loop"), "{told:#?}");
 
     // A person lets it go on; so do the bots, and the chain is as long once more at most.
     let key = items[0]["key"].as_str().context("a key")?;
