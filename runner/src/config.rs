@@ -34,6 +34,9 @@ pub struct Cli {
     /// The runner's own settings.
     #[command(flatten)]
     pub runner: Settings,
+    /// Where pull requests are opened.
+    #[command(flatten)]
+    pub forge: ForgeEndpoint,
     /// Where the scheduler is.
     #[command(flatten)]
     pub scheduler: SchedulerEndpointSettings,
@@ -46,6 +49,14 @@ pub struct Cli {
     /// What every process has.
     #[command(flatten)]
     pub common: CommonFlags,
+}
+
+/// Where the forge's API is; the runner asks it with `ORCH_GIT_TOKEN`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ForgeEndpoint {
+    /// Address of Gitea or Forgejo, such as `https://git.example`; without it runners open no pull requests
+    #[arg(long, env = "ORCH_GITEA_API_URL", value_name = "URL")]
+    pub gitea_api_url: Option<String>,
 }
 
 /// The settings that only the runner reads.
@@ -195,6 +206,8 @@ pub struct Options {
     pub tidy_every: Duration,
     /// The forge's credential.
     pub git_token: Option<Secret>,
+    /// Where the forge's API is.
+    pub gitea_api_url: Option<String>,
     /// Whose name stands in agents' commits.
     pub git_user_name: String,
     /// The address beside it.
@@ -215,7 +228,12 @@ pub struct Options {
 
 impl Options {
     /// Resolves settings, on the host's clock.
-    pub fn new(settings: Settings, scheduler: SchedulerEndpointSettings, tls: TlsSettings) -> Self {
+    pub fn new(
+        settings: Settings,
+        forge: ForgeEndpoint,
+        scheduler: SchedulerEndpointSettings,
+        tls: TlsSettings,
+    ) -> Self {
         let mut labels: Vec<String> =
             settings.runner_labels.into_iter().filter(|label| !label.is_empty()).collect();
         labels.sort();
@@ -235,6 +253,7 @@ impl Options {
             workspace_quota_bytes: settings.workspace_quota_bytes,
             tidy_every: TIDY_EVERY,
             git_token: settings.git_token.get().cloned(),
+            gitea_api_url: forge.gitea_api_url.filter(|url| !url.is_empty()),
             git_user_name: settings.git_user_name,
             git_user_email: settings.git_user_email,
             agent_env: settings.agent_env.into_iter().filter(|name| !name.is_empty()).collect(),
@@ -249,6 +268,6 @@ impl Options {
 
 impl From<Cli> for Options {
     fn from(cli: Cli) -> Self {
-        Self::new(cli.runner, cli.scheduler, cli.tls)
+        Self::new(cli.runner, cli.forge, cli.scheduler, cli.tls)
     }
 }

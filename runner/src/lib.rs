@@ -22,7 +22,7 @@ mod steps;
 mod watch;
 pub mod workspace;
 
-pub use config::{AgentCommand, Cli, Containment, Options, RunLimits, Settings, ShimCommand};
+pub use config::{AgentCommand, Cli, Containment, ForgeEndpoint, Options, RunLimits, Settings, ShimCommand};
 pub use preflight::Program;
 pub use serve::{Handle, serve, start, start_on};
 pub use shims::{ShimLink, Shims, Spawned};

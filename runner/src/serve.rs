@@ -27,7 +27,8 @@ use crate::rpc::Rpc;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Ask;
 use crate::shims::{HostShims, Shims};
-use crate::{files, preflight, steps};
+use crate::steps::{self, Forge};
+use crate::{files, preflight};
 
 /// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -132,13 +133,22 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         tracing::warn!("no cgroup to be had: agents' processes are found by session and marker");
     }
     guard_credential(&options)?;
+    let forge = forge(&options)?;
     let advertise_url = advertise_url(&options, addr);
     let channel = grpc::channel(&options.scheduler_url, &options.tls)?;
     let scheduler = SchedulerServiceClient::with_interceptor(channel, grpc::SendTrace)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
-    let node =
-        Arc::new(Node::new(options, shims, identity, advertise_url, cgroups, scheduler, tasks.clone()));
+    let node = Arc::new(Node::new(
+        options,
+        shims,
+        identity,
+        advertise_url,
+        cgroups,
+        forge,
+        scheduler,
+        tasks.clone(),
+    ));
     node::recover(&node).await.context("could not read the journal of the last start")?;
 
     let (readiness, metrics) =
@@ -166,6 +176,12 @@ fn guard_credential(options: &Options) -> Result<(), Refused> {
         tracing::warn!(%error, "other processes of this user can read the runner's environment");
     }
     Ok(())
+}
+
+/// Where pull requests are opened: only with an address and a credential.
+fn forge(options: &Options) -> Result<Option<Forge>, Refused> {
+    let (Some(url), Some(token)) = (&options.gitea_api_url, &options.git_token) else { return Ok(None) };
+    Forge::new(url, token).map(Some).map_err(|wrong| Refused::new(format!("ORCH_GITEA_API_URL {wrong}")))
 }
 
 fn folder(path: &Path, setting: &str) -> Result<PathBuf, Refused> {

@@ -81,6 +81,7 @@ fn tries(frame: &Frame, detail: &v1::JobDetail, shown: Option<&v1::Run>) -> Mark
                                 td class="wrap" {
                                     (run.evidence.as_deref().unwrap_or_default())
                                     @if let Some(late) = late(run) { br; "reported late, not applied: " (late.class) }
+                                    @for step in &run.steps { br; (after_agent(step)) }
                                 }
                                 td { (run.turns.map(|turns| turns.to_string()).unwrap_or_default()) }
                                 td class="whole" { (tokens(run)) }
@@ -90,6 +91,23 @@ fn tries(frame: &Frame, detail: &v1::JobDetail, shown: Option<&v1::Run>) -> Mark
                     }
                 }
             }
+        }
+    }
+}
+
+/// A step after the agent, with where it can be seen or the last line of what it was told.
+fn after_agent(step: &v1::Step) -> Markup {
+    let link = step.url.as_deref().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
+    let last = step.evidence.lines().rev().find(|line| !line.trim().is_empty());
+    html! {
+        (step.step) " " (state(&step.state))
+        @if let Some(reason) = &step.reason { " " (reason) }
+        @if let (Some(url), Some(number)) = (link, step.pull_request) {
+            " " a href=(url) rel="noreferrer" { "#" (number) }
+        } @else if step.state == "failed" {
+            @if let Some(line) = last { ": " (line) }
+        } @else if let Some(head) = &step.head {
+            " " (short(head))
         }
     }
 }

@@ -227,7 +227,35 @@ fn detail_text(detail: &v1::JobDetail, paint: Paint, now: Timestamp) -> String {
         plain(&format!("run {run} reported {class} after it was given up, {at}: kept, not applied")) + "\n"
     });
     let late: String = late.collect();
-    format!("{}\n{}{late}{budgets}", facts(rows), table(&head, runs.collect(), "it has not run yet"))
+    let tries = table(&head, runs.collect(), "it has not run yet");
+    format!("{}\n{tries}{}{late}{budgets}", facts(rows), steps(detail, paint))
+}
+
+/// What became of the steps after the agent of the newest run that had some.
+fn steps(detail: &v1::JobDetail, paint: Paint) -> String {
+    let Some(run) = detail.runs.iter().rev().find(|run| !run.steps.is_empty()) else { return String::new() };
+    let rows = run.steps.iter().map(|step| {
+        vec![
+            Cell::from(&step.step),
+            paint.state(&step.state),
+            Cell::from(step.reason.as_deref().unwrap_or_default()),
+            Cell::from(step_facts(step)),
+        ]
+    });
+    let head = ["STEP", "STATE", "REASON", "FACTS"];
+    format!("\nafter the agent of run {}\n{}", run.run_id, table(&head, rows.collect(), ""))
+}
+
+/// What a step left on the forge, or the last line of what it was told.
+fn step_facts(step: &v1::Step) -> String {
+    let opened = step.url.as_deref().filter(|url| !url.is_empty());
+    if let Some(url) = opened {
+        return url.to_owned();
+    }
+    match (&step.branch, &step.head) {
+        (Some(branch), Some(head)) => format!("{branch} at {head}"),
+        (_, _) => plain(step.evidence.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default()),
+    }
 }
 
 /// The run's session, and whether it went on with it or was refused it.

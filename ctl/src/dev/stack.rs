@@ -60,7 +60,7 @@ impl Stack {
         let ingest = ingest::start(ingest, tasks.clone()).await?.addr;
 
         let endpoint = SchedulerEndpointSettings { scheduler_url: Some(scheduler_url.clone()) };
-        let options = runner::Options::new(dev.runner, endpoint, tls.clone());
+        let options = runner::Options::new(dev.runner, dev.forge, endpoint, tls.clone());
         let agents = runner::start(options, tasks.clone()).await?;
 
         let console = console::Options {

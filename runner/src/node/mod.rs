@@ -35,6 +35,7 @@ use crate::preflight::Preflights;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Wish;
 use crate::shims::Shims;
+use crate::steps::Forge;
 use crate::workspace::{Git, Workspaces};
 
 /// The most runs held, ended ones included that wait for their Ack.
@@ -78,6 +79,8 @@ pub(crate) struct Node {
     pub(crate) preflights: Preflights,
     /// The git worktrees of this host.
     pub(crate) workspaces: Workspaces,
+    /// Where pull requests are opened, if the runner was told.
+    pub(crate) forge: Option<Forge>,
     /// Says that a renew should come soon: something changed that the scheduler wants to know.
     pub(crate) renew_soon: Notify,
     /// Says that the scheduler does not know us.
@@ -95,12 +98,14 @@ struct Runs {
 }
 
 impl Node {
+    #[expect(clippy::too_many_arguments, reason = "built in one place, from parts that live apart before")]
     pub(crate) fn new(
         options: Options,
         shims: Arc<dyn Shims>,
         identity: Identity,
         advertise_url: String,
         cgroups: Option<PathBuf>,
+        forge: Option<Forge>,
         scheduler: Scheduler,
         tasks: Tasks,
     ) -> Self {
@@ -125,6 +130,7 @@ impl Node {
             renewed: watch::Sender::new(i64::MIN),
             preflights,
             workspaces,
+            forge,
             renew_soon: Notify::new(),
             register_again: Notify::new(),
             draining: AtomicBool::new(false),

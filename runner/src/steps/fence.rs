@@ -1,9 +1,14 @@
 //! Before anything is done in a run's name: the scheduler's fresh word that the run still owns its job.
 
+use std::time::Duration;
+
 use domain::steps::Undone;
 
 use crate::node::{Held, Node};
 use crate::shim::Wish;
+
+/// The longest sleep: after a suspend the clock is looked at within this time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns once a renew that was sent after this call was acknowledged and did not end the run.
 ///
@@ -25,6 +30,24 @@ pub(super) async fn pass(node: &Node, held: &Held) -> Result<(), Undone> {
         tokio::select! {
             _ = renewed.changed() => {}
             _ = wish.changed() => {}
+        }
+    }
+}
+
+/// Returns when the run is to end, or its lease is over: what is being done in its name stops.
+pub(super) async fn closed(node: &Node, held: &Held) -> Undone {
+    let (mut lease, mut wish) = (node.lease.subscribe(), held.wish.subscribe());
+    loop {
+        let wished = *wish.borrow_and_update();
+        if let Some(why) = ended(wished) {
+            return why;
+        }
+        let left_ms = lease.borrow_and_update().saturating_sub(node.clock.boot_ms());
+        let Ok(left_ms @ 1..) = u64::try_from(left_ms) else { return Undone::Fenced };
+        tokio::select! {
+            _ = lease.changed() => {}
+            _ = wish.changed() => {}
+            () = tokio::time::sleep(LOOK_EVERY.min(Duration::from_millis(left_ms))) => {}
         }
     }
 }

@@ -5,7 +5,11 @@
 //! with an intent alone is gone on with by whichever incarnation finds it. The agent is dead by then, and all that it started.
 
 mod fence;
+mod forge;
 mod gate;
+mod persist;
+mod pull_request;
+mod push;
 
 use std::fs::File;
 use std::io;
@@ -16,6 +20,7 @@ use domain::outcome::Outcome;
 use domain::steps::{EVIDENCE_BYTES_MAX, PullRequest, StepFacts, StepFault, StepKind, StepState, Undone};
 use domain::text;
 
+pub(crate) use forge::Forge;
 pub(crate) use gate::gates;
 
 use crate::node::{Held, Node};
@@ -96,11 +101,13 @@ async fn step(
     let stopped = before.iter().any(|facts| facts.state != StepState::Done);
     let steps = &held.assignment.steps;
     let did = match (kind, &steps.command, &steps.pull_request) {
-        _ if stopped => Did::not(Undone::Earlier),
-        (StepKind::Command, Some(command), _) => gate::pass(node, held, command).await?,
-        _ => Did::not(Undone::Earlier),
+        (StepKind::Command, Some(command), _) if !stopped => gate::pass(node, held, command).await?,
+        (StepKind::Push, _, _) if !stopped => push::pass(node, held).await?,
+        (StepKind::PullRequest, _, Some(ask)) if !stopped => {
+            pull_request::pass(node, held, ask, outcome, before).await?
+        }
+        (StepKind::Command | StepKind::Push | StepKind::PullRequest, _, _) => Did::not(Undone::Earlier),
     };
-    let _ = outcome;
     let Did { state, evidence, branch, head, pull_request } = did;
     let ended_at = Timestamp::from_ms(node.clock.now_ms());
     Ok(StepFacts { step: kind, state, evidence, branch, head, pull_request, began_at, ended_at })

@@ -46,6 +46,11 @@ impl Workspaces {
         Self { records: Records::new(&root), root, git }
     }
 
+    /// The host's git, with the forge's credential.
+    pub(crate) const fn git(&self) -> &Git {
+        &self.git
+    }
+
     /// Prepares a work item's worktree and runs the hooks that come before an agent.
     pub(crate) async fn prepare(
         &self,

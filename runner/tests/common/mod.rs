@@ -258,6 +258,11 @@ pub struct Process {
 
 impl Process {
     pub async fn start(place: &Place, scheduler: &FakeScheduler) -> Self {
+        Self::start_with(place, scheduler, &[]).await
+    }
+
+    /// With more in its environment.
+    pub async fn start_with(place: &Place, scheduler: &FakeScheduler, more: &[(&str, String)]) -> Self {
         let before = scheduler.script().registrations.len();
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(place.file("runner.log")).unwrap();
@@ -268,6 +273,7 @@ impl Process {
             .env("ORCH_RUNNER_STATE_DIR", place.file("state"))
             .env("ORCH_RUNNER_SLOTS", "20")
             .env("ORCH_WORKSPACE_DIR", place.file("workspaces"))
+            .envs(more.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

@@ -90,8 +90,27 @@ impl Outbound {
         body: Bytes,
         deadline: Duration,
     ) -> Result<Answer, NoAnswer> {
+        self.send(Method::POST, url, headers, body, deadline).await
+    }
+
+    /// Asks for what is at `url`, and waits at most `deadline` for the whole answer.
+    ///
+    /// # Errors
+    /// See [`NoAnswer`].
+    pub async fn get(&self, url: &Uri, headers: HeaderMap, deadline: Duration) -> Result<Answer, NoAnswer> {
+        self.send(Method::GET, url, headers, Bytes::new(), deadline).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &Uri,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Answer, NoAnswer> {
         let mut request = Request::new(Full::new(body));
-        (*request.method_mut(), *request.uri_mut()) = (Method::POST, url.clone());
+        (*request.method_mut(), *request.uri_mut()) = (method, url.clone());
         *request.headers_mut() = headers;
         self.call(request, deadline, ANSWER_BYTES_MAX).await
     }
