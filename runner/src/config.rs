@@ -54,7 +54,7 @@ pub struct Cli {
 /// Where the forge's API is; the runner asks it with `ORCH_GIT_TOKEN`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ForgeEndpoint {
-    /// Address of Gitea or Forgejo, such as `https://git.example`; without it runners open no pull requests
+    /// Address of Gitea or Forgejo, such as `https://git.example`; without it the forge is told nothing, and no runner opens a pull request
     #[arg(long, env = "ORCH_GITEA_API_URL", value_name = "URL")]
     pub gitea_api_url: Option<String>,
 }

@@ -160,6 +160,7 @@ pub(crate) async fn runner(parts: Rc<Parts>, node: usize) -> turmoil::Result {
         git_user_name: "orch".to_owned(),
         git_user_email: "orch@localhost".to_owned(),
         gitea_api_url: None,
+        tidy_every: Duration::from_hours(24),
         state_dir,
         workspace_quota_bytes: u64::MAX,
         tidy_every: Duration::from_hours(1),

@@ -64,8 +64,6 @@ pub(crate) struct Dev {
     scheduler: scheduler::Settings,
     #[command(flatten, next_help_heading = "Runner")]
     runner: runner::Settings,
-    #[command(flatten)]
-    forge: runner::ForgeEndpoint,
     #[command(flatten, next_help_heading = "Console")]
     console: console::Settings,
 }

@@ -60,7 +60,8 @@ impl Stack {
         let ingest = ingest::start(ingest, tasks.clone()).await?.addr;
 
         let endpoint = SchedulerEndpointSettings { scheduler_url: Some(scheduler_url.clone()) };
-        let options = runner::Options::new(dev.runner, dev.forge, endpoint, tls.clone());
+        let forge = runner::ForgeEndpoint { gitea_api_url: dev.forges.gitea_api_url };
+        let options = runner::Options::new(dev.runner, forge, endpoint, tls.clone());
         let agents = runner::start(options, tasks.clone()).await?;
 
         let console = console::Options {

@@ -25,7 +25,7 @@ pub struct ForgeSettings {
     /// See [`PlaneApiKey`].
     #[command(flatten)]
     pub plane_api_key: SecretSetting<PlaneApiKey>,
-    /// Address of Gitea or Forgejo, such as `https://git.example`; without it the forge is told nothing
+    /// Address of Gitea or Forgejo, such as `https://git.example`; without it the forge is told nothing, and no runner opens a pull request
     #[arg(long, env = "ORCH_GITEA_API_URL", value_name = "URL")]
     pub gitea_api_url: Option<String>,
     /// See [`GiteaToken`].
