@@ -11,8 +11,6 @@ use crate::harness::Service;
 const BOUNCES_MAX: u32 = 3;
 /// How long an agent works, in milliseconds.
 const WORK_MS: std::ops::Range<u64> = 0..120;
-/// After a commit, until the forge tells of it, in milliseconds: before its job ends, or later.
-const TOLD_AFTER_MS: std::ops::Range<u64> = 0..400;
 /// The share of turns whose first try ends badly, in percent.
 const FAULTS_PERCENT: u32 = 6;
 
@@ -51,8 +49,6 @@ pub struct Planned {
     pub kind: &'static str,
     /// What its agents do.
     pub script: Script,
-    /// After each of its commits, until the forge tells, in milliseconds.
-    pub told_after_ms: u64,
 }
 
 /// A part is killed once so many jobs have ended.
@@ -91,11 +87,7 @@ impl Plan {
         let mut items: Vec<Planned> = KINDS
             .into_iter()
             .flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
-            .map(|kind| Planned {
-                kind,
-                script: shaken(script_of(kind), &mut random),
-                told_after_ms: random.random_range(TOLD_AFTER_MS),
-            })
+            .map(|kind| Planned { kind, script: shaken(script_of(kind), &mut random) })
             .collect();
         items.shuffle(&mut random);
         let mut plan = Self { seed, items, blows: Vec::new() };

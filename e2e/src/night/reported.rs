@@ -15,6 +15,7 @@ pub(super) fn check(
     planned: &BTreeMap<String, Planned>,
 ) -> Vec<String> {
     let mut wrong = twice(plane, gitea);
+    wrong.extend(pushed(gitea, stage, planned));
     for (key, planned) in planned {
         let (steps, end) = walk(&planned.script);
         let mut say = |what: String| wrong.push(format!("{key}, which {}: {what}", planned.kind));
@@ -38,6 +39,34 @@ pub(super) fn check(
                 say(format!("{context} of commit {sha} is {last:?}, not {word}"));
             }
         }
+    }
+    wrong
+}
+
+/// Branches that were not pushed as the agents made them, and pull requests that nobody planned.
+fn pushed(gitea: &Gitea, stage: &Stage, planned: &BTreeMap<String, Planned>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut moved: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in gitea.writes() {
+        if let Write::Pushed { branch, after, .. } = entry.what {
+            moved.entry(branch).or_default().push(after);
+        }
+    }
+    let mut opened: Vec<String> = gitea.pull_requests().into_iter().map(|(_, pull)| pull.head).collect();
+    for key in planned.keys() {
+        let (branch, commits) = (format!("orch/{key}"), stage.commits(key));
+        let tips = moved.remove(&branch).unwrap_or_default();
+        if tips != commits {
+            wrong.push(format!("{branch} was pushed to {tips:?}, not {commits:?}"));
+        }
+        let before = opened.len();
+        opened.retain(|head| *head != branch);
+        if before - opened.len() != usize::from(!commits.is_empty()) {
+            wrong.push(format!("{} pull requests from {branch}", before - opened.len()));
+        }
+    }
+    if !moved.is_empty() || !opened.is_empty() {
+        wrong.push(format!("branches that nobody planned: {moved:?} {opened:?}"));
     }
     wrong
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::check::check;
 use super::plan::{Blow, Plan, Planned};
-use super::reported;
 use super::script::{PLAY_SETTING, Stage};
+use super::{reported, repository};
 use crate::forges::{Entry, Fault, Gitea, Hooks, Plane, Sent, Treat, plane};
 use crate::harness::{SECRET, Service, Stack};
 use crate::history;
@@ -27,7 +27,11 @@ const QUIET_FOR: Duration = Duration::from_secs(2);
 /// Requests of one key in a span of time: less than the night would like.
 const PLANE_LIMIT: (u32, Duration) = (150, Duration::from_secs(5));
 /// What goes wrong with the forges' answers: how often, and whether it was done all the same.
-const FAULTS: [(&str, Fault, u32); 7] = [
+const FAULTS: [(&str, Fault, u32); 11] = [
+    ("/git-receive-pack", Fault::DropAfter, 2),
+    ("/git-receive-pack", Fault::Status(502), 2),
+    ("/pulls", Fault::DropAfter, 2),
+    ("/pulls", Fault::Status(500), 2),
     ("/comments", Fault::DropAfter, 4),
     ("/statuses", Fault::DropAfter, 4),
     ("/comments", Fault::Status(500), 3),
@@ -60,10 +64,6 @@ pub struct Night {
     /// By key.
     planned: BTreeMap<String, Planned>,
     plan: Plan,
-    /// Commits that the forge was told of, by key.
-    told: BTreeMap<String, usize>,
-    /// When a commit was first seen that the forge was not told of.
-    seen_at: BTreeMap<String, Instant>,
     missed: BTreeMap<(&'static str, usize), Instant>,
     redelivered: BTreeSet<(&'static str, usize)>,
     blows: Vec<Blow>,
@@ -87,15 +87,18 @@ impl Night {
         let toml = |gitea: &Gitea, plane: &Plane| {
             format!(
                 "[identity]\ngitea_user_id = {}\nplane_user_id = \"{}\"\n\n[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\n\
-                 plane_workspace = \"acme\"\nplane_workspace_id = \"{}\"\nplane_project_id = \"{}\"\nplane_identifier = \"SHOP\"\n\n\
-                 [project.report]\non_stage = {{ analysis = \"started\" }}\non_done = \"completed\"\non_needs_you = \"unstarted\"\n",
+                 plane_workspace = \"acme\"\nplane_workspace_id = \"{}\"\nplane_project_id = \"{}\"\nplane_identifier = \"SHOP\"\n\
+                 clone_url = \"{}\"\n\n[project.report]\non_stage = {{ analysis = \"started\" }}\non_done = \"completed\"\non_needs_you = \"unstarted\"\n",
                 gitea.orch().id,
                 plane.orch().id,
                 project.workspace,
-                project.id
+                project.id,
+                gitea.clone_url(),
             )
         };
         let (plane, gitea) = (Plane::start(project.clone()).await?, Gitea::start("acme/shop").await?);
+        repository::begin(room.path()).await?;
+        gitea.attach(&room.path().join("shop.git")).await?;
         plane.set_rate_limit(Some(PLANE_LIMIT));
         for (path, fault, times) in FAULTS {
             plane.faults().next(Method::POST, path, fault, times);
@@ -109,6 +112,7 @@ impl Night {
             .env("ORCH_PLANE_API_KEY", &plane.orch().key)
             .env("ORCH_GITEA_API_URL", &gitea.url())
             .env("ORCH_GITEA_TOKEN", &gitea.orch().token)
+            .env("ORCH_GIT_TOKEN", &gitea.orch().token)
             .env("ORCH_RUNNER_SLOTS", "4")
             .env("ORCH_MAX_CONCURRENCY", "8")
             .env("ORCH_BACKOFF_BASE_SECONDS", "1")
@@ -150,8 +154,6 @@ impl Night {
             gitea,
             planned,
             plan,
-            told: BTreeMap::new(),
-            seen_at: BTreeMap::new(),
             missed: BTreeMap::new(),
             redelivered: BTreeSet::new(),
             blows,
@@ -168,18 +170,13 @@ impl Night {
         let mut quiet_since: Option<Instant> = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            self.tell_commits();
             let missing = self.redeliver().await?;
             let Counts { jobs, unfinished, untold } = self.jobs().await?;
             if let Some(blow) = self.blows.pop_if(|blow| blow.after_jobs + unfinished <= jobs) {
                 self.strike(blow.victim).await?;
             }
-            let at_rest = unfinished == 0
-                && untold == 0
-                && jobs >= expected
-                && missing == 0
-                && self.blows.is_empty()
-                && self.seen_at.is_empty();
+            let at_rest =
+                unfinished == 0 && untold == 0 && jobs >= expected && missing == 0 && self.blows.is_empty();
             let since = *quiet_since.get_or_insert_with(Instant::now);
             if !at_rest {
                 quiet_since = None;
@@ -232,27 +229,6 @@ impl Night {
     async fn jobs(&self) -> anyhow::Result<Counts> {
         let counts: Vec<Counts> = history::rows(&self.database(), COUNTS).await?;
         counts.first().copied().context("a count has no row")
-    }
-
-    /// Does with each new commit what its developer's forge would: the branch moves, the pull request is there.
-    fn tell_commits(&mut self) {
-        let bot = self.gitea.user("dev-bot");
-        for (key, planned) in &self.planned {
-            let (commits, told) = (self.stage.commits(key), self.told.entry(key.clone()).or_default());
-            let Some(sha) = commits.get(*told) else { continue };
-            let seen_at = *self.seen_at.entry(key.clone()).or_insert_with(Instant::now);
-            if seen_at.elapsed() < Duration::from_millis(planned.told_after_ms) {
-                continue;
-            }
-            let branch = format!("orch/{key}");
-            self.gitea.hooks().next("push", Treat::Later);
-            self.gitea.push(&bot, &branch, sha);
-            if *told == 0 {
-                self.gitea.open_pull_request(&bot, &branch, "main", planned.kind, "Mends the total.");
-            }
-            *told += 1;
-            self.seen_at.remove(key);
-        }
     }
 
     /// Sends again what was missed, as a person does who looks at the forge's list; says how much still waits for that.
