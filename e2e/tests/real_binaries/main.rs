@@ -18,6 +18,7 @@ mod night;
 mod operators;
 mod preflight;
 mod refusals;
+mod reports;
 mod resume;
 mod worktrees;
 

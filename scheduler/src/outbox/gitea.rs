@@ -246,3 +246,24 @@ pub(super) fn judge(reply: &Reply) -> Judged {
         _ => Judged::Later(reply.retry_after()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_about_the_token_the_message_or_the_moment() {
+        let judged = |status, body: &'static str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            judge(&Reply { status, headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) })
+        };
+        let scope = r#"{"message":"token does not have at least one of required scope(s): [write:issue]"}"#;
+        assert_eq!([judged(401, ""), judged(403, scope), judged(302, "")], [Judged::Misconfigured; 3]);
+        assert_eq!(judged(403, r#"{"message":"You cannot comment on a locked issue."}"#), Judged::Never);
+        assert_eq!([404, 409, 422, 423].map(|status| judged(status, "")), [Judged::Never; 4]);
+        assert_eq!([500, 503, 429, 408].map(|status| judged(status, "")), [Judged::Later(None); 4]);
+    }
+}

@@ -216,3 +216,47 @@ pub(super) fn judge(reply: &Reply) -> Judged {
         _ => Judged::Later(reply.retry_after()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Reply {
+        let pair = |(name, value): &(_, _)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let headers = HeaderMap::from_iter(headers.iter().map(pair));
+        Reply {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_about_the_key_the_message_or_the_moment() {
+        let judged = |status, body| judge(&reply(status, &[], body));
+        assert_eq!(judged(401, "{}"), Judged::Misconfigured);
+        assert_eq!(judged(403, r#"{"detail":"Given API token is not valid"}"#), Judged::Misconfigured);
+        assert_eq!(judged(403, r#"{"error":"You do not have permission"}"#), Judged::Never);
+        assert_eq!([400, 404, 409, 413].map(|status| judged(status, "")), [Judged::Never; 4]);
+        assert_eq!([500, 502, 408].map(|status| judged(status, "")), [Judged::Later(None); 3]);
+        let limited = reply(429, &[("retry-after", "7")], "");
+        assert_eq!(judge(&limited), Judged::Later(Some(Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn a_minute_that_is_used_up_and_a_refusal_are_rested() {
+        let now_ms = 1_795_317_438_042;
+        let allowed =
+            |left, reset| reply(201, &[("x-ratelimit-remaining", left), ("x-ratelimit-reset", reset)], "");
+        assert_eq!(rest_of(&allowed("3", "1795317450"), now_ms), None);
+        assert_eq!(rest_of(&allowed("0", "1795317450"), now_ms), Some(Duration::from_millis(11_958)));
+        assert_eq!(rest_of(&allowed("0", "1"), now_ms), Some(Duration::ZERO));
+        assert_eq!(rest_of(&allowed("0", "9995317450"), now_ms), Some(REST_MAX));
+        assert_eq!(rest_of(&reply(429, &[], ""), now_ms), Some(Duration::from_mins(1)));
+        assert_eq!(rest_of(&reply(429, &[("retry-after", "9")], ""), now_ms), Some(Duration::from_secs(9)));
+        assert_eq!(rest_of(&reply(500, &[], ""), now_ms), None);
+    }
+}
