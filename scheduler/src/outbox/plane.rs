@@ -225,8 +225,10 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Reply {
-        let pair = |(name, value): &(_, _)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        let headers = HeaderMap::from_iter(headers.iter().map(pair));
+        let pair = |(name, value): (&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let headers: HeaderMap = headers.iter().copied().map(pair).collect();
         Reply {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
