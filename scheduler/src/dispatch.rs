@@ -200,6 +200,7 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
         pipeline.stage(&job.stage).ok_or_else(|| format!("stage {} is not in orch.toml", job.stage))?;
     let resume_session = run.resumed_session.clone();
     let prompt = match resume_session {
+        Some(_) if job.origin.kind == JobKind::Reformat => prompt::ask_form(),
         Some(_) => prompt::CONTINUATION.to_owned(),
         None => shared.prompts.write(stage, &job, &payload, run.run)?,
     };

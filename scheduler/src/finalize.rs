@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use domain::classify::conclude;
+use domain::job::JobKind;
 use domain::transition::{Conclusion, NotTried};
 use domain::{Event, Outcome, Run, RunState, resume};
 use proto::convert;
@@ -89,7 +90,7 @@ async fn take_own_cost(shared: &Shared, run: &LiveRun, session: &str, outcome: &
     let Some(cost_usd) = &mut outcome.report.usage.cost_usd else { return };
     let mut tries = 0;
     let runs = loop {
-        match shared.store.runs_of(run.job).await {
+        match runs_before(shared, run).await {
             Ok(runs) => break runs,
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), "could not read the job's runs yet");
@@ -99,6 +100,18 @@ async fn take_own_cost(shared: &Shared, run: &LiveRun, session: &str, outcome: &
         }
     };
     *cost_usd = resume::own_cost(*cost_usd, session, &runs);
+}
+
+/// The runs that may have spent in the same conversation: the job's, and where it asks for the form of an answer alone those
+/// of the job that it asks about.
+async fn runs_before(shared: &Shared, run: &LiveRun) -> Result<Vec<Run>, store::Error> {
+    let mut runs = Vec::new();
+    let origin = shared.store.job(run.job).await?.map(|job| job.origin).unwrap_or_default();
+    if let Some(parent) = origin.parent.filter(|_| origin.kind == JobKind::Reformat) {
+        runs = shared.store.runs_of(parent).await?;
+    }
+    runs.extend(shared.store.runs_of(run.job).await?);
+    Ok(runs)
 }
 
 /// Looks after a run that a node still holds though it is over here: fetches its report, keeps it, lets it go.

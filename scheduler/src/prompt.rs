@@ -257,7 +257,17 @@ fn render(
     Ok(written)
 }
 
-/// The prompt that asks for the form of a verdict alone.
+/// The prompt that asks for the form alone in the conversation that it is about: the message stands there.
+pub(crate) fn ask_form() -> String {
+    format!(
+        "Your final message does not end in the form that was asked for. Say again what it says of the work, in that form: \
+         reply with the block alone, and do nothing else; use no tool and change no file. Where your message does not say \
+         clearly that the work is good and finished, the verdict is \"fail\".\n\n{}",
+        verdict::INSTRUCTIONS
+    )
+}
+
+/// The prompt that asks for the form of a verdict alone, of somebody who does not know the conversation.
 fn ask_again(stage: &Stage, reformat: &Reformat, nonce: Uuid) -> String {
     let fence = Fence::of(nonce, [reformat.message.as_str()]);
     format!(

@@ -4,6 +4,7 @@ mod advances;
 mod alerts;
 mod bounds;
 mod breaker;
+mod budgets;
 mod deliveries;
 mod dev;
 mod endings;

@@ -41,6 +41,12 @@ pub struct LastTry {
 }
 
 impl LastTry {
+    /// The conversation that is asked once more, for the form of its answer alone; this is the run it asks about.
+    pub fn ask_again(self) -> Option<Resume> {
+        let session = self.session.filter(|session| self.class == "success" && is_session(session))?;
+        Some(Resume { session, node: self.node, account: self.account })
+    }
+
     /// The last of a job's runs, the oldest first, that says anything about its conversation.
     ///
     /// An offer that came to nothing says nothing; a session that was refused stays refused.

@@ -129,6 +129,12 @@ fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Sha
                 stream.text("I will run a command.")?;
             }
         }
+        Step::Spend { times, tokens, every } => {
+            for _ in 0..*times {
+                stream.spend(*tokens)?;
+                std::thread::sleep(*every);
+            }
+        }
         Step::Tool(times) => {
             for _ in 0..*times {
                 let id = stream.open_tool()?;

@@ -20,6 +20,7 @@ pub(crate) enum Step {
     Sleep(Duration),
     Await(PathBuf),
     Say(u32),
+    Spend { times: u32, tokens: u64, every: Duration },
     Tool(u32),
     OpenTool(u32),
     Chatty(usize),
@@ -104,6 +105,12 @@ impl Plan {
             "sleep" => Step::Sleep(seconds(value)?),
             "await" => Step::Await(value.into()),
             "say" => Step::Say(number(value)?),
+            "spend" => {
+                let mut parts = value.splitn(3, ':');
+                let mut next = || parts.next().unwrap_or_default();
+                let (times, tokens) = (number(next())?, number(next())?);
+                Step::Spend { times, tokens, every: Duration::from_millis(number(next())?) }
+            }
             "tool" => Step::Tool(number(value)?),
             "opentool" => Step::OpenTool(number(value)?),
             "chatty" => Step::Chatty(number(value)?),

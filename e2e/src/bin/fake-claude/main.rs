@@ -14,6 +14,7 @@
 //! | `sleep=SECONDS` | silence; fractions are accepted |
 //! | `await=FILE` | silence until FILE exists |
 //! | `say=N` | N short assistant messages |
+//! | `spend=N:TOKENS:MILLISECONDS` | N messages of that many input tokens each, that far apart, each printed twice as the real CLI does |
 //! | `tool=N` | N Bash tool calls with their results |
 //! | `opentool=N` | N tool calls that get no result (follow it with `sleep`) |
 //! | `chatty=BYTES` | at least that much output in ordinary assistant messages |

@@ -63,6 +63,24 @@ impl<'a> Stream<'a> {
         self.assistant(&json!({"type": "text", "text": text}))
     }
 
+    /// A message that read this many tokens, in two blocks: the CLI prints both with the same id and usage.
+    pub(crate) fn spend(&mut self, tokens: u64) -> io::Result<()> {
+        self.turns += 1;
+        for text in ["I think about it.", "I think about it more."] {
+            self.emit(json!({
+                "type": "assistant", "parent_tool_use_id": null,
+                "message": {
+                    "id": format!("msg_spend{:06}", self.turns), "type": "message", "role": "assistant",
+                    "model": self.invocation.model, "content": [{"type": "text", "text": text}],
+                    "stop_reason": null, "stop_sequence": null,
+                    "usage": {"input_tokens": tokens, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+                        "output_tokens": 1},
+                },
+            }))?;
+        }
+        Ok(())
+    }
+
     fn assistant(&self, block: &Value) -> io::Result<()> {
         self.emit(json!({
             "type": "assistant", "parent_tool_use_id": null,

@@ -45,9 +45,14 @@ impl Due {
         own_prompt: bool,
         decision: Option<Waiting>,
         last: Option<LastTry>,
+        asked_about: Option<LastTry>,
     ) -> Option<Self> {
         let JobState::Queued { available_at } = job.state else { return None };
-        let resume = last.and_then(LastTry::resume);
+        // Its own last try knows best; before that, what it asks about is gone on with.
+        let resume = match last {
+            Some(last) => last.resume(),
+            None => asked_about.and_then(LastTry::ask_again),
+        };
         Some(Self { job, early: false, own_prompt, available_at, decision, resume })
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use domain::admission::{Facts, LiveFacts};
 use domain::budget::Amount;
+use domain::job::JobKind;
 use domain::resume::LastTry;
 use domain::{Job, JobState, Timestamp};
 
@@ -130,7 +131,9 @@ impl Tables {
     fn read_due(&self, row: &JobRow) -> Option<Due> {
         let job = Job { epoch: self.epoch_seen(&row.job), ..row.job.clone() };
         let last = LastTry::of(self.runs_of(row.job.id));
-        Due::new(job, brings_prompt(row), row.decision.clone(), last)
+        let parent = row.job.origin.parent.filter(|_| row.job.origin.kind == JobKind::Reformat);
+        let asked_about = parent.and_then(|parent| LastTry::of(self.runs_of(parent)));
+        Due::new(job, brings_prompt(row), row.decision.clone(), last, asked_about)
     }
 
     fn write_decided(&mut self, decided: &Decided) -> Result<(), Error> {

@@ -111,8 +111,14 @@ fn readable(row: &SqliteRow) -> Option<Due> {
 fn due(row: &SqliteRow) -> Result<Due, Fault> {
     let mut job = rows::queued_job(row)?;
     job.epoch = Epoch(row.try_get("epoch_seen")?);
-    Due::new(job, row.try_get("own_prompt")?, rows::decision(row)?, rows::last_try(row)?)
-        .ok_or_else(|| Fault::refused("a due job is not queued"))
+    Due::new(
+        job,
+        row.try_get("own_prompt")?,
+        rows::decision(row)?,
+        rows::last_try(row)?,
+        rows::asked_about(row)?,
+    )
+    .ok_or_else(|| Fault::refused("a due job is not queued"))
 }
 
 /// Writes the starts and, where they changed, the reasons of the others.

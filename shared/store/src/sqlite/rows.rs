@@ -238,8 +238,17 @@ pub(super) fn decision(row: &SqliteRow) -> Result<Option<Waiting>, Error> {
 
 /// The job's last try that says anything about its conversation: column `last_try`.
 pub(super) fn last_try(row: &SqliteRow) -> Result<Option<LastTry>, Error> {
-    let Some(text) = get::<Option<&str>>(row, "last_try")? else { return Ok(None) };
-    let (class, reason, session, node, account) = json("last_try", text)?;
+    one_try(row, "last_try")
+}
+
+/// The run that a turn which asks for the form alone asks about: column `asked_about`.
+pub(super) fn asked_about(row: &SqliteRow) -> Result<Option<LastTry>, Error> {
+    one_try(row, "asked_about")
+}
+
+fn one_try(row: &SqliteRow, column: &'static str) -> Result<Option<LastTry>, Error> {
+    let Some(text) = get::<Option<&str>>(row, column)? else { return Ok(None) };
+    let (class, reason, session, node, account) = json(column, text)?;
     Ok(Some(LastTry { class, reason, session, node, account }))
 }
 

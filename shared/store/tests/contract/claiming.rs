@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use domain::admission::{Facts, Serial, WaitReason};
 use domain::delivery::{NewJob, Payload};
+use domain::job::{JobKind, Origin};
 use domain::transition::{Conclusion, Event, NotTried};
 use domain::{Class, JobId, RunId};
 use store::{Applied, JobFilter, Store};
 
-use super::values::{T0, claim, delivery, ended, fleet, happen, job, later, limits, one_running, read};
+use super::values::{
+    T0, change, claim, delivery, ended, fleet, happen, job, later, limits, one_running, outcome, read,
+};
 
 async fn enqueue(store: &Arc<dyn Store>, jobs: impl IntoIterator<Item = NewJob>) -> Vec<JobId> {
     let jobs = jobs.into_iter().map(|job| store.enqueue(job, T0));
@@ -140,6 +143,25 @@ pub(crate) async fn projects_take_turns(store: Arc<dyn Store>) {
     assert_eq!(started.len(), 6);
     assert!(tools.iter().all(|id| started.contains(id)), "{started:?}");
     assert_eq!(reason_of(&store, lost[0]).await, Some(WaitReason::UnknownProject));
+}
+
+/// The verdict could not be read: whoever is asked again knows what it did, where it did it; refused, it begins afresh.
+pub(crate) async fn a_turn_for_the_form_alone_goes_on_with_what_it_asks_about(store: Arc<dyn Store>) {
+    let start = one_running(&store).await;
+    let run = start.run.id;
+    assert_eq!(happen(&store, start.job.id, &Event::Confirmed { run }, later(5)).await, Applied::Done);
+    let mut done = change(&read(&store, start.job.id).await, &ended(run, Class::Success), later(10));
+    done.outcome = Some(outcome());
+    assert_eq!(store.apply(done).await.unwrap(), Applied::Done);
+    let origin = Origin { kind: JobKind::Reformat, parent: Some(start.job.id), ..Origin::default() };
+    let asked = store.enqueue(NewJob { origin, ..job("SHOP-1") }, later(10)).await.unwrap().job;
+    let again = claim(&store, later(20), fleet(4), 1).await.starts.remove(0);
+    assert_eq!((again.job.id, again.run.resumed_session.as_deref()), (asked, Some("0b6f")));
+    let refused = Conclusion::NotTried { why: NotTried::SessionRefused };
+    let refused = Event::Ended { run: again.run.id, conclusion: refused };
+    assert_eq!(happen(&store, asked, &refused, later(30)).await, Applied::Done);
+    let afresh = claim(&store, later(40), fleet(4), 1).await.starts.remove(0);
+    assert_eq!((afresh.job.id, afresh.run.resumed_session), (asked, None));
 }
 
 /// 10,000 jobs of one project, all older, in all the slots there are: another project's first job starts with the first slot

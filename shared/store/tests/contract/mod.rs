@@ -37,6 +37,7 @@ macro_rules! every_rule {
                 a_pause_stops_all_starts,
                 a_waiting_job_says_why,
                 a_job_goes_on_where_its_conversation_lies,
+                a_turn_for_the_form_alone_goes_on_with_what_it_asks_about,
                 a_clock_that_steps_back_starts_nothing_early;
             advancing:
                 an_end_teaches_names,

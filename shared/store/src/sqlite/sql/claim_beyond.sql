@@ -4,7 +4,9 @@ SELECT j.*, max(j.epoch, coalesce((SELECT max(r.epoch) FROM runs AS r WHERE r.jo
        d.reason AS decision, d.until_at AS decision_until,
        (SELECT json_array(r.class, r.reason, r.session_id, r.node, r.account) FROM runs AS r
         WHERE r.job_id = j.id AND (r.class <> 'withdrawn' OR r.reason = 'session_refused')
-        ORDER BY r.epoch DESC LIMIT 1) AS last_try
+        ORDER BY r.epoch DESC LIMIT 1) AS last_try,
+       (SELECT json_array(r.class, r.reason, r.session_id, r.node, r.account) FROM runs AS r
+        WHERE j.kind = 'reformat' AND r.job_id = j.parent_job ORDER BY r.epoch DESC LIMIT 1) AS asked_about
 FROM jobs AS j INDEXED BY jobs_due
 LEFT JOIN decisions AS d ON d.job_id = j.id
 WHERE j.status = 'queued' AND j.due = 1

@@ -1,0 +1,124 @@
+//! Budgets: an agent whose stream says that it spends is stopped while it runs, its item asks for a person, and what a person
+//! gives lets it go on.
+
+use std::time::{Duration, Instant};
+
+use e2e::harness::{Outside, Stack, until};
+use serde_json::Value;
+
+use crate::shop::{WITHIN, enqueue, shop, spent, verdicts};
+
+/// From the message that spends the last token to the agent's end: a second each for shim, node and scheduler, and its TERM.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+
+const BUDGETS: &str = "[[project]]\nname = \"shop\"\nserial = \"none\"\nbudget = { item_tokens = 5000, day_tokens = 20000, \
+                       run_tokens = 3000 }\n[[stage]]\nname = \"pushed\"\nrole = \"developer\"\nprompt = \"prompt.md\"\n";
+
+async fn spent_of_day(stack: &Outside) -> anyhow::Result<i64> {
+    let listed = stack.orch(&["budget"]).await?;
+    let budgets = listed["budgets"].as_array().cloned().unwrap_or_default();
+    let day = budgets.iter().find(|budget| budget["scope"] == "project_day");
+    Ok(day.and_then(|day| day["spent"]["tokens"].as_i64()).unwrap_or(0))
+}
+
+async fn item_of(stack: &Stack, job: &Value) -> anyhow::Result<Value> {
+    let listed = stack.orch(&["items"]).await?;
+    let items = listed["items"].as_array().cloned().unwrap_or_default();
+    Ok(items.into_iter().find(|item| item["key"] == job["job"]["work_item"]).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn an_agent_that_spends_its_items_budget_is_stopped_while_it_runs() -> anyhow::Result<()> {
+    let stack = shop().orch_toml(BUDGETS).start().await?;
+    // 1000 tokens twice a second, without an end: the item's 5000 are spent after two seconds.
+    let id = enqueue(&stack, "spend=240:1000:500").await?;
+    let live = until("usage while it runs", WITHIN, || async {
+        let job = stack.job(id).await?;
+        Ok((job["runs"][0]["input_tokens"].as_u64() > Some(0) && job["job"]["status"] == "running")
+            .then_some(job))
+    });
+    let live = live.await?;
+    assert!(live["runs"][0]["cost_usd"].as_f64() > Some(0.0), "estimated by its tokens: {live:#}");
+    let started = Instant::now();
+    let job = stack.until_status(id, "failed", WITHIN).await?;
+    let took = started.elapsed();
+    assert!(took < STOPPED_WITHIN, "stopped after {took:?}");
+    assert_eq!((spent(&job), verdicts(&job)), ([0, 0, 0, 1], vec![("permanent", "budget")]), "{job:#}");
+    let tokens = job["runs"][0]["input_tokens"].as_u64().unwrap_or_default();
+    assert!((5_000..=12_000).contains(&tokens), "{tokens} tokens of 5000 were spent");
+    println!("stopped {took:?} after the first report, {tokens} of 5000 tokens spent");
+
+    let item = item_of(&stack, &job).await?;
+    let needs = &item["needs"];
+    assert_eq!(
+        (item["state"].as_str(), needs["why"].as_str()),
+        (Some("needs_you"), Some("budget")),
+        "{item:#}"
+    );
+    let reason = needs["reason"].as_str().unwrap_or_default();
+    let key = format!("shop/{}", item["key"].as_str().unwrap_or_default());
+    for word in [format!("orch budget raise item '{key}' --tokens 5000"), format!("orch retry {id}")] {
+        assert!(reason.contains(&word), "{reason}");
+    }
+    // Nothing starts, retried or not, until there is more.
+    stack.orch(&["retry", &id.to_string()]).await?;
+    let again = stack.until_status(id, "failed", WITHIN).await?;
+    assert_eq!(spent(&again), [0, 0, 0, 1], "no run: {again:#}");
+    stack.orch(&["budget", "raise", "item", &key, "--tokens", "100000"]).await?;
+    stack.orch(&["retry", &id.to_string()]).await?;
+    let running = until("another run", WITHIN, || async {
+        let job = stack.job(id).await?;
+        Ok((job["runs"].as_array().map_or(0, Vec::len) == 2).then_some(job))
+    });
+    running.await?;
+    stack.orch(&["cancel", &id.to_string()]).await?;
+    stack.until_status(id, "cancelled", WITHIN).await?;
+    stack.finish().await
+}
+
+#[tokio::test]
+async fn agents_side_by_side_do_not_overshoot_a_days_budget_together() -> anyhow::Result<()> {
+    let stack = shop()
+        .orch_toml(BUDGETS)
+        .env("ORCH_MAX_CONCURRENCY", "12")
+        .env("ORCH_RUNNER_SLOTS", "12")
+        .start()
+        .await?;
+    // Twelve that keep to the 3000 set aside for each: six fit into 20000 side by side, a seventh with the rest only alone.
+    let mut jobs = Vec::new();
+    for _ in 0..12 {
+        jobs.push(enqueue(&stack, "spend=3:900:300 sleep=2").await?);
+    }
+    let mut most = 0;
+    let waiting = until("a job that waits for tomorrow", WITHIN, || async {
+        let queue = stack.orch(&["queue"]).await?;
+        let running = queue["counts"]["running"].as_u64().unwrap_or(0);
+        let recent = queue["recent"].as_array().cloned().unwrap_or_default();
+        let reason = |job: &Value| job["waiting"]["reason"].as_str().unwrap_or_default().to_owned();
+        let spent_out = recent.iter().find(|job| reason(job).contains("for the day is spent")).cloned();
+        Ok((running == 0 && spent_out.is_some()).then_some((running, spent_out)))
+    });
+    let spent_by_watching = async {
+        loop {
+            let queue = stack.orch(&["queue"]).await?;
+            most = most.max(queue["counts"]["running"].as_u64().unwrap_or(0));
+            if most >= 6 {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let (_, waiting) = tokio::select! {
+        waiting = waiting => waiting?,
+        _ = async { spent_by_watching.await.ok(); std::future::pending::<()>().await } => unreachable!("it waits for ever"),
+    };
+    let waiting = waiting.unwrap_or_default();
+    assert!(
+        waiting["waiting"]["until"].as_str().is_some_and(|until| until.ends_with("T00:00:00.000Z")),
+        "{waiting:#}"
+    );
+    let tokens = spent_of_day(&stack).await?;
+    println!("{tokens} of 20000 tokens spent");
+    assert!((20_000..=20_000 + 3_000).contains(&tokens), "{tokens} of 20000 tokens were spent");
+    stack.finish().await
+}
