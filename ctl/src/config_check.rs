@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use domain::pipeline::{Pipeline, Prompt, parse};
+use domain::pipeline::{self, Pipeline, Prompt, parse};
 use serde::Serialize;
 use service::settings::PipelineSettings;
 
 use crate::exit::Failure;
-use crate::print::Output;
+use crate::print::{Output, write};
 
 /// What can be done about the configuration.
 #[derive(Clone, Debug, Subcommand)]
@@ -20,6 +20,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         pipeline: PipelineSettings,
     },
+    /// Print the JSON schema of orch.toml, for editors: docs/orch.schema.json
+    Schema,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -35,11 +37,19 @@ struct Report {
 
 /// `orch config check`.
 pub(crate) fn run(verb: Verb, output: Output) -> Result<(), Failure> {
-    let Verb::Check { file, pipeline } = verb;
+    let (file, pipeline) = match verb {
+        Verb::Schema => return write(schema_text().as_bytes()),
+        Verb::Check { file, pipeline } => (file, pipeline),
+    };
     let file = file.unwrap_or(pipeline.config);
     let report = check(&file)?;
     output.show(&report, |_| shown(&report))?;
     if report.ok { Ok(()) } else { Err(Failure::No(format!("{} would be refused", report.file))) }
+}
+
+/// The schema as it is published.
+fn schema_text() -> String {
+    format!("{:#}\n", pipeline::schema())
 }
 
 fn check(file: &Path) -> Result<Report, Failure> {
@@ -110,6 +120,16 @@ fn shown(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_published_schema_is_what_is_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/orch.schema.json");
+        let published = std::fs::read_to_string(path).unwrap();
+        assert!(
+            published == schema_text(),
+            "write it anew: cargo run -q -p ctl -- config schema > docs/orch.schema.json"
+        );
+    }
 
     #[test]
     fn a_check_names_what_would_be_refused() {

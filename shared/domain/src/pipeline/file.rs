@@ -17,9 +17,9 @@ use crate::classify::{Meaning, Pattern, Patterns};
 use crate::steps::GateCommand;
 use crate::{PermanentReason, TransientReason, workspace};
 
-const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger", "classify", "budget"];
-const IDENTITY_KEYS: &[&str] = &["gitea_user_id", "plane_user_id"];
-const PROJECT_KEYS: &[&str] = &[
+pub(super) const FILE_KEYS: &[&str] = &["identity", "project", "stage", "trigger", "classify", "budget"];
+pub(super) const IDENTITY_KEYS: &[&str] = &["gitea_user_id", "plane_user_id"];
+pub(super) const PROJECT_KEYS: &[&str] = &[
     "name",
     "gitea_repo",
     "plane_workspace",
@@ -39,7 +39,7 @@ const PROJECT_KEYS: &[&str] = &[
     "report",
     "budget",
 ];
-const BUDGET_KEYS: &[&str] = &[
+pub(super) const BUDGET_KEYS: &[&str] = &[
     "run_usd",
     "run_tokens",
     "job_usd",
@@ -52,7 +52,7 @@ const BUDGET_KEYS: &[&str] = &[
     "day_usd",
     "day_tokens",
 ];
-const PROJECT_BUDGET_KEYS: &[&str] = &[
+pub(super) const PROJECT_BUDGET_KEYS: &[&str] = &[
     "run_usd",
     "run_tokens",
     "job_usd",
@@ -68,7 +68,7 @@ const PROJECT_BUDGET_KEYS: &[&str] = &[
     "total_tokens",
 ];
 const HOOKS_KEYS: &[&str] = &["after_create", "before_run", "after_run", "timeout"];
-const STAGE_KEYS: &[&str] = &[
+pub(super) const STAGE_KEYS: &[&str] = &[
     "name",
     "role",
     "prompt",
@@ -91,12 +91,13 @@ const STAGE_KEYS: &[&str] = &[
 const COMMAND_KEYS: &[&str] = &["run", "timeout"];
 /// The longest a gate command takes where its `timeout` does not say.
 const COMMAND_TIMEOUT: Duration = Duration::from_mins(10);
-const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
-const CLASSIFY_KEYS: &[&str] = &["pattern", "class", "reason", "retry_after"];
+pub(super) const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
+pub(super) const CLASSIFY_KEYS: &[&str] = &["pattern", "class", "reason", "retry_after"];
 /// The most patterns; each is matched against the last lines of every failed agent.
 const PATTERNS_MAX: usize = 100;
-const WHEN_KEYS_PLANE: &[&str] = &["state_group", "state_id", "label", "command", "field", "trust"];
-const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
+pub(super) const WHEN_KEYS_PLANE: &[&str] =
+    &["state_group", "state_id", "label", "command", "field", "trust"];
+pub(super) const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci", "trust"];
 /// Plane's state groups (`db/models/state.py` of Plane 1.3.1).
 pub(super) const STATE_GROUPS: &[&str] =
     &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];

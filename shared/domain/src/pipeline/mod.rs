@@ -7,6 +7,7 @@ mod builtin;
 mod error;
 mod file;
 mod reporting;
+mod schema;
 mod section;
 mod words;
 
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub use error::ConfigError;
 pub use file::parse;
 pub use reporting::{Reporting, StateChoice};
+pub use schema::schema;
 pub use words::{CiResult, Gate, LaunchPoint, Outdated, PullRequestAction, ReviewVerdict, Trust};
 
 use crate::admission::{ProjectLimits, Serial};
