@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::harness::{Outside, Stack, until};
+use e2e::harness::{Stack, until};
 use serde_json::Value;
 
 use crate::shop::{WITHIN, enqueue, shop, spent, verdicts};
@@ -13,13 +13,6 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 const BUDGETS: &str = "[[project]]\nname = \"shop\"\nserial = \"none\"\nbudget = { item_tokens = 5000, day_tokens = 20000, \
                        run_tokens = 3000 }\n[[stage]]\nname = \"pushed\"\nrole = \"developer\"\nprompt = \"prompt.md\"\n";
-
-async fn spent_of_day(stack: &Outside) -> anyhow::Result<i64> {
-    let listed = stack.orch(&["budget"]).await?;
-    let budgets = listed["budgets"].as_array().cloned().unwrap_or_default();
-    let day = budgets.iter().find(|budget| budget["scope"] == "project_day");
-    Ok(day.and_then(|day| day["spent"]["tokens"].as_i64()).unwrap_or(0))
-}
 
 async fn item_of(stack: &Stack, job: &Value) -> anyhow::Result<Value> {
     let listed = stack.orch(&["items"]).await?;
@@ -77,48 +70,38 @@ async fn an_agent_that_spends_its_items_budget_is_stopped_while_it_runs() -> any
 }
 
 #[tokio::test]
-async fn agents_side_by_side_do_not_overshoot_a_days_budget_together() -> anyhow::Result<()> {
+async fn no_more_agents_run_side_by_side_than_a_days_budget_has_room_for() -> anyhow::Result<()> {
     let stack = shop()
         .orch_toml(BUDGETS)
         .env("ORCH_MAX_CONCURRENCY", "12")
         .env("ORCH_RUNNER_SLOTS", "12")
         .start()
         .await?;
-    // Twelve that keep to the 3000 set aside for each: six fit into 20000 side by side, a seventh with the rest only alone.
-    let mut jobs = Vec::new();
+    // 3000 are set aside for each of twelve: six fit into 20000 side by side, the others start as these end.
     for _ in 0..12 {
-        jobs.push(enqueue(&stack, "spend=3:900:300 sleep=2").await?);
+        enqueue(&stack, "spend=3:900:300 sleep=2").await?;
     }
-    let mut most = 0;
-    let waiting = until("a job that waits for tomorrow", WITHIN, || async {
+    let (mut most, mut reasons) = (0, 0);
+    let started = Instant::now();
+    loop {
         let queue = stack.orch(&["queue"]).await?;
-        let running = queue["counts"]["running"].as_u64().unwrap_or(0);
+        let count = |word: &str| queue["counts"][word].as_u64().unwrap_or(0);
+        most = most.max(count("running"));
         let recent = queue["recent"].as_array().cloned().unwrap_or_default();
-        let reason = |job: &Value| job["waiting"]["reason"].as_str().unwrap_or_default().to_owned();
-        let spent_out = recent.iter().find(|job| reason(job).contains("for the day is spent")).cloned();
-        Ok((running == 0 && spent_out.is_some()).then_some((running, spent_out)))
-    });
-    let spent_by_watching = async {
-        loop {
-            let queue = stack.orch(&["queue"]).await?;
-            most = most.max(queue["counts"]["running"].as_u64().unwrap_or(0));
-            if most >= 6 {
-                return anyhow::Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        let waits = |job: &&Value| {
+            job["waiting"]["reason"]
+                .as_str()
+                .is_some_and(|reason| reason.contains("set aside for runs that live"))
+        };
+        reasons = reasons.max(recent.iter().filter(waits).count());
+        if count("done") == 12 {
+            break;
         }
-    };
-    let (_, waiting) = tokio::select! {
-        waiting = waiting => waiting?,
-        _ = async { spent_by_watching.await.ok(); std::future::pending::<()>().await } => unreachable!("it waits for ever"),
-    };
-    let waiting = waiting.unwrap_or_default();
-    assert!(
-        waiting["waiting"]["until"].as_str().is_some_and(|until| until.ends_with("T00:00:00.000Z")),
-        "{waiting:#}"
-    );
-    let tokens = spent_of_day(&stack).await?;
-    println!("{tokens} of 20000 tokens spent");
-    assert!((20_000..=20_000 + 3_000).contains(&tokens), "{tokens} of 20000 tokens were spent");
+        assert!(started.elapsed() < WITHIN, "{queue:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("at most {most} agents ran side by side, {reasons} jobs said what they wait for");
+    assert!((2..=6).contains(&most), "{most} agents ran side by side");
+    assert!(reasons > 0, "the others say what they wait for");
     stack.finish().await
 }
