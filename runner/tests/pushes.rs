@@ -341,3 +341,38 @@ async fn a_runner_that_is_killed_at_any_entry_of_the_journal_does_nothing_twice(
         ack(&mut runner.client, &run, &scene.place).await;
     }
 }
+
+/// What an agent, and the gate after it, can find of a token by its form: in their environment and that of every process
+/// above them, in their home, their worktree, its git folders, and all that the runner has on disk.
+const SEARCH: &str = r#"P='planted-[0-9a-f]{12}'; FOUND=; PID=$$
+env | grep -qE "$P" && FOUND="$FOUND env"
+while [ "$PID" -gt 1 ]; do
+  tr '\0' '\n' </proc/$PID/environ 2>/dev/null | grep -qE "$P" && FOUND="$FOUND environ:$PID"
+  tr '\0' '\n' </proc/$PID/cmdline 2>/dev/null | grep -qE "$P" && FOUND="$FOUND cmdline:$PID"
+  PID=$(sed -n 's/^PPid:\t//p' /proc/$PID/status)
+done
+git config --list --show-origin 2>/dev/null | grep -qE "$P" && FOUND="$FOUND config"
+grep -rqE "$P" "$HOME" "$PWD" "$(git rev-parse --git-common-dir)" PLACE/state PLACE/workspaces && FOUND="$FOUND files"
+echo "searched:$FOUND" >>PLACE/searched"#;
+
+#[tokio::test]
+async fn neither_the_agent_nor_its_gate_finds_the_credential() {
+    let scene = Scene::new().await;
+    let mut options = scene.place.options(&scene.scheduler);
+    options.git_token = Some(Secret::new("planted-0a1b2c3d4e5f"));
+    let mut runner = InProcess::start(options, &scene.scheduler).await;
+    let search = SEARCH.replace("PLACE", scene.place.dir.path().to_str().unwrap());
+    let argv = ["/bin/bash", "-c", &search].map(str::to_owned).to_vec();
+    let command = Some(proto::v1::GateCommand { argv, timeout_ms: 20_000 });
+    let steps = RunSteps { command, push: true, ..RunSteps::default() };
+    let spec = RunSpec { steps: Some(steps), ..scene.spec(1, &format!("{COMMIT}; {search}")) };
+    let outcome = scene.run(&mut runner, spec).await;
+    let done = [(StepKind::Command, StepState::Done), (StepKind::Push, StepState::Done)];
+    assert_eq!(states(&outcome), done, "{:?}", outcome.steps);
+    assert_eq!(read(&scene.place.file("searched")), "searched:\nsearched:\n");
+    // The search finds what is there to be found.
+    std::fs::write(scene.place.file("state/planted"), "planted-0a1b2c3d4e5f").unwrap();
+    scene.run(&mut runner, scene.spec(2, &search)).await;
+    assert!(read(&scene.place.file("searched")).ends_with("searched: files\n"));
+    runner.stop().await;
+}

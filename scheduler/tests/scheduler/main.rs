@@ -10,6 +10,7 @@ mod life;
 mod people;
 mod pipeline;
 mod process;
+mod pushed;
 mod repairs;
 mod reports;
 mod stack;
