@@ -266,6 +266,9 @@ pub fn work_item(item: &WorkItem) -> v1::WorkItem {
         updated_at: item.updated_at.to_string(),
         spent: None,
         spent_since_pass: None,
+        waits_for: item.state.waits_for_ci().map(ToString::to_string),
+        standing: item.standing.as_str().to_owned(),
+        ended_because: item.ended_because.clone(),
     }
 }
 

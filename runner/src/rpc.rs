@@ -169,5 +169,6 @@ fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, 
         resume_session: spec.resume_session,
         repository,
         steps: read_run_steps(spec.steps)?,
+        untrusted: spec.untrusted,
     })
 }

@@ -69,6 +69,9 @@ pub struct Assignment {
     pub repository: Option<Repository>,
     /// What is done once the agent has succeeded.
     pub steps: Steps,
+    /// Whether the agent gets no tool that reaches the network.
+    #[serde(default)]
+    pub untrusted: bool,
 }
 
 impl Assignment {

@@ -94,6 +94,9 @@ pub struct Settings {
     /// How long a due job waits for the runner that has its conversation, when that is busy, before it begins afresh elsewhere
     #[arg(long, env = "ORCH_RESUME_WAIT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub resume_wait: Duration,
+    /// How often Plane and Gitea are asked for what no webhook announced, where their API is configured; 0: never
+    #[arg(long, env = "ORCH_RECONCILE_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub reconcile_interval: Duration,
     /// Folder of the runs' logs
     #[arg(long, env = "ORCH_LOG_DIR", value_name = "PATH", default_value = "orch-data/logs")]
     pub log_dir: PathBuf,
@@ -158,6 +161,8 @@ pub struct Options {
     pub reporting: Reporting,
     /// How long a source of webhooks may be silent; zero: for ever.
     pub webhook_silence: Duration,
+    /// How often the forges are asked for what no webhook announced; zero: never.
+    pub reconcile_interval: Duration,
     /// Certificates, for serving and for calling runners.
     pub tls: TlsSettings,
     /// The source of time.
@@ -228,6 +233,7 @@ impl Settings {
             reporting: Reporting::new(forges.forges()?, self.console_url.as_deref(), &sinks)?,
             sinks,
             webhook_silence: self.alerts.webhook_silence_seconds,
+            reconcile_interval: self.reconcile_interval,
             tls: tls.clone(),
             clock: Clock::system(),
             random: Random::system(),

@@ -9,7 +9,8 @@ use std::time::Duration;
 use domain::delivery::Payload;
 use domain::job::JobKind;
 use domain::pipeline::Stage;
-use domain::steps::pull_request_ask;
+use domain::steps::{Steps, pull_request_ask};
+use domain::work_item::Standing;
 use domain::{Event, Job, workspace};
 use proto::convert;
 use proto::v1::{CancelRequest, LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
+use crate::advance;
 use crate::lease::LiveRun;
 use crate::links::CALL_DEADLINE;
 use crate::live::Phase;
@@ -184,7 +186,7 @@ pub(crate) async fn settle(shared: &Shared, run: &LiveRun) {
 }
 
 async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String> {
-    let (job, payload) = loop {
+    let (job, payload, standing) = loop {
         match read(shared, run).await {
             Ok(read) => break read,
             Err(error) => {
@@ -208,6 +210,17 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
         workspace::Repository::of(project, &job.work_item, stage, job.origin.head.clone(), &payload.facts)
     });
     let steps = stage.steps(pipeline.project(&job.project), |repo| pull_request_ask(repo, &job, &payload));
+    // An outsider's work is read and nothing more: nothing of it is run, pushed or sent.
+    let untrusted = standing == Standing::Outsider;
+    let (repository, steps) = if untrusted {
+        let bare = repository.map(|repository| workspace::Repository {
+            hooks: workspace::HookCommands::default(),
+            ..repository
+        });
+        (bare, Steps { asks_verdict: steps.asks_verdict, ..Steps::default() })
+    } else {
+        (repository, steps)
+    };
     Ok(LaunchRequest {
         run: Some(convert::run_key(run.run, run.epoch)),
         incarnation: run.incarnation.0,
@@ -215,13 +228,22 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
             resume_session,
             repository: repository.as_ref().map(convert::repository),
             steps: Some(convert::run_steps(&steps)),
+            untrusted,
             ..spec(&job, stage, prompt)
         }),
     })
 }
 
-async fn read(shared: &Shared, run: &LiveRun) -> Result<(Option<Job>, Option<Payload>), store::Error> {
-    Ok((shared.store.job(run.job).await?, shared.store.payload(run.job).await?))
+async fn read(
+    shared: &Shared,
+    run: &LiveRun,
+) -> Result<(Option<Job>, Option<Payload>, Standing), store::Error> {
+    let (job, payload) = (shared.store.job(run.job).await?, shared.store.payload(run.job).await?);
+    let item = match &job {
+        Some(job) => advance::read(shared, &job.project, &job.work_item).await?,
+        None => None,
+    };
+    Ok((job, payload, item.map(|item| item.standing).unwrap_or_default()))
 }
 
 fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
@@ -248,5 +270,6 @@ fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
         resume_session: None,
         repository: None,
         steps: None,
+        untrusted: false,
     }
 }

@@ -22,8 +22,10 @@ mod logs;
 mod moves;
 mod nodes;
 mod outbox;
+mod outside;
 mod prompt;
 mod reaper;
+mod reconcile;
 mod renewals;
 mod sanitize;
 mod settled;
@@ -146,6 +148,8 @@ async fn serve(
     tasks.spawn("budgets", budgets::run(shared.clone()));
     outbox::spawn(&shared, outbound.as_ref());
     greet(&shared);
+    reconcile::spawn(&shared, outbound.as_ref());
+    tasks.spawn("outside", outside::run(shared.clone()));
     tasks.spawn("reaper", reaper::run(shared));
     tracing::info!(%addr, "listening");
     Ok(Handle { addr })
@@ -179,6 +183,7 @@ async fn gather(
         sinks: options.sinks,
         reporting: options.reporting,
         webhook_silence: options.webhook_silence,
+        reconcile_interval: options.reconcile_interval,
         alerted: tokio::sync::watch::channel(()).0,
         policy: options.policy,
         quota_reserve: options.quota_reserve,

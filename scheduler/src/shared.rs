@@ -39,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) sinks: Sinks,
     pub(crate) reporting: Reporting,
     pub(crate) webhook_silence: Duration,
+    pub(crate) reconcile_interval: Duration,
     /// Wakes whoever delivers what is in the outbox.
     pub(crate) alerted: watch::Sender<()>,
     pub(crate) policy: Policy,

@@ -102,6 +102,7 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
             sinks: scheduler::Sinks::default(),
             reporting: scheduler::Reporting::default(),
             webhook_silence: Duration::ZERO,
+            reconcile_interval: Duration::ZERO,
             queue: QueueSettings {
                 concurrency_max: u32::try_from(terms.concurrency_max).unwrap_or(u32::MAX),
                 sanitize_enabled: true,

@@ -87,7 +87,9 @@ fn decided(word: &str, reply: &v1::ItemReply) -> String {
 fn item_table(items: &[v1::WorkItem], paint: Paint, now: Timestamp) -> String {
     let rows = items.iter().map(|item| {
         let bounces = item.bounces.iter().map(|bounce| format!("{} {}", bounce.stage, bounce.times));
-        let note = item.needs.as_ref().map(|needs| needs.reason.clone()).or_else(|| item.title.clone());
+        let note = item.needs.as_ref().map(|needs| needs.reason.clone());
+        let note = note.or_else(|| item.waits_for.clone()).or_else(|| item.ended_because.clone());
+        let note = note.or_else(|| item.title.clone());
         vec![
             Cell::from(&item.key),
             Cell::from(&item.project),

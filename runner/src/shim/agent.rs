@@ -9,6 +9,9 @@ use crate::run_dir::{Assignment, Intent, ProgramKind};
 /// Tools that wait for a person, who is not there, or for a later turn, which will not come.
 const HOSTILE_TOOLS: &str = "AskUserQuestion,CronCreate,EnterPlanMode,ExitPlanMode,ScheduleWakeup";
 
+/// Tools that reach the network. Any command of a shell does, so there is no shell. This asks the CLI, and contains nothing.
+const NETWORK_TOOLS: &str = "Bash,WebFetch,WebSearch";
+
 /// The mode in which the CLI asks nobody; see [`environment`] about root.
 pub(crate) const BYPASS: &str = "bypassPermissions";
 
@@ -38,7 +41,12 @@ pub(super) fn arguments(assignment: &Assignment, intent: &Intent) -> Vec<OsStrin
         arguments.extend(["--max-turns".to_owned(), turns.to_string()]);
     }
     arguments.extend(["--permission-mode", &intent.permission_mode].map(str::to_owned));
-    arguments.extend(["--disallowedTools", HOSTILE_TOOLS].map(str::to_owned));
+    let tools = if assignment.untrusted {
+        format!("{HOSTILE_TOOLS},{NETWORK_TOOLS}")
+    } else {
+        HOSTILE_TOOLS.to_owned()
+    };
+    arguments.extend(["--disallowedTools".to_owned(), tools]);
     arguments.into_iter().map(OsString::from).collect()
 }
 

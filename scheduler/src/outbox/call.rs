@@ -19,7 +19,7 @@ const WORDS_LETTERS_MAX: usize = 200;
 
 /// An API as one account.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     access: ForgeAccess,
     outbound: Outbound,
     header: (HeaderName, HeaderValue),
@@ -27,23 +27,23 @@ pub(super) struct Caller {
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// An answer that is not what was hoped for.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// What was asked.
-    pub(super) what: &'static str,
-    pub(super) reply: Box<Reply>,
+    pub(crate) what: &'static str,
+    pub(crate) reply: Box<Reply>,
 }
 
 impl Caller {
     /// `header` and `value` are the credential.
-    pub(super) fn new(access: ForgeAccess, outbound: Outbound, header: &'static str, value: &str) -> Self {
+    pub(crate) fn new(access: ForgeAccess, outbound: Outbound, header: &'static str, value: &str) -> Self {
         // Settings were refused if the credential had letters that no header takes.
         let mut value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""));
         value.set_sensitive(true);
@@ -51,7 +51,7 @@ impl Caller {
     }
 
     /// Asks, and waits for the whole answer.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -73,34 +73,34 @@ impl Caller {
 
 impl Reply {
     /// The answer to `what`, when it is a success.
-    pub(super) fn good(self, what: &'static str) -> Result<Self, Refusal> {
+    pub(crate) fn good(self, what: &'static str) -> Result<Self, Refusal> {
         if self.status.is_success() { Ok(self) } else { Err(Refusal { what, reply: Box::new(self) }) }
     }
 
     /// The body in a shape, when it has that one.
-    pub(super) fn shaped<T: DeserializeOwned>(self, what: &'static str) -> Result<T, Refusal> {
+    pub(crate) fn shaped<T: DeserializeOwned>(self, what: &'static str) -> Result<T, Refusal> {
         let reply = self.good(what)?;
         serde_json::from_slice(&reply.body).map_err(|_| Refusal { what, reply: Box::new(reply) })
     }
 
     /// A header that is a number.
-    pub(super) fn number(&self, header: &str) -> Option<i64> {
+    pub(crate) fn number(&self, header: &str) -> Option<i64> {
         self.headers.get(header)?.to_str().ok()?.trim().parse().ok()
     }
 
     /// How long the service asks to wait.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         let seconds = self.number(RETRY_AFTER.as_str())?;
         u64::try_from(seconds).ok().map(Duration::from_secs)
     }
 
     /// Whether the body says this, whatever the case.
-    pub(super) fn says(&self, words: &str) -> bool {
+    pub(crate) fn says(&self, words: &str) -> bool {
         String::from_utf8_lossy(&self.body).to_ascii_lowercase().contains(words)
     }
 
     /// Status and the beginning of what it says, in one line.
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let said = String::from_utf8_lossy(&self.body);
         let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
         let said: String =

@@ -6,7 +6,7 @@
 //! alert waits for its first sink and outlives the removal of one.
 
 mod answer;
-mod call;
+pub(crate) mod call;
 mod deliver;
 mod forge;
 mod gitea;

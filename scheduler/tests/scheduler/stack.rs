@@ -68,6 +68,7 @@ impl Stack {
             sinks: Sinks::default(),
             reporting: Reporting::default(),
             webhook_silence: Duration::ZERO,
+            reconcile_interval: Duration::ZERO,
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
             tls: TlsSettings::default(),
             random: Random::system(),

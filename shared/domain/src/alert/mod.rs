@@ -108,6 +108,25 @@ pub enum Alert {
         /// `gitea` or `plane`.
         source: String,
     },
+    /// Changes were found that a source announced by no webhook.
+    WebhooksMissed {
+        /// `gitea` or `plane`.
+        source: String,
+        /// How many, of the first look that found any.
+        changes: u32,
+    },
+    /// A source cannot be asked for what no webhook announced.
+    ReconcilerBlind {
+        /// `gitea` or `plane`.
+        source: String,
+        /// What it says.
+        error: String,
+    },
+    /// It can be asked again.
+    ReconcilerSees {
+        /// `gitea` or `plane`.
+        source: String,
+    },
     /// A row that broke an invariant was repaired: somebody wrote past the constraints.
     RowRepaired {
         /// The job.
@@ -238,7 +257,11 @@ impl Notice {
             Alert::ItemNeedsYou { item, .. } | Alert::ItemGoesOn { item, .. } => {
                 format!("{word}/{}/{}/{}", item.project, item.key, item.revision)
             }
-            Alert::WebhooksSilent { source, .. } | Alert::WebhooksBack { source } => {
+            Alert::WebhooksSilent { source, .. }
+            | Alert::WebhooksBack { source }
+            | Alert::WebhooksMissed { source, .. }
+            | Alert::ReconcilerBlind { source, .. }
+            | Alert::ReconcilerSees { source } => {
                 format!("{word}/{source}/{at}")
             }
             Alert::RowRepaired { job, .. } => format!("{word}/{job}/{at}"),
@@ -302,6 +325,9 @@ impl Alert {
             Self::PreflightBack { .. } => "preflight_back",
             Self::WebhooksSilent { .. } => "webhooks_silent",
             Self::WebhooksBack { .. } => "webhooks_back",
+            Self::WebhooksMissed { .. } => "webhooks_missed",
+            Self::ReconcilerBlind { .. } => "reconciler_blind",
+            Self::ReconcilerSees { .. } => "reconciler_sees",
             Self::RowRepaired { .. } => "row_repaired",
             Self::ReportRefused { .. } => "report_refused",
             Self::ReportsStuck { .. } => "reports_stuck",
@@ -322,7 +348,11 @@ impl Alert {
             Self::PreflightLost { .. } | Self::PreflightBack { .. } | Self::MassExpiry { .. } => {
                 Group::Runners
             }
-            Self::WebhooksSilent { .. } | Self::WebhooksBack { .. } => Group::Webhooks,
+            Self::WebhooksSilent { .. }
+            | Self::WebhooksBack { .. }
+            | Self::WebhooksMissed { .. }
+            | Self::ReconcilerBlind { .. }
+            | Self::ReconcilerSees { .. } => Group::Webhooks,
             Self::RowRepaired { .. } => Group::Rows,
             Self::ReportRefused { .. } | Self::ReportsStuck { .. } | Self::ReportsBack { .. } => {
                 Group::Reports
@@ -390,6 +420,19 @@ impl Alert {
                  Look at the webhook's recent deliveries in {source}; what it could not deliver it may send again there."
             ),
             Self::WebhooksBack { source } => format!("Webhooks from {source} arrive again."),
+            Self::WebhooksMissed { source, changes } => format!(
+                "{} in {source} came without a webhook; {source} was asked, and they are taken up.\n\
+                 Look at the webhook in {source}: whether it is active, and what its recent deliveries say.",
+                how_many(*changes, "change")
+            ),
+            Self::ReconcilerBlind { source, error } => format!(
+                "{source} cannot be asked for what no webhook announced: {}.\n\
+                 Look at its API address and credential; until then a webhook that is lost stays lost.",
+                word(error)
+            ),
+            Self::ReconcilerSees { source } => {
+                format!("{source} can be asked again for what no webhook announced.")
+            }
             Self::RowRepaired { job, kinds, became } => {
                 let kinds: Vec<&str> = kinds.iter().copied().map(Kind::as_str).collect();
                 format!(

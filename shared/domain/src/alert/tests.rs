@@ -45,6 +45,9 @@ fn all(word: &str) -> Vec<Alert> {
         Alert::PreflightBack { runners: 2 },
         Alert::WebhooksSilent { source: word.clone(), last_at: AT },
         Alert::WebhooksBack { source: word.clone() },
+        Alert::WebhooksMissed { source: word.clone(), changes: 3 },
+        Alert::ReconcilerBlind { source: word.clone(), error: word.clone() },
+        Alert::ReconcilerSees { source: word.clone() },
         Alert::RowRepaired { job: JobId(3), kinds: Kind::ALL.to_vec(), became: word },
         Alert::MassExpiry { runs: 12, lease_s: 420 },
         Alert::ReportRefused {

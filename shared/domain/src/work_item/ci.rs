@@ -1,5 +1,7 @@
 //! The gate `ci`: what the tests of a commit say, all together.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::StageResult;
@@ -28,6 +30,12 @@ pub struct CiWait {
     pub until: Timestamp,
     /// What the stage's agent said.
     pub result: StageResult,
+}
+
+impl fmt::Display for CiWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed and waits for the tests of {} until {}", self.stage, self.head, self.until)
+    }
 }
 
 /// What the tests of a commit say, all together.

@@ -1,0 +1,239 @@
+//! Webhooks that never come: the reconciler finds what they would have told, once, and ends what is no longer there.
+
+use e2e::forges::gitea::ReviewState;
+use e2e::forges::plane::Project;
+use e2e::forges::{Gitea, Plane, Treat};
+use e2e::harness::{SECRET, Service, Stack, Webhook, until};
+use serde_json::Value;
+
+use crate::shop::{LAUNCH_POINTS, PLANE_PROJECT, WITHIN, WORKSPACE, shop};
+
+const SHA: &str = "1111111111111111111111111111111111111111";
+
+async fn forges() -> anyhow::Result<(Plane, Gitea)> {
+    let project = Project {
+        slug: "acme".to_owned(),
+        workspace: WORKSPACE.parse()?,
+        id: PLANE_PROJECT.parse()?,
+        identifier: "SHOP".to_owned(),
+    };
+    let (plane, gitea) = (Plane::start(project).await?, Gitea::start("acme/shop").await?);
+    plane.set_rate_limit(None);
+    Ok((plane, gitea))
+}
+
+fn project(plane: &Plane, more: &str) -> String {
+    format!(
+        "[identity]\nplane_user_id = \"{}\"\n[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\n\
+         plane_workspace = \"acme\"\nplane_workspace_id = \"{WORKSPACE}\"\nplane_project_id = \"{PLANE_PROJECT}\"\n\
+         plane_identifier = \"SHOP\"\nserial = \"none\"\n{more}",
+        plane.orch().id
+    )
+}
+
+fn stage(name: &str, more: &str) -> String {
+    format!("[[stage]]\nname = \"{name}\"\nrole = \"developer\"\nprompt = \"prompt.md\"\n{more}")
+}
+
+fn trigger(on: &str, stage: &str) -> String {
+    format!("[[trigger]]\non = \"{on}\"\nstage = \"{stage}\"\n")
+}
+
+/// A stack that asks every second, and one that has asked: what is there now is known.
+async fn started(plane: &Plane, gitea: &Gitea, orch_toml: &str) -> anyhow::Result<Stack> {
+    let stack = shop()
+        .orch_toml(orch_toml)
+        .env("ORCH_RECONCILE_INTERVAL", "1s")
+        .env("ORCH_PLANE_API_URL", &plane.url())
+        .env("ORCH_PLANE_API_KEY", &plane.orch().key)
+        .env("ORCH_GITEA_API_URL", &gitea.url())
+        .env("ORCH_GITEA_TOKEN", &gitea.orch().token)
+        .start()
+        .await?;
+    rounds(plane, gitea, 2).await?;
+    Ok(stack)
+}
+
+/// Waits until both listings were read this many times more.
+async fn rounds(plane: &Plane, gitea: &Gitea, more: usize) -> anyhow::Result<()> {
+    let asked = || {
+        let of_plane =
+            plane.requests().iter().filter(|asked| asked.what.path.ends_with("/work-items/")).count();
+        let of_gitea = gitea.requests().iter().filter(|asked| asked.what.path.ends_with("/pulls")).count();
+        (of_plane, of_gitea)
+    };
+    let before = asked();
+    until("rounds of the reconciler", WITHIN, || async {
+        let now = asked();
+        Ok((now.0 >= before.0 + more && now.1 >= before.1 + more).then_some(()))
+    })
+    .await
+}
+
+async fn jobs(stack: &Stack) -> anyhow::Result<Vec<Value>> {
+    Ok(stack.orch(&["jobs"]).await?["jobs"].as_array().cloned().unwrap_or_default())
+}
+
+async fn stages(stack: &Stack) -> anyhow::Result<Vec<String>> {
+    let jobs = jobs(stack).await?;
+    let mut stages: Vec<String> =
+        jobs.iter().map(|job| job["stage"].as_str().unwrap_or_default().to_owned()).collect();
+    stages.sort();
+    Ok(stages)
+}
+
+async fn item(stack: &Stack, key: &str) -> anyhow::Result<Value> {
+    let items = stack.orch(&["items"]).await?;
+    let found = items["items"].as_array().into_iter().flatten().find(|item| item["key"] == key);
+    Ok(found.cloned().unwrap_or_default())
+}
+
+async fn until_state(stack: &Stack, key: &str, state: &str) -> anyhow::Result<Value> {
+    until(&format!("{key} to be {state}"), WITHIN, || async {
+        let item = item(stack, key).await?;
+        Ok((item["state"] == state).then_some(item))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_no_webhook_announced_is_found_once_and_a_late_webhook_confirms_it() -> anyhow::Result<()> {
+    let (plane, gitea) = forges().await?;
+    let jane = plane.jane();
+    let old = plane.create_issue(&jane, "Old", "<p>known</p>");
+    let launches: Vec<(&str, &str)> =
+        LAUNCH_POINTS.into_iter().filter(|(point, _)| *point != "gitea.push").collect();
+    let stages_of = launches.iter().map(|(point, name)| stage(name, "") + &trigger(point, name));
+    let orch_toml = project(&plane, "") + &stages_of.collect::<String>();
+    let mut stack = started(&plane, &gitea, &orch_toml).await?;
+    assert_eq!(stages(&stack).await?, Vec::<String>::new(), "what was there before is no news");
+
+    // Nothing is sent: ingest's address is not even known to them.
+    let new = plane.create_issue(&jane, "New", "<p>please</p>");
+    plane.comment(&jane, &new, "<p>/agent go</p>");
+    plane.move_issue(&jane, &old, "In Progress");
+    plane.label_issue(&jane, &old, &["agent"]);
+    let dev = gitea.jane();
+    gitea.push(&dev, "feature/x", SHA);
+    let number = gitea.open_pull_request(&dev, "feature/x", "main", "Fix it", "because");
+    gitea.review(&gitea.user("joe"), number, ReviewState::Rejected, "not yet");
+    gitea.set_status(&dev, SHA, "ci/test", "failure", "2 failed");
+
+    let mut expected: Vec<String> = launches.iter().map(|(_, name)| (*name).to_owned()).collect();
+    expected.sort();
+    until("every launch", WITHIN, || async {
+        Ok((stages(&stack).await?.len() >= expected.len()).then_some(()))
+    })
+    .await?;
+    assert_eq!(stages(&stack).await?, expected);
+
+    // Again and again, and after a restart in between, nothing is found twice.
+    rounds(&plane, &gitea, 2).await?;
+    stack.process(Service::Scheduler).kill().await?;
+    stack.process(Service::Scheduler).start().await?;
+    rounds(&plane, &gitea, 3).await?;
+    assert_eq!(stages(&stack).await?, expected);
+    for job in jobs(&stack).await? {
+        stack.until_status(job["id"].as_i64().unwrap_or_default(), "done", WITHIN).await?;
+    }
+    let queue = stack.orch(&["queue"]).await?;
+    assert_eq!(queue["alerts"]["pending"], 2, "one for each source: {queue:#}");
+
+    // Now the webhooks come after all.
+    let mut late = Vec::new();
+    for sent in plane.hooks().sent() {
+        late.push(Webhook::plane(SECRET, &sent.what.kind, sent.what.body));
+    }
+    for sent in gitea.hooks().sent() {
+        late.push(Webhook::gitea(SECRET, &sent.what.kind, &sent.what.kind, sent.what.body));
+    }
+    assert!(late.len() >= expected.len(), "{}", late.len());
+    for webhook in late {
+        let answer = stack.deliver(&webhook).await?;
+        let body = answer.json()?;
+        assert!(answer.status.is_success(), "{body}");
+        assert_ne!(body["decision"], "enqueued", "{body}");
+    }
+    assert_eq!(stages(&stack).await?, expected);
+    // A webhook that comes first leaves the reconciler nothing.
+    plane.hooks().send_to(stack.addr(Service::Ingest), SECRET);
+    plane.move_issue(&jane, &old, "Done");
+    until("the move", WITHIN, || async { Ok((stages(&stack).await?.len() > expected.len()).then_some(())) })
+        .await?;
+    rounds(&plane, &gitea, 3).await?;
+    assert_eq!(stages(&stack).await?.len(), expected.len() + 1);
+    stack.finish().await
+}
+
+#[tokio::test]
+async fn what_is_gone_outside_ends_inside() -> anyhow::Result<()> {
+    let (plane, gitea) = forges().await?;
+    let orch_toml = project(&plane, "") + &stage("created", "") + &trigger("plane.issue_created", "created");
+    let stack = started(&plane, &gitea, &orch_toml).await?;
+    let jane = plane.jane();
+    plane.hooks().send_to(stack.addr(Service::Ingest), SECRET);
+    let running = plane.create_issue(&jane, "Runs", "<p>fake: then=hang</p>");
+    until("the agent", WITHIN, || async {
+        let jobs = jobs(&stack).await?;
+        Ok(jobs.iter().any(|job| job["status"] == "running").then_some(()))
+    })
+    .await?;
+    stack.orch(&["pause"]).await?;
+    let queued = plane.create_issue(&jane, "Waits", "<p>later</p>");
+    let kept = plane.create_issue(&jane, "Stays", "<p>later</p>");
+    until("the jobs", WITHIN, || async { Ok((jobs(&stack).await?.len() == 3).then_some(())) }).await?;
+
+    // An error of the forge, or a listing that cannot be read, ends nothing.
+    plane.faults().next(http::Method::GET, "/work-items/", e2e::forges::Fault::Status(500), 3);
+    rounds(&plane, &gitea, 2).await?;
+    assert_eq!(item(&stack, &queued).await?["state"], "active");
+
+    plane.delete_issue(&running);
+    plane.delete_issue(&queued);
+    for key in [&queued, &running] {
+        let ended = until_state(&stack, key, "cancelled").await?;
+        assert_eq!(ended["ended_because"], "its issue is gone from Plane", "{ended:#}");
+    }
+    let all_over = || async {
+        let jobs = jobs(&stack).await?;
+        let cancelled = jobs.iter().filter(|job| job["status"] == "cancelled").count();
+        Ok((cancelled == 2).then_some(()))
+    };
+    until("both jobs to be cancelled", WITHIN, all_over).await?;
+    assert_eq!(item(&stack, &kept).await?["state"], "active");
+    stack.finish().await
+}
+
+#[tokio::test]
+async fn tests_and_a_persons_word_on_plane_move_what_waits_for_them() -> anyhow::Result<()> {
+    let (plane, gitea) = forges().await?;
+    let orch_toml = project(&plane, "approve_state = \"Done\"\n")
+        + &stage("checked", "gate = [\"ci\"]\non_pass = \"landed\"\n")
+        + &stage("landed", "")
+        + &stage("planned", "gate = [\"approval\"]\non_pass = \"landed\"\n")
+        + &trigger("gitea.pull_request", "checked")
+        + &trigger("plane.issue_created", "planned");
+    let stack = started(&plane, &gitea, &orch_toml).await?;
+    let (jane, dev) = (plane.jane(), gitea.jane());
+    gitea.push(&dev, "feature/x", SHA);
+    let number = gitea.open_pull_request(&dev, "feature/x", "main", "Fix it", "because");
+    let key = format!("acme/shop#{number}");
+    let waits = until_state(&stack, &key, "waits_for_ci").await?;
+    assert!(waits["waits_for"].as_str().unwrap_or_default().contains(SHA), "{waits:#}");
+    gitea.set_status(&dev, SHA, "build", "pending", "");
+    gitea.set_status(&gitea.orch(), SHA, "orch/checked", "success", "");
+    rounds(&plane, &gitea, 2).await?;
+    assert_eq!(item(&stack, &key).await?["state"], "waits_for_ci");
+    gitea.set_status(&dev, SHA, "build", "success", "");
+    let done = until_state(&stack, &key, "done").await?;
+    assert_eq!(done["stage"], "landed");
+
+    let issue = plane.create_issue(&jane, "Plan", "<p>please</p>");
+    let needs = until_state(&stack, &issue, "needs_you").await?;
+    assert_eq!(needs["needs"]["why"], "approval");
+    plane.move_issue(&jane, &issue, "Done");
+    let done = until_state(&stack, &issue, "done").await?;
+    assert_eq!(done["stage"], "landed");
+    assert_eq!(stages(&stack).await?, ["checked", "landed", "landed", "planned"]);
+    stack.finish().await
+}
