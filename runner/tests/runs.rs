@@ -136,6 +136,23 @@ async fn the_environment_is_made_from_empty_and_the_arguments_are_the_contract()
 }
 
 #[tokio::test]
+async fn an_outsiders_agent_is_given_no_tool_that_reaches_the_network() {
+    let place = Place::new("printf '%s\\n' \"$@\" >$HERE/args");
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let mut runner = InProcess::start(place.options(&scheduler), &scheduler).await;
+    let run = key(1);
+    let spec = proto::v1::RunSpec { untrusted: true, ..spec("hi") };
+    launch(&mut runner.client, runner.incarnation, &run, spec).await;
+    watch(&mut runner.client, &run, 0).await;
+    let arguments = read(&place.file("args"));
+    let tools = arguments.lines().skip_while(|line| *line != "--disallowedTools").nth(1).unwrap();
+    for tool in ["Bash", "WebFetch", "WebSearch", "AskUserQuestion"] {
+        assert!(tools.split(',').any(|it| it == tool), "{tools}");
+    }
+    runner.stop().await;
+}
+
+#[tokio::test]
 async fn a_watch_resumes_anywhere_and_beyond_the_quota_the_middle_is_a_declared_gap() {
     // 1,000,000 bytes in lines of 10.
     let place = Place::new("seq -f '%09.0f' 0 99999");

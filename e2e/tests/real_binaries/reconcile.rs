@@ -191,8 +191,11 @@ async fn what_is_gone_outside_ends_inside() -> anyhow::Result<()> {
     plane.delete_issue(&running);
     plane.delete_issue(&queued);
     for key in [&queued, &running] {
-        let ended = until_state(&stack, key, "cancelled").await?;
-        assert_eq!(ended["ended_because"], "its issue is gone from Plane", "{ended:#}");
+        let gone = || async {
+            let ended = item(&stack, key).await?;
+            Ok((ended["ended_because"] == "its issue is gone from Plane").then_some(ended))
+        };
+        assert_eq!(until("the item's end", WITHIN, gone).await?["state"], "cancelled");
     }
     let all_over = || async {
         let jobs = jobs(&stack).await?;

@@ -165,3 +165,14 @@ fn work_items_have_the_keys_of_the_design() {
         assert_eq!(work_item_key(project, &subject), expected, "{subject:?}");
     }
 }
+
+#[test]
+fn where_a_label_lets_outsiders_in_their_events_are_restricted_rather_than_ignored() {
+    let mut pipeline = parse(CONFIG).unwrap();
+    pipeline.projects[0].trust = Some(Trust::Member);
+    pipeline.projects[0].trust_label = Some("let-in".to_owned());
+    let of = |trust| LaunchEvent { trust, ..pull_request(PullRequestAction::Opened) };
+    let decided = |event: &LaunchEvent| decide(&pipeline, &pipeline.projects[0], event).clone();
+    assert!(matches!(decided(&of(Trust::Outsider)), Decision::Restricted(stages) if stages.len() == 1));
+    assert!(matches!(decided(&of(Trust::Member)), Decision::Launch(stages) if stages.len() == 1));
+}

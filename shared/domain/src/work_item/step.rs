@@ -283,7 +283,9 @@ impl Scene<'_> {
     }
 
     pub(super) fn change(&self, item: WorkItem, next: Option<NewJob>) -> ItemChange {
-        let after = WorkItem { updated_at: self.now, ..item };
+        // What goes on again is no longer gone.
+        let ended_because = item.ended_because.filter(|_| item.state == ItemState::Cancelled);
+        let after = WorkItem { ended_because, updated_at: self.now, ..item };
         ItemChange { next: next.map(Box::new), ..ItemChange::new(self.item, after) }
     }
 

@@ -251,3 +251,34 @@ fn events_that_are_none_of_ours_name_their_repository() {
     assert_eq!(place("teleported", &json!({})), Ok(Place::Unnamed));
     assert_eq!(place("teleported", &json!({"repository": "x"})), Ok(Place::Unnamed));
 }
+
+#[test]
+fn what_a_body_shows_is_told_whether_it_starts_anything_or_not() {
+    let shown = |event: &str, document: &Value| {
+        let observed = observed(event, document).expect("the body is taken");
+        let line = |told: &domain::sighting::Sighting| {
+            format!("{} {}={}", told.name.subject, told.name.aspect, told.value)
+        };
+        observed.sightings.iter().map(line).collect::<Vec<_>>()
+    };
+    let labelled = with(pull_request("opened"), "/pull_request", {
+        let mut pull = pull_request("opened")["pull_request"].clone();
+        pull["labels"] = json!([{"id": 9, "name": "let-in"}, {"id": 3, "name": "bug"}]);
+        pull
+    });
+    let head = format!("acme/shop#12 head={SHA}");
+    assert_eq!(shown("pull_request", &labelled), [head.clone(), "acme/shop#12 labels=3,9".to_owned()]);
+    assert_eq!(
+        one("pull_request", &labelled).sighting.map(|name| name.aspect.to_string()).as_deref(),
+        Some("head")
+    );
+    assert_eq!(shown("pull_request_label", &labelled), ["acme/shop#12 labels=3,9"]);
+    assert!(starts_nothing("pull_request_label", &labelled));
+    let status =
+        |state: &str| json!({"sha": SHA, "state": state, "context": "ci/build", "repository": repository()});
+    let of = |value: &str| vec![format!("acme/shop@{SHA} status:ci/build={value}")];
+    assert_eq!(shown("status", &status("pending")), of("pending"));
+    assert!(starts_nothing("status", &status("pending")));
+    assert_eq!(shown("status", &status("failure")), of("failure"));
+    assert_eq!(shown("push", &push()), Vec::<String>::new());
+}

@@ -234,3 +234,23 @@ fn what_cannot_be_used_is_refused() {
         assert_eq!(observed(&document), Err(Refusal::Shape), "{document}");
     }
 }
+
+#[test]
+fn a_change_shows_the_field_it_tells_of_and_a_new_issue_everything() {
+    let shown = |document: &Value| {
+        let observed = observe("issue", document.as_object().unwrap()).unwrap();
+        let told = observed.sightings.iter().map(|told| format!("{}={}", told.name.aspect, told.value));
+        (told.collect::<Vec<_>>(), observed.events[0].sighting.clone().unwrap().aspect.to_string())
+    };
+    let all = |first: &str| {
+        let rest = [format!("state={STATE}"), "labels=l1,l2".to_owned(), format!("assignees={PERSON}")];
+        [first.to_owned()].into_iter().chain(rest).collect::<Vec<_>>()
+    };
+    let created = issue("created", Value::Null, Value::Null, Value::Null);
+    assert_eq!(shown(&created), (all("created=1"), "created".to_owned()));
+    // The data is of a later moment than the move that the activity tells of.
+    let moved = issue("updated", json!("state_id"), json!(OTHER), json!(STATE));
+    assert_eq!(shown(&moved), (vec![format!("state={OTHER}")], "state".to_owned()));
+    let labels = issue("updated", json!("label_ids"), json!(["l1", "l2"]), json!(["l2"]));
+    assert_eq!(shown(&labels), (vec!["labels=l1,l2".to_owned()], "labels".to_owned()));
+}
