@@ -42,7 +42,7 @@ pub(super) async fn end(shared: &Arc<Shared>, item: &WorkItem, why: &str) -> Res
             updated_at: now,
             ..item.clone()
         };
-        let change = ItemChange { expected: item.revision, after, next: None, aliases: Vec::new() };
+        let change = ItemChange::new(&item, after);
         let (by, note) = ("reconciler".to_owned(), Some(why.to_owned()));
         // Nobody is told there: there is nothing any more to comment on.
         let audit = Audit { at: now, by, verb: "gone", note, posts: Vec::new() };
