@@ -1,3 +1,5 @@
+#![expect(clippy::large_types_passed_by_value, reason = "limits are written where they are used")]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

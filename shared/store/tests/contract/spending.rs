@@ -1,5 +1,7 @@
 //! Purses: what runs use is added once, set aside at the claim, and ends what is spent.
 
+#![expect(clippy::large_types_passed_by_value, reason = "limits are written where they are used")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
