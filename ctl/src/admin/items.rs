@@ -136,7 +136,7 @@ mod tests {
         };
         assert_eq!(
             item_table(std::slice::from_ref(&item), Paint::default(), Timestamp::from_ms(5_000)),
-            "WORK ITEM  PROJECT  STATE      STAGE   SENT BACK BY  CHANGED  SPENT                         NOTE\n\
+            "WORK ITEM  PROJECT  STATE      STAGE   SENT BACK BY  CHANGED  SPENT                              NOTE\n\
              SHOP-1     shop     needs_you  review  review 2      5s ago   $1.50 ($0.25 since its last pass)  review passed : approve it\n"
         );
         let reply = v1::ItemReply { item: Some(v1::WorkItem { state: "active".to_owned(), ..item }) };
