@@ -147,7 +147,7 @@ fn told(seen: &[Seen], key: &str, commits: &[String], say: &mut impl FnMut(Strin
     for seen in seen.iter().filter(|seen| seen.item == *key) {
         match seen.role.as_str() {
             "developer" if known.insert(seen.job) => {
-                if first == seen.prompt.contains("src/a.rs:3 is wrong") {
+                if first == seen.prompt.contains("The work was sent back.") {
                     say(format!("job {} was told the findings: {}", seen.job, !first));
                 }
                 first = false;

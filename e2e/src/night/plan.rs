@@ -11,12 +11,15 @@ use crate::harness::Service;
 const BOUNCES_MAX: u32 = 3;
 /// How long an agent works, in milliseconds.
 const WORK_MS: std::ops::Range<u64> = 0..120;
+/// After a push, until the forge's tests are over, in milliseconds: before the review or after it.
+const TESTED_AFTER_MS: std::ops::Range<u64> = 0..3000;
 /// The share of turns whose first try ends badly, in percent.
 const FAULTS_PERCENT: u32 = 6;
 
 /// What the night's items are like, and how many there are of each.
-const KINDS: [(&str, usize); 13] = [
-    ("goes straight through", 15),
+const KINDS: [(&str, usize); 14] = [
+    ("goes straight through", 12),
+    ("has red tests", 3),
     ("is sent back by review", 6),
     ("is sent back by review twice", 3),
     ("is sent back by testing", 4),
@@ -49,6 +52,8 @@ pub struct Planned {
     pub kind: &'static str,
     /// What its agents do.
     pub script: Script,
+    /// After each of its pushes, until the forge's tests are over, in milliseconds.
+    pub tested_after_ms: u64,
 }
 
 /// A part is killed once so many jobs have ended.
@@ -87,7 +92,11 @@ impl Plan {
         let mut items: Vec<Planned> = KINDS
             .into_iter()
             .flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
-            .map(|kind| Planned { kind, script: shaken(script_of(kind), &mut random) })
+            .map(|kind| Planned {
+                kind,
+                script: shaken(script_of(kind), &mut random),
+                tested_after_ms: random.random_range(TESTED_AFTER_MS),
+            })
             .collect();
         items.shuffle(&mut random);
         let mut plan = Self { seed, items, blows: Vec::new() };
@@ -137,6 +146,7 @@ fn script_of(kind: &str) -> Script {
         deployer: turn(Says::Pass),
     };
     let rounds = match kind {
+        "has red tests" => vec![Round { red: true, ..passing() }, passing()],
         "is sent back by review" => vec![reviewed(turn(Says::Fail)), passing()],
         "is sent back by review twice" => {
             vec![reviewed(turn(Says::Fail)), reviewed(turn(Says::Fail)), passing()]
@@ -195,6 +205,12 @@ pub(super) fn walk(script: &Script) -> (Vec<Step>, End) {
             [("review", &scene.reviewer), ("testing", &scene.tester)].into_iter().enumerate()
         {
             match play(&mut steps, stage, turn, Some(round)) {
+                // The tests of the commit are asked for where the review passed.
+                Reading::Pass if stage == "review" && scene.red => {
+                    bounces[place] += 1;
+                    round += 1;
+                    continue 'rounds;
+                }
                 Reading::Pass => {}
                 Reading::Unreadable => return (steps, End::NeedsYou("unreadable")),
                 Reading::Fail if bounces[place] >= BOUNCES_MAX => return (steps, End::NeedsYou("bounces")),
@@ -250,6 +266,7 @@ mod tests {
         };
         assert_eq!(stages("goes straight through"), ("aadrtd".to_owned(), End::Done));
         assert_eq!(stages("is sent back by review, then by testing"), ("aadrdrtdrtd".to_owned(), End::Done));
+        assert_eq!(stages("has red tests"), ("aadrdrtd".to_owned(), End::Done));
         assert_eq!(stages("has a test whose form turns out a fail"), ("aadrt?drtd".to_owned(), End::Done));
         assert_eq!(stages("has a review of another commit"), ("aadr?drtd".to_owned(), End::Done));
         assert_eq!(

@@ -19,7 +19,11 @@ pub(super) fn check(
     for (key, planned) in planned {
         let (steps, end) = walk(&planned.script);
         let mut say = |what: String| wrong.push(format!("{key}, which {}: {what}", planned.kind));
-        let ends = steps.iter().filter(|step| !step.is_reformat).count();
+        // The end of a wait for tests is told too.
+        let waits = |step: &&Step| {
+            step.stage == "review" && !step.is_reformat && waits_for_tests(&planned.script, step)
+        };
+        let ends = steps.iter().filter(|step| !step.is_reformat).count() + steps.iter().filter(waits).count();
         let told = plane.comments(key).iter().filter(|comment| comment.external.is_some()).count();
         if told != ends {
             say(format!("{told} comments on the issue, not {ends}"));
@@ -113,9 +117,16 @@ fn status_of<'a>(script: &Script, step: &Step, commits: &'a [String]) -> Option<
         _ => return None,
     };
     let state = match turn.reading(step.stage != "deploy") {
+        Reading::Pass if step.stage == "review" && round.red => "failure",
         Reading::Pass => "success",
         Reading::Fail => "failure",
         Reading::Unreadable => "error",
     };
     Some((state, sha))
+}
+
+/// Whether a review passes, so that the tests of its commit are asked for.
+fn waits_for_tests(script: &Script, step: &Step) -> bool {
+    let round = step.round.and_then(|round| script.rounds.get(round));
+    round.is_some_and(|round| round.reviewer.reading(true) == Reading::Pass)
 }

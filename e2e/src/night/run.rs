@@ -1,8 +1,8 @@
 //! Carries a night out: forges that stand by, people who open issues, blows to the services, and the wait for its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,12 +14,25 @@ use super::check::check;
 use super::plan::{Blow, Plan, Planned};
 use super::script::{PLAY_SETTING, Stage};
 use super::{reported, repository};
-use crate::forges::{Entry, Fault, Gitea, Hooks, Plane, Sent, Treat, plane};
-use crate::harness::{SECRET, Service, Stack};
+use crate::forges::{Fault, Gitea, Plane, Treat, plane};
+use crate::harness::{SECRET, Service, Stack, until};
 use crate::history;
 
+/// The built-in pipeline, with the gate `ci` behind the review in place of a trigger.
+const PIPELINE: &str = include_str!("pipeline.toml");
+/// Its prompts are the built-in ones.
+const PROMPTS: [(&str, &str); 6] = [
+    ("analyst.md", include_str!("../../../shared/domain/src/pipeline/prompts/analyst.md")),
+    ("architect.md", include_str!("../../../shared/domain/src/pipeline/prompts/architect.md")),
+    ("developer.md", include_str!("../../../shared/domain/src/pipeline/prompts/developer.md")),
+    ("reviewer.md", include_str!("../../../shared/domain/src/pipeline/prompts/reviewer.md")),
+    ("tester.md", include_str!("../../../shared/domain/src/pipeline/prompts/tester.md")),
+    ("deployer.md", include_str!("../../../shared/domain/src/pipeline/prompts/deployer.md")),
+];
 /// The longest a night takes; most of it is spent on a busy machine.
 const NIGHT_WITHIN: Duration = Duration::from_mins(6);
+/// The longest wait for the reconciler to look through both forges once.
+const FIRST_WALKS_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at the night.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long nothing may be left to do before the night is over.
@@ -40,11 +53,26 @@ const FAULTS: [(&str, Fault, u32); 11] = [
     ("/comments", Fault::Limited(1), 2),
     ("/statuses", Fault::DropBefore, 2),
 ];
-/// How long a webhook is missed before somebody presses the forge's button.
-const MISSED_FOR: Duration = Duration::from_secs(2);
 
 const COUNTS: &str = "SELECT count(*) AS jobs, count(*) FILTER (WHERE status IN ('queued', 'running')) AS unfinished, \
     (SELECT count(*) FROM outbox WHERE status = 'pending' AND sink IN ('plane', 'gitea')) AS untold FROM jobs";
+
+/// How many forges the reconciler has looked through once: what is there by then is no news.
+const WALKED: &str =
+    "SELECT count(*) AS listings FROM cursors WHERE json_extract(cursor, '$.since') IS NOT NULL";
+
+/// Waits until the reconciler knows what was there before the night.
+async fn first_walks(database: &Path) -> anyhow::Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Walked {
+        listings: usize,
+    }
+    until("the reconciler's first walks", FIRST_WALKS_WITHIN, || async {
+        let walked: Vec<Walked> = history::rows(database, WALKED).await?;
+        Ok(walked.first().is_some_and(|walked| walked.listings == 2).then_some(()))
+    })
+    .await
+}
 
 /// How far a night is.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
@@ -64,8 +92,8 @@ pub struct Night {
     /// By key.
     planned: BTreeMap<String, Planned>,
     plan: Plan,
-    missed: BTreeMap<(&'static str, usize), Instant>,
-    redelivered: BTreeSet<(&'static str, usize)>,
+    /// Pushed commits: when their tests began, and whether they are over.
+    tested: BTreeMap<String, (Instant, bool)>,
     blows: Vec<Blow>,
     _room: tempfile::TempDir,
 }
@@ -85,7 +113,7 @@ impl Night {
             identifier: "SHOP".to_owned(),
         };
         let toml = |gitea: &Gitea, plane: &Plane| {
-            format!(
+            let project = format!(
                 "[identity]\ngitea_user_id = {}\nplane_user_id = \"{}\"\n\n[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\n\
                  plane_workspace = \"acme\"\nplane_workspace_id = \"{}\"\nplane_project_id = \"{}\"\nplane_identifier = \"SHOP\"\n\
                  clone_url = \"{}\"\n\n[project.report]\non_stage = {{ analysis = \"started\" }}\non_done = \"completed\"\non_needs_you = \"unstarted\"\n",
@@ -94,7 +122,8 @@ impl Night {
                 project.workspace,
                 project.id,
                 gitea.clone_url(),
-            )
+            );
+            format!("{project}\n{PIPELINE}")
         };
         let (plane, gitea) = (Plane::start(project.clone()).await?, Gitea::start("acme/shop").await?);
         repository::begin(room.path()).await?;
@@ -104,7 +133,8 @@ impl Night {
             plane.faults().next(Method::POST, path, fault, times);
             gitea.faults().next(Method::POST, path, fault, times);
         }
-        let stack = Stack::builder()
+        let builder = PROMPTS.iter().fold(Stack::builder(), |builder, (name, text)| builder.file(name, text));
+        let stack = builder
             .orch_toml(&toml(&gitea, &plane))
             .env(PLAY_SETTING, &stage.folder().to_string_lossy())
             .env("ORCH_AGENT_ENV", &format!("ORCH_E2E,{PLAY_SETTING}"))
@@ -113,6 +143,7 @@ impl Night {
             .env("ORCH_GITEA_API_URL", &gitea.url())
             .env("ORCH_GITEA_TOKEN", &gitea.orch().token)
             .env("ORCH_GIT_TOKEN", &gitea.orch().token)
+            .env("ORCH_RECONCILE_INTERVAL", "3s")
             .env("ORCH_RUNNER_SLOTS", "4")
             .env("ORCH_MAX_CONCURRENCY", "8")
             .env("ORCH_BACKOFF_BASE_SECONDS", "1")
@@ -122,6 +153,7 @@ impl Night {
             .runners(2)
             .start()
             .await?;
+        first_walks(&stack.folder().join("orch.db")).await?;
         // Late ones are those that something follows: an issue's first words, a push.
         plane.hooks().always(|number| match number {
             _ if number % 8 == 0 => Treat::Later,
@@ -147,18 +179,7 @@ impl Night {
             planned.insert(key, item.clone());
         }
         let blows = plan.blows.iter().rev().copied().collect();
-        Ok(Self {
-            stack,
-            stage,
-            plane,
-            gitea,
-            planned,
-            plan,
-            missed: BTreeMap::new(),
-            redelivered: BTreeSet::new(),
-            blows,
-            _room: room,
-        })
+        Ok(Self { stack, stage, plane, gitea, planned, plan, tested: BTreeMap::new(), blows, _room: room })
     }
 
     /// Sees the night through to its end and holds it against its plan.
@@ -170,13 +191,12 @@ impl Night {
         let mut quiet_since: Option<Instant> = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let missing = self.redeliver().await?;
+            self.test_commits();
             let Counts { jobs, unfinished, untold } = self.jobs().await?;
             if let Some(blow) = self.blows.pop_if(|blow| blow.after_jobs + unfinished <= jobs) {
                 self.strike(blow.victim).await?;
             }
-            let at_rest =
-                unfinished == 0 && untold == 0 && jobs >= expected && missing == 0 && self.blows.is_empty();
+            let at_rest = unfinished == 0 && untold == 0 && jobs >= expected && self.blows.is_empty();
             let since = *quiet_since.get_or_insert_with(Instant::now);
             if !at_rest {
                 quiet_since = None;
@@ -231,40 +251,28 @@ impl Night {
         counts.first().copied().context("a count has no row")
     }
 
-    /// Sends again what was missed, as a person does who looks at the forge's list; says how much still waits for that.
-    async fn redeliver(&mut self) -> anyhow::Result<usize> {
-        let mut waiting = 0;
-        for (forge, hooks) in [("plane", self.plane.hooks().clone()), ("gitea", self.gitea.hooks().clone())] {
-            for (number, sent) in lost(&hooks) {
-                if self.redelivered.contains(&(forge, number)) {
-                    continue;
-                }
-                waiting += 1;
-                let missed_at = *self.missed.entry((forge, number)).or_insert_with(Instant::now);
-                if missed_at.elapsed() < MISSED_FOR {
-                    continue;
-                }
-                let body = serde_json::from_str(&sent.what.body)?;
-                let webhook = match forge {
-                    "plane" => self.stack.plane(&sent.what.kind, &body),
-                    _ => self.stack.gitea(&sent.what.kind, &sent.what.kind, &body),
-                };
-                if self.stack.deliver(&webhook).await.is_ok_and(|answer| answer.status.is_success()) {
-                    self.redelivered.insert((forge, number));
-                }
+    /// Tests each pushed commit, as the forge's own runners would: over after a while, red where the plan says so.
+    fn test_commits(&mut self) {
+        let ci = self.gitea.user("ci");
+        for (key, planned) in &self.planned {
+            let Some(sha) = self.gitea.branch(&format!("orch/{key}")) else { continue };
+            let Some(round) = self.stage.round_of_commit(key, &sha) else { continue };
+            let is_red = planned.script.rounds.get(round).is_some_and(|round| round.red);
+            let (begun, is_over) = self.tested.entry(sha.clone()).or_insert_with(|| {
+                self.gitea.set_status(&ci, &sha, "ci/test", "pending", "under way");
+                (Instant::now(), false)
+            });
+            if !*is_over && begun.elapsed() >= Duration::from_millis(planned.tested_after_ms) {
+                *is_over = true;
+                let (word, said) =
+                    if is_red { ("failure", "2 tests failed") } else { ("success", "all passed") };
+                self.gitea.set_status(&ci, &sha, "ci/test", word, said);
             }
         }
-        Ok(waiting)
     }
 
     async fn strike(&mut self, victim: Service) -> anyhow::Result<()> {
         self.stack.process(victim).kill().await?;
         self.stack.process(victim).spawn()
     }
-}
-
-/// Webhooks that ingest never took.
-fn lost(hooks: &Hooks) -> Vec<(usize, Entry<Sent>)> {
-    let is_taken = |status: &Option<u16>| status.is_some_and(|status| status < 300);
-    hooks.sent().into_iter().enumerate().filter(|(_, sent)| !sent.what.answers.iter().any(is_taken)).collect()
 }

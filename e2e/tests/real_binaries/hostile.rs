@@ -131,6 +131,9 @@ struct Parts {
 
 /// Takes a prompt apart by the run's own mark, which only Orch could know beforehand.
 fn parts(seen: &Seen) -> anyhow::Result<Parts> {
+    if !seen.prompt.contains("----- begin ") {
+        return Ok(Parts { outside: seen.prompt.clone(), inside: Vec::new() });
+    }
     let run = seen.env.iter().find_map(|line| line.strip_prefix("ORCH_RUN_ID=")).context("a run id")?;
     let plain = run.replace('-', "");
     let mark = seen
@@ -251,7 +254,9 @@ async fn hostile_words_reach_agents_as_fenced_data_alone() -> anyhow::Result<()>
         assert_eq!(elsewhere, None, "{what}");
         assert!(seen.prompt.len() < 1024 * 1024, "{what}: {} bytes", seen.prompt.len());
     }
-    assert_eq!(reformats.len(), 1, "{reformats:#?}");
+    // One way to ask within the conversation, and one to ask somebody else, who is shown the message.
+    assert!((1..=2).contains(&reformats.len()), "{reformats:#?}");
+    assert!(!reformats.iter().any(|asked| asked.contains("canary")), "{reformats:#?}");
     assert!(seen.len() > 3 * texts.len(), "{} prompts", seen.len());
     nothing_happened(&stack, room.path())?;
     // People see none of it either: a terminal shows what a page would.

@@ -1,4 +1,4 @@
-//! A night of forty work items through all six stages of the built-in pipeline, while every part is killed again and again:
+//! A night of forty work items through all six stages of the built-in pipeline, with the gate `ci` besides, while every part is killed again and again:
 //! every item ends where its script says, and each advance happened once.
 
 use e2e::night::{Night, Plan};
