@@ -1,10 +1,11 @@
 //! Budgets: an agent whose stream says that it spends is stopped while it runs, its item asks for a person, and what a person
 //! gives lets it go on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::harness::{Stack, until};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::shop::{WITHIN, enqueue, shop, spent, verdicts};
 
@@ -39,7 +40,7 @@ async fn an_agent_that_spends_its_items_budget_is_stopped_while_it_runs() -> any
     assert_eq!((spent(&job), verdicts(&job)), ([0, 0, 0, 1], vec![("permanent", "budget")]), "{job:#}");
     let tokens = job["runs"][0]["input_tokens"].as_u64().unwrap_or_default();
     assert!((5_000..=12_000).contains(&tokens), "{tokens} tokens of 5000 were spent");
-    println!("stopped {took:?} after the first report, {tokens} of 5000 tokens spent");
+    eprintln!("stopped {took:?} after the first report, {tokens} of 5000 tokens spent");
 
     let item = item_of(&stack, &job).await?;
     let needs = &item["needs"];
@@ -100,7 +101,7 @@ async fn no_more_agents_run_side_by_side_than_a_days_budget_has_room_for() -> an
         assert!(started.elapsed() < WITHIN, "{queue:#}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    println!("at most {most} agents ran side by side, {reasons} jobs said what they wait for");
+    eprintln!("at most {most} agents ran side by side, {reasons} jobs said what they wait for");
     assert!((2..=6).contains(&most), "{most} agents ran side by side");
     assert!(reasons > 0, "the others say what they wait for");
     stack.finish().await

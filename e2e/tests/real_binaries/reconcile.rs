@@ -2,7 +2,7 @@
 
 use e2e::forges::gitea::ReviewState;
 use e2e::forges::plane::Project;
-use e2e::forges::{Gitea, Plane, Treat};
+use e2e::forges::{Gitea, Plane};
 use e2e::harness::{SECRET, Service, Stack, Webhook, until};
 use serde_json::Value;
 
