@@ -92,7 +92,8 @@ async fn run(shared: Arc<Shared>, source: Source, caller: Caller) {
     let mut rounds = Rounds { missed_at: Some(shared.now()), ..Rounds::default() };
     let mut wait = shared.reconcile_interval.min(FIRST_WITHIN).mul_f64(shared.random.fraction());
     while token.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
-        let Some(asked_to_wait) = token.run_until_cancelled(rounds.round(&shared, source, &caller)).await
+        let Some(asked_to_wait) =
+            token.run_until_cancelled(Box::pin(rounds.round(&shared, source, &caller))).await
         else {
             return;
         };

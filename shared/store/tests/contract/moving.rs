@@ -214,11 +214,11 @@ pub(crate) async fn a_renewed_run_is_not_given_up(store: Arc<dyn Store>) {
     let (id, run, epoch, node) = (start.job.id, start.run.id, start.run.epoch, start.run.node.clone());
     assert_eq!(happen(&store, id, &Event::Confirmed { run }, later(10)).await, Applied::Done);
     assert_eq!(store.renewals().await.unwrap(), BTreeMap::new());
-    let none = BTreeSet::new();
+    let nobody = BTreeSet::new();
     let other = NodeId("another".into());
-    assert_eq!(store.renew(other, vec![(run, epoch)]).await.unwrap(), none);
-    assert_eq!(store.renew(node.clone(), vec![(run, epoch.next())]).await.unwrap(), none);
-    assert_eq!(store.renew(node.clone(), vec![(fresh_run(), epoch)]).await.unwrap(), none);
+    assert_eq!(store.renew(other, vec![(run, epoch)]).await.unwrap(), nobody);
+    assert_eq!(store.renew(node.clone(), vec![(run, epoch.next())]).await.unwrap(), nobody);
+    assert_eq!(store.renew(node.clone(), vec![(fresh_run(), epoch)]).await.unwrap(), nobody);
     assert_eq!(store.renewals().await.unwrap(), BTreeMap::new());
     let held = vec![(run, epoch), (fresh_run(), epoch)];
     for times in 1..3 {
@@ -235,7 +235,7 @@ pub(crate) async fn a_renewed_run_is_not_given_up(store: Arc<dyn Store>) {
     assert_eq!(read(&store, id).await, seen);
     assert_eq!(store.apply(give_up(Some(2))).await.unwrap(), Applied::Done);
     // What is over is no longer renewed, and its count goes with the next tick.
-    assert_eq!(store.renew(node, held).await.unwrap(), none);
+    assert_eq!(store.renew(node, held).await.unwrap(), nobody);
     store.note_tick(later(60), 1).await.unwrap();
     assert_eq!(store.renewals().await.unwrap(), BTreeMap::new());
 }
