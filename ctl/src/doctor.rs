@@ -242,7 +242,7 @@ mod tests {
             said(&[refused]),
             (
                 "warning",
-                "telegram fails, 3 alerts wait: 401 Unauthorized: Unauthorized; telegram refused 1 alerts for good: too long"
+                "telegram fails, 3 messages wait: 401 Unauthorized: Unauthorized; telegram refused 1 messages for good: too long"
                     .to_owned()
             )
         );

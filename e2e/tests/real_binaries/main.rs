@@ -18,6 +18,7 @@ mod limits;
 mod night;
 mod operators;
 mod preflight;
+mod pushes;
 mod reconcile;
 mod refusals;
 mod reports;

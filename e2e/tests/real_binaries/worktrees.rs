@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::shop::{WITHIN, spent, verdicts};
 
-async fn forge(folder: &Path) -> anyhow::Result<Gitea> {
+pub(crate) async fn forge(folder: &Path) -> anyhow::Result<Gitea> {
     let (person, bare) = (folder.join("person"), folder.join("forge.git"));
     git(folder, &["init", "--quiet", "--initial-branch=main", "person"])?;
     std::fs::create_dir(person.join(".claude"))?;
@@ -23,7 +23,7 @@ async fn forge(folder: &Path) -> anyhow::Result<Gitea> {
     Ok(gitea)
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     let out = std::process::Command::new("git")
         .args(["-c", "user.name=jane", "-c", "user.email=jane@localhost"])
         .args(arguments)

@@ -25,7 +25,8 @@ pub(super) fn of_failure(tail: &str, now: Timestamp) -> (Fault, Message) {
     };
     let statements: Vec<Message> = (0..lines.len()).map(statement).collect();
     for is_error in [is_cli_error, is_program_error] {
-        for at in (0..lines.len()).rev().filter(|at| is_error(&statements[*at])) {
+        let starts = |at: &usize| is_error(&statements[*at]) && !is_within_quote(*at, &lines);
+        for at in (0..lines.len()).rev().filter(starts) {
             let message = &statements[continued_from(at, &lines, &statements)];
             if let Some(fault) = of_message(message) {
                 return (fault, message.clone());
@@ -37,6 +38,12 @@ pub(super) fn of_failure(tail: &str, now: Timestamp) -> (Fault, Message) {
     }
     let all = Message::new(&lines.join("\n"), now);
     if is_crash(&statements, &all) { (CRASH, all) } else { (AGENT_FAILURE, all) }
+}
+
+/// Whether the line above opens a quote at its very end: what follows is named, not said, as in ``Handle with `X` ``.
+fn is_within_quote(at: usize, lines: &[&str]) -> bool {
+    let above = at.checked_sub(1).map_or("", |above| lines[above].trim_end());
+    ['`', '"'].into_iter().any(|mark| above.ends_with(mark) && above.matches(mark).count() % 2 == 1)
 }
 
 /// Where the sentence starts that the line at `at` may only continue: `API Error: 504` wrapped before `Request timed out`.
