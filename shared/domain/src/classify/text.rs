@@ -40,10 +40,13 @@ pub(super) fn of_failure(tail: &str, now: Timestamp) -> (Fault, Message) {
     if is_crash(&statements, &all) { (CRASH, all) } else { (AGENT_FAILURE, all) }
 }
 
-/// Whether the line above opens a quote at its very end: what follows is named, not said, as in ``Handle with `X` ``.
+/// Whether a quote is open where the line begins, and closed soon after: what stands there is named and not said, as in
+/// ``Handle with `X` `` wrapped within the quote.
 fn is_within_quote(at: usize, lines: &[&str]) -> bool {
-    let above = at.checked_sub(1).map_or("", |above| lines[above].trim_end());
-    ['`', '"'].into_iter().any(|mark| above.ends_with(mark) && above.matches(mark).count() % 2 == 1)
+    const QUOTE_LINES_MAX: usize = 2;
+    let above = at.checked_sub(1).map_or("", |above| lines[above]);
+    above.matches('`').count() % 2 == 1
+        && lines[at..].iter().take(QUOTE_LINES_MAX).any(|line| line.contains('`'))
 }
 
 /// Where the sentence starts that the line at `at` may only continue: `API Error: 504` wrapped before `Request timed out`.
