@@ -22,7 +22,9 @@ mod steps;
 mod watch;
 pub mod workspace;
 
-pub use config::{AgentCommand, Cli, Containment, ForgeEndpoint, Options, RunLimits, Settings, ShimCommand};
+pub use config::{
+    AgentCommand, Cli, Containment, ForgeEndpoint, GitToken, Options, RunLimits, Settings, ShimCommand,
+};
 pub use preflight::Program;
 pub use serve::{Handle, serve, start, start_on};
 pub use shims::{ShimLink, Shims, Spawned};

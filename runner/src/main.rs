@@ -6,6 +6,9 @@ fn main() -> ExitCode {
     if let Some(code) = runner::shim::main_if_asked() {
         return code;
     }
+    if let Some(code) = service::settings::withdraw::<runner::GitToken>() {
+        return code;
+    }
     match service::settings::parse::<runner::Cli>() {
         Ok(cli) => {
             service::lifecycle::run("orch-runner", &cli.telemetry.clone(), |tasks| runner::serve(cli, tasks))

@@ -21,10 +21,12 @@ use domain::outcome::Outcome;
 use domain::steps::{StepFault, StepKind, StepState};
 use domain::transition::Conclusion;
 use domain::{Class, classify};
+use proto::v1::runner_service_client::RunnerServiceClient;
 use proto::v1::{Hooks, PullRequestAsk, Repository, RunSpec, RunSteps};
 use serde_json::{Value, json};
 use service::Tasks;
 use service::settings::Secret;
+use tonic::transport::Channel;
 
 const TOKEN: &str = "planted-4f1c2a";
 
@@ -200,10 +202,19 @@ impl Scene {
     }
 
     async fn run(&self, runner: &mut InProcess, spec: RunSpec) -> Outcome {
+        self.run_in(&mut runner.client, runner.incarnation, spec).await
+    }
+
+    async fn run_in(
+        &self,
+        client: &mut RunnerServiceClient<Channel>,
+        incarnation: i64,
+        spec: RunSpec,
+    ) -> Outcome {
         let run = key(1);
-        launch(&mut runner.client, runner.incarnation, &run, spec).await;
-        let outcome = watch(&mut runner.client, &run, 0).await.outcome;
-        ack(&mut runner.client, &run, &self.place).await;
+        launch(client, incarnation, &run, spec).await;
+        let outcome = watch(client, &run, 0).await.outcome;
+        ack(client, &run, &self.place).await;
         outcome
     }
 }
@@ -355,24 +366,23 @@ git config --list --show-origin 2>/dev/null | grep -qE "$P" && FOUND="$FOUND con
 grep -rqE "$P" "$HOME" "$PWD" "$(git rev-parse --git-common-dir)" PLACE/state PLACE/workspaces && FOUND="$FOUND files"
 echo "searched:$FOUND" >>PLACE/searched"#;
 
+/// The runner has it from its environment, as a person gives it, and is a process of the agent's own user.
 #[tokio::test]
 async fn neither_the_agent_nor_its_gate_finds_the_credential() {
     let scene = Scene::new().await;
-    let mut options = scene.place.options(&scene.scheduler);
-    options.git_token = Some(Secret::new("planted-0a1b2c3d4e5f"));
-    let mut runner = InProcess::start(options, &scene.scheduler).await;
+    let planted = [("ORCH_GIT_TOKEN", "planted-0a1b2c3d4e5f".to_owned())];
+    let mut runner = Process::start_with(&scene.place, &scene.scheduler, &planted).await;
     let search = SEARCH.replace("PLACE", scene.place.dir.path().to_str().unwrap());
     let argv = ["/bin/bash", "-c", &search].map(str::to_owned).to_vec();
     let command = Some(proto::v1::GateCommand { argv, timeout_ms: 20_000 });
     let steps = RunSteps { command, push: true, ..RunSteps::default() };
     let spec = RunSpec { steps: Some(steps), ..scene.spec(1, &format!("{COMMIT}; {search}")) };
-    let outcome = scene.run(&mut runner, spec).await;
+    let outcome = scene.run_in(&mut runner.client, runner.incarnation, spec).await;
     let done = [(StepKind::Command, StepState::Done), (StepKind::Push, StepState::Done)];
     assert_eq!(states(&outcome), done, "{:?}", outcome.steps);
     assert_eq!(read(&scene.place.file("searched")), "searched:\nsearched:\n");
     // The search finds what is there to be found.
     std::fs::write(scene.place.file("state/planted"), "planted-0a1b2c3d4e5f").unwrap();
-    scene.run(&mut runner, scene.spec(2, &search)).await;
+    scene.run_in(&mut runner.client, runner.incarnation, scene.spec(2, &search)).await;
     assert!(read(&scene.place.file("searched")).ends_with("searched: files\n"));
-    runner.stop().await;
 }

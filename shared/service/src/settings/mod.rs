@@ -19,7 +19,7 @@ pub use groups::{
 };
 pub use print::effective;
 pub use reference::reference;
-pub use secret::{Secret, SecretName, SecretSetting};
+pub use secret::{Secret, SecretName, SecretSetting, withdraw};
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,13 +1,18 @@
 //! Secrets: values that are never printed, each readable from a file as well.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::marker::PhantomData;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
+/// The longest secret that a pipe certainly holds, in bytes.
+const PIPE_BYTES_MAX: usize = 4096;
 /// The longest secret file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -153,6 +158,40 @@ impl<N: SecretName> FromArgMatches for SecretSetting<N> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// Takes a secret out of this process's environment, which whoever may look at the process can read in
+/// `/proc/PID/environ` for as long as it lives: starts the program anew, as the same process, with the secret in a pipe on
+/// its standard input and the setting's `_FILE` naming that. Returns only when there is nothing to take out, or with the
+/// code to end with. To be called first of all in `main`.
+#[expect(clippy::disallowed_methods, reason = "before clap looks, the variable has to be gone")]
+pub fn withdraw<N: SecretName>() -> Option<ExitCode> {
+    let file = file_setting(N::SETTING);
+    let value = std::env::var(N::SETTING).ok().filter(|value| !value.is_empty())?;
+    if std::env::var_os(&file).is_some() {
+        // Both are given, which the settings refuse.
+        return None;
+    }
+    let error = anew(N::SETTING, &file, &value);
+    eprintln!("could not take {} out of the environment: {error}; give it as {file}", N::SETTING);
+    Some(ExitCode::FAILURE)
+}
+
+/// Returns only what went wrong.
+fn anew(setting: &str, file: &str, value: &str) -> io::Error {
+    if value.len() > PIPE_BYTES_MAX {
+        return io::Error::other(format!("it has {} bytes, at most {PIPE_BYTES_MAX} fit", value.len()));
+    }
+    let piped =
+        io::pipe().and_then(|(reader, mut writer)| writer.write_all(value.as_bytes()).map(|()| reader));
+    let reader = match piped {
+        Ok(reader) => reader,
+        Err(error) => return error,
+    };
+    let mut arguments = std::env::args_os();
+    let mut program = process::Command::new("/proc/self/exe");
+    program.arg0(arguments.next().unwrap_or_default()).args(arguments);
+    program.env_remove(setting).env(file, "/dev/stdin").stdin(reader).exec()
 }
 
 fn argument(setting: String) -> Arg {
