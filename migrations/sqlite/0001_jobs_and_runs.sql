@@ -11,7 +11,9 @@ CREATE TABLE meta (
     -- and agents of before may live until their lease is over.
     noted_generation    INTEGER,
     -- What any further job waits for, as the last claim found it: [reason, until].
-    fleet_waits         TEXT CHECK (json_valid(fleet_waits))
+    fleet_waits         TEXT CHECK (json_valid(fleet_waits)),
+    -- What is wrong with the scheduler's orch.toml as it is now, while it goes on with an older one.
+    config_error        TEXT CHECK (config_error <> '')
 ) STRICT;
 
 INSERT INTO meta (id, schema, database_generation) VALUES (1, 0, 1);

@@ -181,6 +181,7 @@ pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1
         runners: overview.nodes.iter().map(|(node, busy)| runner(node, *busy)).collect(),
         alerts: Some(alerts(&overview.outbox)),
         needs_you: overview.needs_you.iter().map(work_item).collect(),
+        config_error: overview.config_error.clone(),
     }
 }
 

@@ -31,7 +31,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(TICK_MAX.min(shared.poll_interval));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let conditions = Conditions::new(shared.clock.boot_ms());
-    let mut reaper = Reaper { count: 0, noted_boot_ms: None, conditions, told: accounts::Told::default() };
+    let mut reaper = Reaper {
+        count: 0,
+        noted_boot_ms: None,
+        config_error: None,
+        conditions,
+        told: accounts::Told::default(),
+    };
     while token.run_until_cancelled(ticks.tick()).await.is_some() {
         let _ = token.run_until_cancelled(reaper.tick(&shared)).await;
     }
@@ -42,6 +48,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 struct Reaper {
     count: u32,
     noted_boot_ms: Option<i64>,
+    /// What was written of `orch.toml` last.
+    config_error: Option<Option<String>>,
     conditions: Conditions,
     told: accounts::Told,
 }
@@ -67,8 +75,23 @@ impl Reaper {
             tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
         }
         self.conditions.look(shared).await;
+        self.note_config(shared).await;
         self.note(shared, boot_ms).await;
         self.count = self.count.wrapping_add(1);
+    }
+
+    /// Keeps in the database what is wrong with `orch.toml`, for whoever looks at the queue.
+    async fn note_config(&mut self, shared: &Shared) {
+        let error = shared.pipeline.error();
+        if self.config_error.as_ref() == Some(&error) {
+            return;
+        }
+        match shared.store.note_config(error.clone()).await {
+            Ok(()) => self.config_error = Some(error),
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "could not note the state of orch.toml yet")
+            }
+        }
     }
 
     /// Says in the database that it looked: at once when it did something, else every few seconds.

@@ -215,6 +215,10 @@ impl Store for Database {
         Ok(repairs)
     }
 
+    async fn note_config(&self, error: Option<String>) -> Result<(), Error> {
+        self.paced(self.inner.note_config(error)).await
+    }
+
     async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error> {
         self.paced(self.inner.set_paused(paused, now)).await
     }

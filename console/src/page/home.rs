@@ -82,6 +82,7 @@ fn oldest(queue: &v1::QueueReply) -> String {
 fn needs_count(whole: &Snapshot) -> usize {
     let queue = &whole.queue;
     usize::from(queue.paused)
+        + usize::from(queue.config_error.is_some())
         + usize::from(queue.runners.is_empty())
         + held_for_good(whole).count()
         + open_breakers(queue).count()
@@ -122,6 +123,9 @@ fn needs_you(frame: &Frame, whole: &Snapshot) -> Markup {
             ul class="needs" {
                 @if queue.paused {
                     (need(frame, &html! { "All starts are paused." }, "/resume", "Resume"))
+                }
+                @if let Some(error) = &queue.config_error {
+                    li { span class="what" { "The version of " code { "orch.toml" } " before goes on, since this one cannot be used: " (error) } }
                 }
                 @if queue.runners.is_empty() {
                     li { span class="what" { "No runner has registered: start " code { "orch-runner" } " with " code { "ORCH_SCHEDULER_URL" } "." } }

@@ -37,6 +37,9 @@ fn text(queue: &v1::QueueReply, paint: Paint, now: Timestamp) -> String {
         "{} queued, {} running (of at most {}), {} done, {} failed, {} cancelled",
         counts.queued, counts.running, queue.max_concurrency, counts.done, counts.failed, counts.cancelled
     )];
+    if let Some(error) = &queue.config_error {
+        lines.push(format!("orch.toml cannot be used, the version before goes on: {error}"));
+    }
     if queue.paused {
         lines.push("PAUSED: nothing more starts until `orch resume`".to_owned());
     }
@@ -104,6 +107,7 @@ mod tests {
         let queue = v1::QueueReply {
             counts: Some(v1::Counts { queued: 1, running: 0, done: 2, failed: 0, cancelled: 0 }),
             paused: true,
+            config_error: Some("orch.toml: line 3: unknown key".to_owned()),
             max_concurrency: 4,
             oldest_ready_seconds: Some(61.5),
             resilience: Some(v1::Resilience {
@@ -125,6 +129,7 @@ mod tests {
         assert_eq!(
             text(&queue, Paint::default(), Timestamp::from_ms(0)),
             "1 queued, 0 running (of at most 4), 2 done, 0 failed, 0 cancelled\n\
+             orch.toml cannot be used, the version before goes on: orch.toml: line 3: unknown key\n\
              PAUSED: nothing more starts until `orch resume`\nthe oldest due job waits for 1m 1s\n\
              runner n1 cannot start agents: claude: not found\n\
              impossible rows were repaired: 2 queued jobs that owned something, 1 live runs without a job\n\nno jobs\n"

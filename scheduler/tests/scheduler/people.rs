@@ -227,3 +227,24 @@ async fn health_and_readiness_are_on_the_same_port() {
         .collect();
     assert!(names.contains("orch_claims_total") && names.contains("orch_late_outcomes_total"), "{names:?}");
 }
+
+#[tokio::test]
+async fn a_broken_orch_toml_is_shown_until_it_is_mended_and_the_one_before_goes_on() {
+    let stack = Stack::start().await;
+    let path = stack.folder.path().join("orch.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let shown = async || {
+        let queue = stack.admin().get_queue(proto::v1::GetQueueRequest {}).await.unwrap().into_inner();
+        queue.config_error
+    };
+    assert_eq!(shown().await, None);
+    std::fs::write(&path, format!("{good}\n[[project]]\nnam = \"shop\"\n")).unwrap();
+    let error = eventually("the fault", async || shown().await).await;
+    assert!(error.contains("orch.toml: line") && error.contains("`nam`"), "{error}");
+    let node = Node::start(&stack, "n").await;
+    stack.enqueue().await;
+    node.started(&stack, 1).await;
+    std::fs::write(&path, good).unwrap();
+    eventually("no fault", async || shown().await.is_none().then_some(())).await;
+    stack.stop().await;
+}

@@ -56,6 +56,8 @@ pub struct Overview {
     pub counts: CountByStatus,
     /// Whether all starts are paused.
     pub paused: bool,
+    /// What is wrong with `orch.toml` as it is, while an older one holds.
+    pub config_error: Option<String>,
     /// Since when the oldest due job waits.
     pub oldest_ready_at: Option<Timestamp>,
     /// The newest jobs, at most [`Overview::RECENT_MAX`].

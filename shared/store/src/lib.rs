@@ -98,6 +98,9 @@ pub trait Store: Outbox + Outside + Purses + Renewals + Debug + Send + Sync + 's
     /// says what was repaired. Takes no lock and reads no row that is delayed or finished when there is nothing.
     async fn sanitize(&self, rules: Rules) -> Result<Vec<Repair>, Error>;
 
+    /// Keeps what is wrong with `orch.toml` as it is, while the scheduler goes on with an older one; none: nothing.
+    async fn note_config(&self, error: Option<String>) -> Result<(), Error>;
+
     /// Pauses or resumes all starts.
     async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error>;
 

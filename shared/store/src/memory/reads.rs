@@ -77,6 +77,7 @@ impl Tables {
         Overview {
             counts: self.counts(),
             paused: self.paused,
+            config_error: self.config_error.clone(),
             oldest_ready_at: self.queued().filter(ready).filter_map(|row| available_at(&row.job)).min(),
             recent: self.read_jobs(JobFilter { status: None, before: None, limit: Overview::RECENT_MAX }),
             accounts: self.accounts.records().cloned().collect(),

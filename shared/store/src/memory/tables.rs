@@ -40,6 +40,7 @@ pub(super) struct Tables {
     pub(super) accounts: Accounts,
     pub(super) reaper: ReaperRecord,
     pub(super) paused: bool,
+    pub(super) config_error: Option<String>,
     /// What any further job waits for, as the last claim found it.
     pub(super) fleet_waits: Option<Waiting>,
     pub(super) outbox: OutboxTables,

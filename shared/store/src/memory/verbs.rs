@@ -103,6 +103,13 @@ impl Store for MemoryStore {
         self.write("sanitize", |tables| tables.sanitize(&rules))
     }
 
+    async fn note_config(&self, error: Option<String>) -> Result<(), Error> {
+        self.write("note_config", |tables| {
+            tables.config_error = error;
+            Ok(())
+        })
+    }
+
     async fn set_paused(&self, paused: bool, _: Timestamp) -> Result<(), Error> {
         self.write("set_paused", |tables| {
             tables.paused = paused;

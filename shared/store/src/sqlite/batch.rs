@@ -76,6 +76,7 @@ impl<'a> Sorted<'a> {
                 | Request::DeclareLost(..)
                 | Request::NoteGeneration(_)
                 | Request::NoteTick(..)
+                | Request::NoteConfig(_)
                 | Request::Renew(..)
                 | Request::Outbox(_)
                 | Request::Outside(_)
@@ -189,6 +190,11 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
         Request::NoteGeneration(generation) => {
             let query = sqlx::query(include_str!("sql/generation_note.sql"));
             query.bind(*generation).execute(conn).await?;
+            Ok(Some(Answer::Done))
+        }
+        Request::NoteConfig(error) => {
+            let query = sqlx::query(include_str!("sql/config_error_write.sql"));
+            query.bind(error.as_deref()).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
         Request::NoteTick(now, reaped) => {

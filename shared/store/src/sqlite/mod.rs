@@ -142,6 +142,10 @@ impl Store for SqliteStore {
         answer!(self.ask(Request::Sanitize(rules)).await?, Repaired)
     }
 
+    async fn note_config(&self, error: Option<String>) -> Result<(), Error> {
+        self.ask(Request::NoteConfig(error)).await.map(|_| ())
+    }
+
     async fn set_paused(&self, paused: bool, now: Timestamp) -> Result<(), Error> {
         self.ask(Request::SetPaused(paused, now)).await.map(|_| ())
     }

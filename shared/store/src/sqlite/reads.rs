@@ -119,7 +119,7 @@ impl SqliteStore {
 }
 
 async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overview, Error> {
-    let paused = sqlx::query(include_str!("sql/paused_read.sql")).fetch_one(&mut *conn).await?.try_get(0)?;
+    let meta = sqlx::query(include_str!("sql/meta_read.sql")).fetch_one(&mut *conn).await?;
     let counts = counts(conn).await?;
     let oldest: Option<i64> = sqlx::query(include_str!("sql/oldest_ready_at.sql"))
         .bind(now.as_ms())
@@ -135,7 +135,8 @@ async fn overview(conn: &mut SqliteConnection, now: Timestamp) -> Result<Overvie
     let needing = needing.bind(Overview::NEEDING_MAX).fetch_all(&mut *conn).await?;
     Ok(Overview {
         counts,
-        paused,
+        paused: rows::get(&meta, "paused")?,
+        config_error: rows::get(&meta, "config_error")?,
         oldest_ready_at: oldest.map(Timestamp::from_ms),
         recent,
         accounts: accounts.iter().map(rows::account).collect::<Result<_, _>>()?,

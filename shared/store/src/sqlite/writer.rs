@@ -44,6 +44,7 @@ pub(super) enum Request {
     DeclareLost(NodeId, Incarnation, Timestamp),
     NoteGeneration(i64),
     NoteTick(Timestamp, u32),
+    NoteConfig(Option<String>),
     Renew(NodeId, Vec<(RunId, Epoch)>),
     Decide(Box<ItemChange>, Audit),
     Sanitize(Rules),

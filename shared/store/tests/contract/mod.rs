@@ -55,6 +55,7 @@ macro_rules! every_rule {
                 runs_are_tallied_by_how_they_ended,
                 the_reaper_is_noted,
                 a_generation_is_noted,
+                a_fault_of_the_configuration_is_kept,
                 a_lost_runner_is_kept,
                 jobs_are_read_in_pages,
                 nothing_is_invented;

@@ -160,6 +160,14 @@ pub(crate) async fn the_reaper_is_noted(store: Arc<dyn Store>) {
     assert_eq!(store.overview(T0).await.unwrap().reaper, noted);
 }
 
+/// What is wrong with `orch.toml` is kept until it is mended.
+pub(crate) async fn a_fault_of_the_configuration_is_kept(store: Arc<dyn Store>) {
+    for error in [Some("orch.toml: line 3"), Some("orch.toml: line 4"), None, None] {
+        store.note_config(error.map(str::to_owned)).await.unwrap();
+        assert_eq!(store.overview(T0).await.unwrap().config_error.as_deref(), error);
+    }
+}
+
 /// What is not there is `None`, and a fresh store fits.
 pub(crate) async fn nothing_is_invented(store: Arc<dyn Store>) {
     assert_eq!(store.job(JobId(1)).await.unwrap(), None);
