@@ -34,6 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut reaper = Reaper {
         count: 0,
         noted_boot_ms: None,
+        config_noted: false,
         config_error: None,
         conditions,
         told: accounts::Told::default(),
@@ -48,8 +49,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 struct Reaper {
     count: u32,
     noted_boot_ms: Option<i64>,
-    /// What was written of `orch.toml` last.
-    config_error: Option<Option<String>>,
+    /// What was written of `orch.toml` last, once anything was.
+    config_noted: bool,
+    config_error: Option<String>,
     conditions: Conditions,
     told: accounts::Told,
 }
@@ -83,13 +85,13 @@ impl Reaper {
     /// Keeps in the database what is wrong with `orch.toml`, for whoever looks at the queue.
     async fn note_config(&mut self, shared: &Shared) {
         let error = shared.pipeline.error();
-        if self.config_error.as_ref() == Some(&error) {
+        if self.config_noted && self.config_error == error {
             return;
         }
         match shared.store.note_config(error.clone()).await {
-            Ok(()) => self.config_error = Some(error),
+            Ok(()) => (self.config_noted, self.config_error) = (true, error),
             Err(error) => {
-                tracing::warn!(error = error_chain(&error), "could not note the state of orch.toml yet")
+                tracing::warn!(error = error_chain(&error), "could not note the state of orch.toml yet");
             }
         }
     }
