@@ -103,6 +103,7 @@ async fn the_queue_document_is_complete(stack: &Stack) -> anyhow::Result<()> {
         "runners",
         "alerts",
         "needs_you",
+        "config_error",
     ];
     exactly("", &top);
     exactly("/counts", &["queued", "running", "done", "failed", "cancelled"]);
