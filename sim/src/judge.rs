@@ -28,6 +28,8 @@ pub(crate) struct State {
     violation: Option<String>,
     terms: Terms,
     jobs: BTreeMap<JobId, Job>,
+    /// What the agents of a job do: one that goes on with a conversation is told less.
+    told: BTreeMap<JobId, String>,
     runs: BTreeMap<RunId, Run>,
     /// The agents that live.
     living: BTreeMap<RunId, Living>,
@@ -59,6 +61,7 @@ impl Judge {
             violation: None,
             terms,
             jobs: BTreeMap::new(),
+            told: BTreeMap::new(),
             runs: BTreeMap::new(),
             living: BTreeMap::new(),
             spawned: BTreeSet::new(),
@@ -113,6 +116,16 @@ impl State {
 
     pub(crate) fn seen(&self) -> &Coverage {
         &self.seen
+    }
+
+    /// Notes what the agents of a job do.
+    pub(crate) fn tell(&mut self, job: JobId, prompt: &str) {
+        self.note(&format!("job {job} is told: {prompt}"));
+        self.told.insert(job, prompt.to_owned());
+    }
+
+    pub(crate) fn told(&self, job: JobId) -> Option<&str> {
+        self.told.get(&job).map(String::as_str)
     }
 
     pub(crate) fn run(&self, run: RunId) -> Option<&Run> {

@@ -224,7 +224,9 @@ impl Machine {
                 self.judge.saw("lease over before the spawn");
                 return Some(outcome(EndedBy::SelfFenced, None, None, wall_ms));
             }
-            let of = agents::of_prompt(&shim.assignment.prompt, shim.assignment.epoch.0);
+            let told = self.judge.state().told(shim.assignment.job).map(str::to_owned);
+            let told = told.unwrap_or_else(|| shim.assignment.prompt.clone());
+            let of = agents::of_prompt(&told, shim.assignment.epoch.0);
             self.judge.saw(&format!("agent {}", of.kind.as_str()));
             self.judge.state().spawn(self.node, shim.assignment.job, run, in_lease);
             let deadline_ms = shim.seen.lease_deadline_ms;

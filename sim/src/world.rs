@@ -266,7 +266,7 @@ impl World {
         };
         match self.ingest.enqueue(new, now).now_or_never() {
             Some(Ok(enqueued)) => {
-                self.parts.judge.note(&format!("job {} is told: {}", enqueued.job, job.prompt));
+                self.parts.judge.state().tell(enqueued.job, &job.prompt);
                 self.jobs.push(enqueued.job);
             }
             // The sender of a webhook tries again, too.
