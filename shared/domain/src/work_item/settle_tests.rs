@@ -1,3 +1,5 @@
+//! Items that wait for the outside: for the tests of a commit, a state on Plane, a label; and what moves them.
+
 use std::time::Duration;
 
 use super::arrival::{arrive, is_uninvited};
