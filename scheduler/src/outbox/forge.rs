@@ -10,6 +10,7 @@ use domain::Alert;
 use domain::outbox::{End, Message, Settlement, Sink, Take};
 use domain::pipeline::{Pipeline, Project};
 use domain::report::{Letter, Says};
+use http::StatusCode;
 use service::outbound::NoAnswer;
 
 use super::answer::{Verdict, backoff};
@@ -117,6 +118,19 @@ struct Loop<F> {
     took_ms: Option<i64>,
     /// Whether people were told that it takes nothing.
     stuck: Option<bool>,
+}
+
+/// What a refusal is about; a 403 is about the credential only where it says one of these words.
+pub(super) fn judge(reply: &Reply, of_credential: &[&str]) -> Judged {
+    match reply.status {
+        StatusCode::TOO_MANY_REQUESTS => Judged::Later(reply.retry_after()),
+        StatusCode::UNAUTHORIZED | StatusCode::METHOD_NOT_ALLOWED => Judged::Misconfigured,
+        StatusCode::FORBIDDEN if of_credential.iter().any(|word| reply.says(word)) => Judged::Misconfigured,
+        status if status.is_redirection() => Judged::Misconfigured,
+        StatusCode::REQUEST_TIMEOUT => Judged::Later(None),
+        status if status.is_client_error() => Judged::Never,
+        _ => Judged::Later(reply.retry_after()),
+    }
 }
 
 /// Runs until the tasks are stopped.

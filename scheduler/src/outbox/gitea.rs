@@ -12,7 +12,7 @@ use service::outbound::Outbound;
 use service::settings::ForgeAccess;
 
 use super::call::{Caller, Reply};
-use super::forge::{Forge, Judged, NotTold, REQUESTS_MAX};
+use super::forge::{self, Forge, Judged, NotTold, REQUESTS_MAX};
 
 /// How far before a message was written its comment is looked for: the forge's clock may be behind ours.
 const LOOK_BACK: Duration = Duration::from_hours(1);
@@ -236,15 +236,7 @@ impl Forge for Gitea {
 
 /// A 403 is about one issue that is locked, unless it speaks of the token.
 pub(super) fn judge(reply: &Reply) -> Judged {
-    match reply.status {
-        StatusCode::TOO_MANY_REQUESTS => Judged::Later(reply.retry_after()),
-        StatusCode::UNAUTHORIZED | StatusCode::METHOD_NOT_ALLOWED => Judged::Misconfigured,
-        StatusCode::FORBIDDEN if reply.says("scope") || reply.says("token") => Judged::Misconfigured,
-        status if status.is_redirection() => Judged::Misconfigured,
-        StatusCode::REQUEST_TIMEOUT => Judged::Later(None),
-        status if status.is_client_error() => Judged::Never,
-        _ => Judged::Later(reply.retry_after()),
-    }
+    forge::judge(reply, &["scope", "token"])
 }
 
 #[cfg(test)]

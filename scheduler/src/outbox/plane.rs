@@ -16,7 +16,7 @@ use service::settings::ForgeAccess;
 use uuid::Uuid;
 
 use super::call::{Caller, Reply};
-use super::forge::{Forge, Judged, NotTold};
+use super::forge::{self, Forge, Judged, NotTold};
 
 /// How long a project's states are taken for known.
 const STATES_KNOWN: Duration = Duration::from_mins(10);
@@ -206,15 +206,7 @@ fn rest_of(reply: &Reply, now_ms: i64) -> Option<Duration> {
 
 /// Plane answers a bad key with 403 and these words; any other 403 is about one project.
 pub(super) fn judge(reply: &Reply) -> Judged {
-    match reply.status {
-        StatusCode::TOO_MANY_REQUESTS => Judged::Later(reply.retry_after()),
-        StatusCode::UNAUTHORIZED | StatusCode::METHOD_NOT_ALLOWED => Judged::Misconfigured,
-        StatusCode::FORBIDDEN if reply.says("token") || reply.says("credentials") => Judged::Misconfigured,
-        status if status.is_redirection() => Judged::Misconfigured,
-        StatusCode::REQUEST_TIMEOUT => Judged::Later(None),
-        status if status.is_client_error() => Judged::Never,
-        _ => Judged::Later(reply.retry_after()),
-    }
+    forge::judge(reply, &["token", "credentials"])
 }
 
 #[cfg(test)]
