@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use common::documents::{CONFIG, SHA, STATE, comment, issue, pull_request, push, review, status};
 use common::{Ingest, Reply, gitea, plane, refused};
+use domain::delivery::{About, NewJob, Payload};
+use domain::job::Origin;
+use domain::work_item::head_key;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
@@ -159,4 +162,51 @@ async fn the_scheduler_is_told_of_new_jobs() {
     call.read_exact(&mut preface).await.unwrap();
     assert_eq!(&preface, b"PRI * HTTP/2.0");
     ingest.stop().await;
+}
+
+/// The built-in triggers for a project of that name.
+const BUILT_IN: &str = "[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\n";
+
+#[tokio::test]
+async fn red_tests_and_the_pipelines_own_advance_are_one_testing_job_whichever_comes_first() {
+    let ingest = Ingest::start(BUILT_IN).await;
+    gitea(&ingest, "pull_request", 1, &pull_request("opened", "Fix")).await;
+    // Red first: the review is not over, and its end finds the job.
+    let red = gitea(&ingest, "status", 2, &status("failure")).await;
+    assert_eq!((red.status, red.jobs()), (202, 1), "{red:?}");
+    let review = ingest.jobs().await.last().unwrap().job.clone();
+    assert_eq!((review.stage.as_str(), review.work_item.as_str()), ("review", "acme/shop#12"));
+    let found = ingest.store.enqueue(advance(&review), review.created_at).await.unwrap();
+    assert!(!found.fresh);
+    assert_eq!(red.body["job_ids"], json!([found.job.0]));
+
+    // The advance first: another context is red while its job waits.
+    let mut other = status("failure");
+    other["context"] = json!("ci / lint");
+    let joined = gitea(&ingest, "status", 3, &other).await;
+    assert_eq!((joined.decision(), &joined.body["job_ids"]), ("duplicate", &red.body["job_ids"]));
+    // The same words again, in another body: told before.
+    other["description"] = json!("3 of 8 failed");
+    let again = gitea(&ingest, "status", 4, &other).await;
+    assert_eq!((again.decision(), &again.body["job_ids"]), ("duplicate", &red.body["job_ids"]));
+    let stages: Vec<String> = ingest.jobs().await.into_iter().map(|row| row.job.stage).collect();
+    assert_eq!(stages, ["testing", "review"]);
+    ingest.stop().await;
+}
+
+/// What the pipeline makes when this review passes.
+fn advance(review: &domain::Job) -> NewJob {
+    NewJob {
+        project: review.project.clone(),
+        work_item: review.work_item.clone(),
+        stage: "testing".into(),
+        role: "tester".into(),
+        priority: 0,
+        available_at: review.created_at,
+        semantic_key: Some(head_key(&review.project, &review.work_item, "testing", SHA)),
+        payload: Payload::default(),
+        trace_context: None,
+        origin: Origin { parent: Some(review.id), hops: 1, head: Some(SHA.into()), ..Origin::default() },
+        about: About::default(),
+    }
 }

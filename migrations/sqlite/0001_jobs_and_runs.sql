@@ -118,6 +118,13 @@ CREATE INDEX jobs_unfinished ON jobs (project, work_item, id) WHERE status IN ('
 -- What a newer commit replaces.
 CREATE INDEX jobs_of_a_head ON jobs (project, work_item, stage) WHERE status = 'queued' AND head IS NOT NULL;
 
+-- Further keys of jobs: of causes that joined one that was not over, and so made none of their own.
+CREATE TABLE joined_keys (
+    semantic_key TEXT PRIMARY KEY CHECK (semantic_key <> ''),
+    job_id       INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX joined_keys_of_job ON joined_keys (job_id);
+
 CREATE TABLE job_payloads (
     job_id  INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
     payload TEXT NOT NULL

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::alert::Notice;
 use domain::delivery::{Accepted, NewDelivery, NewJob, StageResult};
 use domain::sighting::{self, Sighting, SightingName};
-use domain::work_item::{WorkItem, after_existing, arrival, told};
+use domain::work_item::{WorkItem, after_existing, arrival, joining, told};
 use domain::{Budgets, Chance, Epoch, Event, Job, JobId, JobState, Policy, Timestamp};
 
 use crate::{Change, Enqueued};
@@ -87,6 +87,8 @@ pub(crate) struct Known<'a> {
     pub(crate) waiting: BTreeMap<(ItemKey, String), Waiting>,
     /// Running jobs about a commit, by work item and stage.
     pub(crate) running: BTreeMap<(ItemKey, String), Vec<Job>>,
+    /// Jobs that are not over and were made because of a commit, by work item and stage.
+    pub(crate) unfinished: BTreeMap<(ItemKey, String), Vec<Job>>,
     /// What was last seen of what the deliveries speak of.
     pub(crate) sightings: BTreeMap<SightingKey, sighting::Seen>,
     /// The highest job id ever given.
@@ -181,6 +183,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) items: BTreeMap<ItemKey, WorkItem>,
     /// New names of work items.
     pub(crate) aliases: BTreeMap<ItemKey, String>,
+    /// Further keys of jobs: of causes that joined one that is not over.
+    pub(crate) joined: BTreeMap<String, JobId>,
     /// Queued jobs whose place a new one takes, and running ones that it makes worthless; written after the new ones.
     pub(crate) replaced: Vec<Change>,
     /// Sightings, new or changed.
@@ -199,6 +203,7 @@ impl<'a> Intake<'a> {
             jobs: Vec::new(),
             items: BTreeMap::new(),
             aliases: BTreeMap::new(),
+            joined: BTreeMap::new(),
             replaced: Vec::new(),
             sightings: BTreeMap::new(),
             stale: BTreeSet::new(),
@@ -212,7 +217,7 @@ impl<'a> Intake<'a> {
             Item::Delivery(delivery) => ItemAnswer::Delivery(self.take_delivery(delivery)),
             Item::Job(job, now) => {
                 let job = self.placed(job);
-                let known = self.find(&job);
+                let known = self.find(&job).or_else(|| self.join(&job));
                 ItemAnswer::Job(Enqueued {
                     job: known.unwrap_or_else(|| self.make(job, now)),
                     fresh: known.is_none(),
@@ -250,7 +255,14 @@ impl<'a> Intake<'a> {
             let job = self.placed(job);
             if let Some(id) = self.find(&job) {
                 jobs.push(id);
-            } else if !self.is_stale(&job) && !self.stops(&job, delivery.received_at) {
+                continue;
+            }
+            if self.is_stale(&job) {
+                continue;
+            }
+            if let Some(id) = self.join(&job) {
+                jobs.push(id);
+            } else if !self.stops(&job, delivery.received_at) {
                 jobs.push(self.make(job, delivery.received_at));
                 any_fresh = true;
             }
@@ -285,6 +297,26 @@ impl<'a> Intake<'a> {
     fn find(&self, job: &NewJob) -> Option<JobId> {
         let since = job.origin.parent.unwrap_or(JobId(i64::MIN));
         keys_of(job).find_map(|key| self.known.by_key.get(&key).copied().filter(|id| *id > since))
+    }
+
+    /// The job under way that this one joins; its key is one of that job's from now on, so that a repeat of its cause is
+    /// found after that job's end, too.
+    fn join(&mut self, job: &NewJob) -> Option<JobId> {
+        let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
+        let id = joining::joined(job, self.known.unfinished.get(&place)?)?;
+        let key = self.free_key(job)?;
+        self.known.by_key.insert(key.clone(), id);
+        self.joined.insert(key, id);
+        Some(id)
+    }
+
+    /// The key that a job gets: its own, or another where a job of an earlier round has that.
+    fn free_key(&self, job: &NewJob) -> Option<String> {
+        let key = job.semantic_key.as_deref()?;
+        Some(match job.origin.parent {
+            Some(parent) if self.known.by_key.contains_key(key) => after_existing(key, parent),
+            Some(_) | None => key.to_owned(),
+        })
     }
 
     /// Whether the work item needs a person before the job may be made.
@@ -349,10 +381,9 @@ impl<'a> Intake<'a> {
             job.to_mut().origin.chain = chain;
         }
         let item = arrival::arrive(known, &job, now);
-        if let (Some(key), Some(parent)) = (&job.semantic_key, job.origin.parent)
-            && self.known.by_key.contains_key(key)
-        {
-            job.to_mut().semantic_key = Some(after_existing(key, parent));
+        let key = self.free_key(&job);
+        if key != job.semantic_key {
+            job.to_mut().semantic_key = key;
         }
         if let Some(key) = &job.semantic_key {
             self.known.by_key.insert(key.clone(), id);
@@ -370,7 +401,11 @@ impl<'a> Intake<'a> {
         let kept = KeptJob { id, job, created_at: now };
         if kept.job.about.replaces_older {
             let waiting = Waiting { job: kept.row(), results: kept.job.payload.results.clone() };
-            self.known.waiting.insert((name, kept.job.stage.clone()), waiting);
+            self.known.waiting.insert((name.clone(), kept.job.stage.clone()), waiting);
+        }
+        if joining::is_of_commit(&kept.job) {
+            let place = (name, kept.job.stage.clone());
+            self.known.unfinished.entry(place).or_default().push(kept.row());
         }
         self.jobs.push(kept);
         id
@@ -385,6 +420,7 @@ impl<'a> Intake<'a> {
         let withdrawn =
             domain::next(&older.job, &Event::CancelRequested, now, &Policy::default(), Chance::new(0.0));
         let Ok(transition) = withdrawn else { return };
+        self.leave(item, &older.job);
         let job = job.to_mut();
         job.origin.replaces = Some(older.job.id);
         if job.payload.results.is_empty() {
@@ -400,9 +436,17 @@ impl<'a> Intake<'a> {
         }
         let running = self.known.running.remove(&(item.clone(), job.stage.clone())).unwrap_or_default();
         for older in running.iter().filter(|older| older.origin.head != job.origin.head) {
+            self.leave(item, older);
             let asked =
                 domain::next(older, &Event::CancelRequested, now, &Policy::default(), Chance::new(0.0));
             self.replaced.extend(asked.ok().map(|transition| Change::new(transition, now)));
+        }
+    }
+
+    /// Nobody joins a job any more whose end was asked for.
+    fn leave(&mut self, item: &ItemKey, job: &Job) {
+        if let Some(unfinished) = self.known.unfinished.get_mut(&(item.clone(), job.stage.clone())) {
+            unfinished.retain(|other| other.id != job.id);
         }
     }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::LaunchEvent;
 use crate::delivery::About;
 use crate::pipeline::{Gate, LaunchPoint, Outdated, Project, PullRequestAction, Stage};
-use crate::work_item::head_key;
+use crate::work_item::{head_key, said_key};
 
 /// Branches of this prefix belong to the work item named by the rest.
 const OWN_BRANCH_PREFIX: &str = "orch/";
@@ -54,10 +54,14 @@ pub fn work_item_key(project: &Project, subject: &Subject) -> String {
 }
 
 /// The semantic key of the job that does `stage` for an event. A pull request's commit has that of the pipeline's own
-/// advance: the one that comes second finds the job of the first.
+/// advance: the one that comes second finds the job of the first. A test's result has one of that family, so that it joins
+/// what is under way for its commit ([`crate::work_item::joining`]).
 pub fn semantic_key(project: &Project, event: &LaunchEvent, work_item: &str, stage: &Stage) -> String {
     match &event.head {
         Some(head) if announces_commit(event) => head_key(&project.name, work_item, &stage.name, head),
+        Some(head) if event.point == LaunchPoint::GiteaCi => {
+            said_key(&project.name, work_item, &stage.name, head, &event.semantic_key)
+        }
         Some(_) | None => format!("{}:{}:{}", project.name, event.semantic_key, stage.name),
     }
 }

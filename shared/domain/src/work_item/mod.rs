@@ -7,6 +7,7 @@
 pub mod arrival;
 pub mod ci;
 pub mod decision;
+pub mod joining;
 mod key;
 pub mod settle;
 pub mod step;
@@ -23,7 +24,7 @@ use crate::verdict::Unreadable;
 use crate::{JobId, Timestamp};
 
 pub use ci::CiWait;
-pub use key::{after_existing, after_key, head_key};
+pub use key::{after_existing, after_key, head_family, head_key, said_key};
 
 /// How many times a stage sends an item back where its `max_bounces` does not say.
 pub const BOUNCES_MAX: u32 = 3;

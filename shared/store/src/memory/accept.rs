@@ -7,7 +7,7 @@ use domain::JobState;
 use domain::delivery::NewJob;
 use domain::job::JobKind;
 use domain::sighting::Teller;
-use domain::work_item::head_key;
+use domain::work_item::{head_family, head_key, joining};
 
 use super::tables::{JobRow, Tables};
 use crate::intake::{
@@ -38,6 +38,7 @@ impl Tables {
         {
             self.outbox.hear(&delivery.source, delivery.received_at);
         }
+        self.keys.extend(intake.joined);
         for (name, item) in intake.items {
             self.put_item(name, item);
         }
@@ -126,6 +127,19 @@ impl Tables {
             let running: Vec<_> = running.filter(open).map(|row| row.job.clone()).collect();
             if !running.is_empty() {
                 known.running.insert((key.clone(), job.stage.clone()), running);
+            }
+        }
+        if joining::is_of_commit(job) {
+            let family = head_family(&key.0);
+            let of_family = |row: &&JobRow| {
+                (&row.job.project, &row.job.work_item, &row.job.stage) == (&key.0, &key.1, &job.stage)
+                    && row.semantic_key.as_deref().is_some_and(|key| key.starts_with(&family))
+            };
+            let running = self.live().filter_map(|run| self.job(run.job));
+            let unfinished = self.queued().chain(running).filter(of_family);
+            let unfinished: Vec<_> = unfinished.map(|row| row.job.clone()).collect();
+            if !unfinished.is_empty() {
+                known.unfinished.insert((key.clone(), job.stage.clone()), unfinished);
             }
         }
         if key != name {

@@ -150,6 +150,16 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
             .execute(&mut *conn)
             .await?;
     }
+    let mut joined = JsonRows::new();
+    for further in &intake.joined {
+        joined.push(&further)?;
+    }
+    if !joined.is_empty() {
+        sqlx::query(include_str!("sql/accept_joined.sql"))
+            .bind(joined.into_text()?)
+            .execute(&mut *conn)
+            .await?;
+    }
     items::save(conn, intake.items.values()).await?;
     items::save_aliases(conn, &intake.aliases).await?;
     outside::save(conn, intake.sightings.values()).await?;

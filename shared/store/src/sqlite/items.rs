@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::alert::Notice;
 use domain::delivery::Payload;
-use domain::work_item::{ItemChange, WorkItem, head_key};
+use domain::work_item::{ItemChange, WorkItem, head_family, head_key, joining};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::fault::Fault;
@@ -37,6 +37,7 @@ pub(super) async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>])
     }
     look_up_waiting(conn, items, &mut known).await?;
     look_up_running(conn, items, &mut known).await?;
+    look_up_unfinished(conn, items, &mut known).await?;
     Ok(known)
 }
 
@@ -95,6 +96,36 @@ async fn look_up_running(
         let job = rows::job(&row)?;
         let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
         known.running.entry(place).or_default().push(job);
+    }
+    Ok(())
+}
+
+/// Jobs under way that others may join.
+async fn look_up_unfinished(
+    conn: &mut SqliteConnection,
+    items: &[Item<'_>],
+    known: &mut Known<'_>,
+) -> Result<(), Fault> {
+    let mut asked = BTreeSet::new();
+    for job in items.iter().flat_map(Item::jobs).filter(|job| joining::is_of_commit(job)) {
+        for (project, name) in names_of(job) {
+            let key = known.aliases.get(&(project.clone(), name.clone())).unwrap_or(&name).clone();
+            let family = head_family(&project);
+            asked.insert((project, key, job.stage.clone(), family));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let mut rows = JsonRows::new();
+    for unfinished in &asked {
+        rows.push(unfinished)?;
+    }
+    let query = sqlx::query(include_str!("sql/items_unfinished.sql")).bind(rows.into_text()?);
+    for row in query.fetch_all(conn).await? {
+        let job = rows::job(&row)?;
+        let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
+        known.unfinished.entry(place).or_default().push(job);
     }
     Ok(())
 }

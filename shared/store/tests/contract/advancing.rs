@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::delivery::{About, Accepted, NewJob, Payload, StageResult};
 use domain::job::Origin;
 use domain::transition::Event;
-use domain::work_item::{ItemChange, ItemState, NeedsYou, Why, WorkItem, after_key, head_key};
+use domain::work_item::{ItemChange, ItemState, NeedsYou, Why, WorkItem, after_key, head_key, said_key};
 use domain::{Class, Job, JobId, Status};
 use store::{Applied, Audit, Change, ItemFilter, JobFilter, Store};
 
@@ -112,6 +112,80 @@ pub(crate) async fn a_webhook_and_an_advance_of_one_commit_are_one_job(store: Ar
     assert_eq!(jobs(&store).await.len(), 4);
 }
 
+/// Red tests of a commit, of one event.
+fn red(head: &str, event: &str) -> NewJob {
+    let known_as = vec![format!("acme/shop@{head}")];
+    NewJob {
+        work_item: "acme/shop@main".into(),
+        semantic_key: Some(said_key("shop", "acme/shop@main", "testing", head, event)),
+        about: About { known_as, ..About::default() },
+        ..pull_request(head)
+    }
+}
+
+/// Its commit makes it known that `SHOP-1` is meant.
+fn teaches(head: &str) -> NewJob {
+    let aliases = vec![format!("acme/shop@{head}")];
+    NewJob { about: About { aliases, ..About::default() }, ..job("SHOP-1") }
+}
+
+/// Red tests while a stage runs make the job that its end would make: the end finds it, and so does the webhook of the
+/// same commit.
+pub(crate) async fn a_test_result_and_an_advance_of_one_commit_are_one_job(store: Arc<dyn Store>) {
+    store.enqueue(teaches(H1), T0).await.unwrap();
+    let start = claim(&store, T0, fleet(4), 1).await.starts.remove(0);
+    let made = store.accept(delivery("d1", 'a', vec![red(H1, "ci:1"), red(H1, "ci:2")])).await.unwrap();
+    let Accepted::Enqueued { jobs: made } = made else { panic!("{made:?}") };
+    assert_eq!((made.len(), made[0]), (2, made[1]), "two results are one job");
+    let change = success(&store, &start.job, head_key("shop", "SHOP-1", "testing", H1)).await;
+    assert_eq!(store.apply(change).await.unwrap(), Applied::Done);
+    let all = jobs(&store).await;
+    assert_eq!(all.iter().map(|job| job.stage.as_str()).collect::<Vec<_>>(), ["review", "testing"]);
+    let item = item(&store, "SHOP-1").await;
+    assert_eq!((item.stage.as_str(), &item.state), ("testing", &ItemState::Active));
+    // What joined is remembered after the job's end.
+    assert_eq!(happen(&store, made[0], &Event::CancelRequested, later(400)).await, Applied::Done);
+    let webhook = store.accept(delivery("d2", 'b', vec![pull_request(H1)])).await.unwrap();
+    assert_eq!(webhook, Accepted::Duplicate { jobs: vec![made[0]] });
+    assert_eq!(jobs(&store).await.len(), 2);
+}
+
+/// Red tests join the job of their commit that waits or runs; after its end they are a job of their own, once.
+pub(crate) async fn a_test_result_joins_what_goes_on_and_is_not_lost_after_it(store: Arc<dyn Store>) {
+    let teaching = NewJob { about: teaches(H1).about, ..pull_request(H1) };
+    let made = store.accept(delivery("d0", '0', vec![teaching])).await.unwrap();
+    let Accepted::Enqueued { jobs: made } = made else { panic!("{made:?}") };
+    let same = Accepted::Duplicate { jobs: made.clone() };
+    assert_eq!(store.accept(delivery("d1", 'a', vec![red(H1, "ci:1")])).await.unwrap(), same);
+    let start = claim(&store, later(10), testing_fleet(), 1).await.starts.remove(0);
+    assert_eq!(store.accept(delivery("d2", 'b', vec![red(H1, "ci:2")])).await.unwrap(), same);
+    let other = store.accept(delivery("d3", 'c', vec![red(H2, "ci:3")])).await.unwrap();
+    assert!(matches!(other, Accepted::Enqueued { .. }), "another commit's: {other:?}");
+
+    let end = ended(start.run.id, Class::Success);
+    assert_eq!(happen(&store, made[0], &end, later(100)).await, Applied::Done);
+    for (n, known) in ["ci:1", "ci:2"].into_iter().enumerate() {
+        let body = char::from_digit(13 + u32::try_from(n).unwrap(), 36).unwrap();
+        let again = store.accept(delivery(&format!("again {n}"), body, vec![red(H1, known)])).await.unwrap();
+        assert_eq!(again, same, "{known} was told before the end");
+    }
+    let late = store.accept(delivery("d4", 'f', vec![red(H1, "ci:4")])).await.unwrap();
+    let Accepted::Enqueued { jobs: late } = late else { panic!("{late:?}") };
+    assert!(late[0] > made[0]);
+    let another = store.accept(delivery("d5", '1', vec![red(H1, "ci:5")])).await.unwrap();
+    assert_eq!(another, Accepted::Duplicate { jobs: late });
+}
+
+/// A running job that was asked to end will say nothing of its commit.
+pub(crate) async fn nobody_joins_what_was_asked_to_end(store: Arc<dyn Store>) {
+    let teaching = NewJob { about: teaches(H1).about, ..pull_request(H1) };
+    store.accept(delivery("d0", '0', vec![teaching])).await.unwrap();
+    let start = claim(&store, later(10), testing_fleet(), 1).await.starts.remove(0);
+    assert_eq!(happen(&store, start.job.id, &Event::CancelRequested, later(20)).await, Applied::Done);
+    let made = store.accept(delivery("d1", 'a', vec![red(H1, "ci:1")])).await.unwrap();
+    assert!(matches!(made, Accepted::Enqueued { .. }), "{made:?}");
+}
+
 /// A pull request that Orch opened is its item's from the commit on that records it, whether a job follows or not; the
 /// first item of a name keeps it.
 pub(crate) async fn an_end_teaches_names(store: Arc<dyn Store>) {
@@ -138,6 +212,7 @@ pub(crate) async fn an_end_teaches_names(store: Arc<dyn Store>) {
 pub(crate) async fn an_earlier_round_of_the_same_commit_is_no_repeat(store: Arc<dyn Store>) {
     let earlier = store.accept(delivery("d1", 'a', vec![pull_request(H1)])).await.unwrap();
     let Accepted::Enqueued { jobs: earlier } = earlier else { panic!("{earlier:?}") };
+    assert_eq!(happen(&store, earlier[0], &Event::CancelRequested, later(10)).await, Applied::Done);
     let start = one_running(&store).await;
     let change = success(&store, &start.job, head_key("shop", "SHOP-1", "testing", H1)).await;
     assert_eq!(store.apply(change.clone()).await.unwrap(), Applied::Done);
