@@ -165,6 +165,39 @@ async fn what_no_webhook_announced_is_found_once_and_a_late_webhook_confirms_it(
     stack.finish().await
 }
 
+/// The reconciler may be the first to see an issue, when its label is on it already.
+#[tokio::test]
+async fn a_label_that_an_issue_got_before_it_was_first_seen_starts_its_stage_once() -> anyhow::Result<()> {
+    let (plane, gitea) = forges().await?;
+    let labelled =
+        "[[trigger]]\non = \"plane.labels_changed\"\nstage = \"labelled\"\nwhen = { label = \"agent\" }\n";
+    let created =
+        "[[trigger]]\non = \"plane.issue_created\"\nstage = \"labelled\"\nwhen = { label = \"agent\" }\n";
+    for triggers in [labelled.to_owned(), format!("{labelled}{created}")] {
+        let orch_toml = project(&plane, "") + &stage("labelled", "") + &triggers;
+        let stack = started(&plane, &gitea, &orch_toml).await?;
+        let sent_before = plane.hooks().sent().len();
+        let key = plane.create_issue(&plane.jane(), "New", "<p>please</p>");
+        plane.label_issue(&plane.jane(), &key, &["agent"]);
+        until("its job", WITHIN, || async { Ok((!stages(&stack).await?.is_empty()).then_some(())) }).await?;
+        rounds(&plane, &gitea, 2).await?;
+        let jobs = jobs(&stack).await?;
+        assert_eq!(jobs.len(), 1, "{jobs:#?}");
+        assert_eq!((&jobs[0]["work_item"], &jobs[0]["stage"]), (&Value::from(key), &Value::from("labelled")));
+        let late = until("its webhooks", WITHIN, || async {
+            let sent = plane.hooks().sent();
+            Ok((sent.len() >= sent_before + 2).then(|| sent[sent_before..].to_vec()))
+        })
+        .await?;
+        for sent in late {
+            let answer = stack.deliver(&Webhook::plane(SECRET, &sent.what.kind, sent.what.body)).await?;
+            assert_ne!(answer.json()?["decision"], "enqueued");
+        }
+        stack.finish().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_is_gone_outside_ends_inside() -> anyhow::Result<()> {
     let (plane, gitea) = forges().await?;

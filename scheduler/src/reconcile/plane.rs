@@ -140,7 +140,10 @@ async fn compare(
             && created_at(issue)
                 .is_some_and(|created| at.baseline.is_some_and(|baseline| created > baseline));
         if is_new {
-            return tell(shared, Source::Plane, project, &created, As::News).await;
+            let since = changed_since_creation(issue, names);
+            let all = since
+                .fold(created, |all, (field, old)| all.and(body("updated", json!(field), old, Value::Null)));
+            return tell(shared, Source::Plane, project, &all, As::News).await;
         }
     }
     // What nothing was known of is taken down, before what differs is told.
@@ -154,6 +157,24 @@ async fn compare(
         found += tell(shared, Source::Plane, project, &body, As::News).await?;
     }
     Ok(found)
+}
+
+/// What an issue got after it was created, each with its value before. Nobody saw that happen; but an issue that nobody has
+/// touched since is as it was created.
+fn changed_since_creation<'a>(
+    issue: &'a Value,
+    names: &'a Names,
+) -> impl Iterator<Item = (&'static str, Value)> + use<'a> {
+    let is_touched = !issue["updated_by"].is_null();
+    let is_moved = || {
+        let state = issue["state"].as_str().and_then(|id| names.states.get(id));
+        state.is_some_and(|state| state["default"] != json!(true))
+    };
+    let has_any = |field: &str| issue[field].as_array().is_some_and(|ids| !ids.is_empty());
+    ["state", "labels", "assignees"]
+        .into_iter()
+        .filter(move |field| is_touched && if *field == "state" { is_moved() } else { has_any(field) })
+        .map(|field| (field, if field == "state" { Value::Null } else { json!([]) }))
 }
 
 fn old_value(field: &str, known: &Seen) -> Value {

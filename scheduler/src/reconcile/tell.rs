@@ -27,17 +27,27 @@ pub(super) struct Body {
     pub(super) event: &'static str,
     /// What would have been sent.
     pub(super) object: Map<String, Value>,
+    /// What would have been sent after it, before anybody looked: it starts what it starts, but no stage twice.
+    since: Vec<Map<String, Value>>,
 }
 
 impl Body {
     pub(super) fn new(event: &'static str, body: Value) -> Self {
-        let object = match body {
-            Value::Object(object) => object,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Map::new()
-            }
-        };
-        Self { event, object }
+        Self { event, object: object(body), since: Vec::new() }
+    }
+
+    /// What was sent before `later`, which tells of the same moment.
+    #[must_use]
+    pub(super) fn and(mut self, later: Self) -> Self {
+        self.since.push(later.object);
+        self
+    }
+}
+
+fn object(body: Value) -> Map<String, Value> {
+    match body {
+        Value::Object(object) => object,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     }
 }
 
@@ -54,15 +64,20 @@ pub(super) enum As {
 
 /// Reads a body as ingest would; `None`: it cannot be used.
 pub(super) fn observe(source: Source, body: &Body) -> Option<Observed> {
-    let observed = match source {
-        Source::Plane => plane::observe(body.event, &body.object),
-        Source::Gitea => gitea::observe(body.event, &body.object),
+    let read = |object: &Map<String, Value>| {
+        let observed = match source {
+            Source::Plane => plane::observe(body.event, object),
+            Source::Gitea => gitea::observe(body.event, object),
+        };
+        observed
+            .inspect_err(|refusal| {
+                tracing::warn!(source = source.as_str(), event = body.event, %refusal, "what was read cannot be used");
+            })
+            .ok()
     };
-    observed
-        .inspect_err(|refusal| {
-            tracing::warn!(source = source.as_str(), event = body.event, %refusal, "what was read cannot be used");
-        })
-        .ok()
+    let mut observed = read(&body.object)?;
+    observed.events.extend(body.since.iter().filter_map(read).flat_map(|later| later.events));
+    Some(observed)
 }
 
 /// What is known of the subjects of a body.

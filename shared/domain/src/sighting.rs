@@ -113,16 +113,21 @@ pub fn judge(known: Option<&Seen>, told: &Sighting, teller: Teller) -> Judged {
         }
         // A name that was missing before is worth keeping.
         (true, Teller::Reconciler) => Judged { news: false, kept: told.words != known.words && !is_older },
-        (false, Teller::Webhook) => Judged { news: true, kept: !is_older && !takes_back(known, told) },
+        (false, Teller::Webhook) => Judged { news: true, kept: !is_older && !is_overtaken(seen, told) },
         (false, Teller::Reconciler) => Judged { news: !is_older, kept: !is_older },
     }
 }
 
-/// Deliveries overtake each other: a test that is over is not under way again, unless the sender's time says so.
-fn takes_back(known: &Sighting, told: &Sighting) -> bool {
-    let is_test = matches!(told.name.aspect, Aspect::Status(_) | Aspect::Run(_));
-    let is_newer = told.version.zip(known.version).is_some_and(|(told, known)| told > known);
-    is_test && told.value == PENDING && !is_newer
+/// Deliveries overtake each other: a test that is over is not under way again, unless the sender's time says so; and of two
+/// changes in one instant the reconciler, which reads what is there, saw the later one.
+fn is_overtaken(seen: &Seen, told: &Sighting) -> bool {
+    let versions = told.version.zip(seen.sighting.version);
+    if matches!(told.name.aspect, Aspect::Status(_) | Aspect::Run(_)) {
+        let is_newer = versions.is_some_and(|(told, known)| told > known);
+        told.value == PENDING && !is_newer
+    } else {
+        seen.teller == Teller::Reconciler && versions.is_some_and(|(told, known)| told == known)
+    }
 }
 
 /// The value of a test that is not over.
@@ -297,6 +302,9 @@ mod tests {
         assert_eq!(told(&known, &state("a", 4), Teller::Reconciler), (false, false), "a replica that lags");
         assert_eq!(told(&known, &state("a", 4), Teller::Webhook), (true, false), "told, and not the newest");
         assert_eq!(told(&known, &state("c", 5), Teller::Reconciler), (true, true));
+        let found = seen(state("b", 5), Teller::Reconciler);
+        assert_eq!(told(&found, &state("a", 5), Teller::Webhook), (true, false), "of the same instant");
+        assert_eq!(told(&found, &state("c", 6), Teller::Webhook), (true, true));
     }
 
     #[test]
