@@ -19,6 +19,7 @@ mod outside;
 mod purses;
 mod records;
 mod renewals;
+mod sql;
 mod sqlite;
 
 use std::fmt::Debug;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Error, Store, sqlite};
+use crate::sql::SqlStore;
+use crate::sqlite::SqliteFile;
+use crate::{Error, Store};
 
 /// What a process wants of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub async fn open(url: &str, access: Access) -> Result<Arc<dyn Store>, Error> {
         ));
     }
     let path = sqlite_path(url)?;
-    Ok(Arc::new(sqlite::SqliteStore::open(&path, access).await?))
+    Ok(Arc::new(SqlStore::new(SqliteFile::open(&path, access).await?)))
 }
 
 pub(crate) fn sqlite_path(url: &str) -> Result<PathBuf, Error> {

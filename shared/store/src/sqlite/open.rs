@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
@@ -13,9 +12,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::checkpoint::{self, Checkpoints};
-use super::fault::unavailable;
 use super::turnstile::Turnstile;
-use super::{SqliteStore, migrate, pragmas, writer};
+use super::{SqliteFile, migrate, pragmas, writer};
+use crate::sql::connection::Connection;
+use crate::sql::fault::unavailable;
+use crate::sql::schema;
 use crate::{Access, Error};
 
 /// Connections that read at once.
@@ -25,16 +26,11 @@ const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long another process may hold the database while this one starts.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 
-impl SqliteStore {
+impl SqliteFile {
     /// Opens the database at `path`; see [`crate::open`].
     pub(crate) async fn open(path: &Path, access: Access) -> Result<Self, Error> {
-        let mut store = Self {
-            path: path.into(),
-            readers: readers(path),
-            fits: AtomicBool::new(false),
-            door: None,
-            tasks: Mutex::new(Vec::new()),
-        };
+        let mut store =
+            Self { path: path.into(), readers: readers(path), door: None, tasks: Mutex::new(Vec::new()) };
         if access == Access::Write {
             store.start_writer().await?;
         }
@@ -69,9 +65,9 @@ async fn refuse_unfit(path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let mut conn = pragmas::reader(path).connect().await?;
-    let schema = migrate::schema(&mut conn).await;
+    let found = schema::read(&mut Connection::Sqlite(&mut conn)).await;
     conn.close().await?;
-    match migrate::check(schema?) {
+    match schema::check(found?) {
         Ok(()) | Err(Error::Older { .. }) => Ok(()),
         Err(error) => Err(error),
     }

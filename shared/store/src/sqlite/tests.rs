@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, Sqlite
 
 use super::checkpoint::Checkpoints;
 use super::turnstile::Turnstile;
-use super::writer::{self, Answer, Request};
-use super::{migrate, pragmas};
+use super::{migrate, pragmas, writer};
 use crate::Error;
+use crate::sql::request::{Answer, Request};
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_317_438_042);
 

@@ -3,25 +3,22 @@
 //! A reply goes out only after COMMIT. An operation that cannot begin before its deadline is answered
 //! `Unavailable`, and so is every operation of a batch that could not be committed: nothing of it was written.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::delivery::{Accepted, NewDelivery, NewJob};
-use domain::runner::Node;
-use domain::sanitize::{Repair, Rules};
-use domain::work_item::ItemChange;
-use domain::{Account, Epoch, Incarnation, NodeId, Outcome, RunId, Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::checkpoint::Checkpoints;
-use super::fault::{Fault, FaultKind, unavailable};
+use super::pragmas;
 use super::turnstile::Turnstile;
-use super::{batch, outbox, outside, pragmas, spending};
-use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error};
+use crate::Error;
+use crate::sql::batch;
+use crate::sql::connection::Connection;
+use crate::sql::fault::{Fault, FaultKind, unavailable};
+use crate::sql::request::{Answer, Request};
 
 /// Operations that may wait; one more is refused at once.
 const QUEUE_MAX: usize = 4_096;
@@ -30,46 +27,6 @@ const BATCH_MAX: usize = 256;
 /// How long an operation may wait before it is begun: with a turn's wait still below the 5 s after which Gitea hangs
 /// up, so that ingest's 503 is heard.
 pub(super) const BEGIN_DEADLINE: Duration = Duration::from_secs(3);
-
-/// What can be asked of the writer.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "an operation is boxed whole on its way")]
-pub(super) enum Request {
-    Accept(NewDelivery),
-    Enqueue(NewJob, Timestamp),
-    Claim(ClaimRequest),
-    Apply(Change),
-    LateOutcome(RunId, Outcome, Timestamp),
-    SaveNode(Node),
-    DeclareLost(NodeId, Incarnation, Timestamp),
-    NoteGeneration(i64),
-    NoteTick(Timestamp, u32),
-    NoteConfig(Option<String>),
-    Renew(NodeId, Vec<(RunId, Epoch)>),
-    Decide(Box<ItemChange>, Audit),
-    Sanitize(Rules),
-    Outbox(outbox::Ask),
-    Outside(outside::Ask),
-    Purses(spending::Ask),
-    SetPaused(bool, Timestamp),
-    ResumeAccount(Account, Timestamp),
-    ResetBreaker(Account, Timestamp),
-}
-
-/// The answer to the request of the same name.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Accepted(Accepted),
-    Enqueued(Enqueued),
-    Claimed(Claimed),
-    Applied(Applied),
-    Done,
-    /// Whether there was what was asked for.
-    Found(bool),
-    Repaired(Vec<Repair>),
-    Renewed(BTreeSet<RunId>),
-    Outbox(outbox::Told),
-}
 
 /// A request on its way.
 #[derive(Debug)]
@@ -264,7 +221,7 @@ impl Writer {
         let Some(conn) = &mut self.conn else {
             return Err(Fault::refused("a batch without a connection"));
         };
-        let result = match batch::run(conn, requests).await {
+        let result = match batch::run(&mut Connection::Sqlite(conn), requests).await {
             Ok(answers) => {
                 sqlx::query("COMMIT").execute(&mut *conn).await.map(|_| answers).map_err(Fault::from)
             }

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 
 use domain::sanitize::{Kind, ORPHANED, Repair, Rules, Suspect, SuspectRow, SuspectRun, SuspectRunState};
 use domain::{Budgets, Epoch, JobId, JobState, Status, Timestamp};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection, SqliteExecutor};
 
-use super::SqliteStore;
+use super::SqlStore;
+use super::connection::{Connection, Row, query};
 use super::fault::Fault;
 use super::outbox;
 use super::rows::get;
@@ -18,38 +17,41 @@ use crate::Error;
 /// Jobs repaired in one transaction; the next sweep goes on.
 const REPAIRED_MAX: i64 = 200;
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn has_suspects(&self) -> Result<bool, Error> {
-        Ok(!suspects(self.readers().await?).await?.is_empty())
+        let mut reader = self.reader().await?;
+        let found = suspects(&mut reader.connection()).await?;
+        reader.finish().await?;
+        Ok(!found.is_empty())
     }
 }
 
-async fn suspects(executor: impl SqliteExecutor<'_>) -> Result<Vec<i64>, sqlx::Error> {
-    let query = sqlx::query(include_str!("sql/sanitize_suspects.sql")).bind(REPAIRED_MAX);
-    query.fetch_all(executor).await?.iter().map(|row| row.try_get(0)).collect()
+async fn suspects(conn: &mut Connection<'_>) -> Result<Vec<i64>, sqlx::Error> {
+    let query = query!("sanitize_suspects").bind(REPAIRED_MAX);
+    query.fetch_all(conn).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Repairs what is found; a row that cannot be repaired is left as it is and does not keep the others from it.
-pub(super) async fn sanitize(conn: &mut SqliteConnection, rules: &Rules) -> Result<Vec<Repair>, Fault> {
+pub(super) async fn sanitize(conn: &mut Connection<'_>, rules: &Rules) -> Result<Vec<Repair>, Fault> {
     let ids = suspects(&mut *conn).await?;
     let mut repairs = Vec::new();
     for suspect in read(conn, &ids).await? {
         let Some(repair) = domain::sanitize::repair(&suspect, rules) else { continue };
-        sqlx::query("SAVEPOINT repair").execute(&mut *conn).await?;
+        conn.run("SAVEPOINT repair").await?;
         match write(conn, &repair, rules.now).await {
             Ok(()) => repairs.push(repair),
             Err(fault) => {
                 tracing::error!(job.id = %repair.job, error = %fault, "a row that breaks an invariant cannot be repaired");
-                sqlx::query("ROLLBACK TO repair").execute(&mut *conn).await?;
+                conn.run("ROLLBACK TO repair").await?;
             }
         }
-        sqlx::query("RELEASE repair").execute(&mut *conn).await?;
+        conn.run("RELEASE repair").await?;
     }
     let count = |kind| {
         let kinds = repairs.iter().flat_map(|repair| &repair.kinds);
         i64::try_from(kinds.filter(|found| **found == kind).count()).unwrap_or(i64::MAX)
     };
-    sqlx::query(include_str!("sql/sanitize_count.sql"))
+    query!("sanitize_count")
         .bind(count(Kind::ImpossibleQueued))
         .bind(count(Kind::ImpossibleRunning))
         .bind(count(Kind::ImpossibleFinished))
@@ -60,19 +62,19 @@ pub(super) async fn sanitize(conn: &mut SqliteConnection, rules: &Rules) -> Resu
     Ok(repairs)
 }
 
-async fn read(conn: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<Suspect>, Fault> {
+async fn read(conn: &mut Connection<'_>, ids: &[i64]) -> Result<Vec<Suspect>, Fault> {
     let mut found: BTreeMap<JobId, Suspect> = BTreeMap::new();
     for id in ids {
         let job = JobId(*id);
         found.insert(job, Suspect { job, row: None, runs: Vec::new() });
     }
     let ids = serde_json::to_string(ids).map_err(|error| Fault::refused(error.to_string()))?;
-    for row in sqlx::query(include_str!("sql/sanitize_jobs.sql")).bind(&ids).fetch_all(&mut *conn).await? {
+    for row in query!("sanitize_jobs").bind(&ids).fetch_all(&mut *conn).await? {
         if let Some(suspect) = found.get_mut(&JobId(get(&row, "id")?)) {
             suspect.row = suspect_row(&row)?;
         }
     }
-    for row in sqlx::query(include_str!("sql/sanitize_runs.sql")).bind(&ids).fetch_all(conn).await? {
+    for row in query!("sanitize_runs").bind(&ids).fetch_all(conn).await? {
         if let Some(suspect) = found.get_mut(&JobId(get(&row, "job_id")?)) {
             let state = match get(&row, "state")? {
                 "offered" => SuspectRunState::Offered,
@@ -85,7 +87,7 @@ async fn read(conn: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<Suspect>, 
     Ok(found.into_values().collect())
 }
 
-fn suspect_row(row: &SqliteRow) -> Result<Option<SuspectRow>, Error> {
+fn suspect_row(row: &Row) -> Result<Option<SuspectRow>, Error> {
     let Some(status) = Status::parse(get(row, "status")?) else { return Ok(None) };
     let at = |column| Ok::<_, Error>(get::<Option<i64>>(row, column)?.map(Timestamp::from_ms));
     let spent = |column| Ok::<_, Error>(u32::try_from(get::<i64>(row, column)?).unwrap_or(0));
@@ -108,11 +110,11 @@ fn suspect_row(row: &SqliteRow) -> Result<Option<SuspectRow>, Error> {
     }))
 }
 
-async fn write(conn: &mut SqliteConnection, repair: &Repair, now: Timestamp) -> Result<(), Fault> {
+async fn write(conn: &mut Connection<'_>, repair: &Repair, now: Timestamp) -> Result<(), Fault> {
     for run in &repair.ends {
-        let end = sqlx::query(include_str!("sql/sanitize_run_end.sql"));
+        let end = query!("sanitize_run_end");
         let end = end.bind(run).bind(now.as_ms()).bind(ORPHANED);
-        check_one(end.execute(&mut *conn).await?.rows_affected())?;
+        check_one(end.execute(&mut *conn).await?)?;
     }
     let Some((revision, after)) = &repair.row else { return Ok(()) };
     let (available_at, finished_at, reason) = match &after.state {
@@ -123,9 +125,9 @@ async fn write(conn: &mut SqliteConnection, repair: &Repair, now: Timestamp) -> 
         }
         JobState::Running { .. } => return Err(Fault::refused("a repair starts nothing")),
     };
-    let written = sqlx::query(include_str!("sql/sanitize_job_write.sql"))
+    let written = query!("sanitize_job_write")
         .bind(repair.job.0)
-        .bind(revision)
+        .bind(*revision)
         .bind(after.state.status().as_str())
         .bind(available_at.is_some_and(|at| at <= now.as_ms()))
         .bind(available_at)
@@ -137,8 +139,7 @@ async fn write(conn: &mut SqliteConnection, repair: &Repair, now: Timestamp) -> 
         .bind(after.epoch.0)
         .bind(now.as_ms())
         .execute(conn)
-        .await?
-        .rows_affected();
+        .await?;
     check_one(written)
 }
 

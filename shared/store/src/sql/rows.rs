@@ -17,9 +17,8 @@ use domain::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite};
 
+use super::connection::{Column, Row};
 use crate::{Error, Spender};
 
 /// The rows of one multi-row statement, bound as one JSON array and read by `json_each`.
@@ -58,35 +57,31 @@ impl JsonRows {
 }
 
 /// Reads one column.
-pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, Error>
+pub(super) fn get<'r, T>(row: &'r Row, column: &'static str) -> Result<T, Error>
 where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+    T: Column<'r>,
 {
     row.try_get(column).map_err(Error::from)
 }
 
-pub(super) fn at(row: &SqliteRow, column: &'static str) -> Result<Timestamp, Error> {
+pub(super) fn at(row: &Row, column: &'static str) -> Result<Timestamp, Error> {
     get(row, column).map(Timestamp::from_ms)
 }
 
-pub(super) fn at_maybe(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, Error> {
+pub(super) fn at_maybe(row: &Row, column: &'static str) -> Result<Option<Timestamp>, Error> {
     Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_ms))
 }
 
-pub(super) fn word<T>(
-    row: &SqliteRow,
-    column: &'static str,
-    parse: fn(&str) -> Option<T>,
-) -> Result<T, Error> {
+pub(super) fn word<T>(row: &Row, column: &'static str, parse: fn(&str) -> Option<T>) -> Result<T, Error> {
     let word: &str = get(row, column)?;
     parse(word).ok_or_else(|| Error::Corrupt(format!("{column} says {word:?}")))
 }
 
-pub(super) fn small<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Error> {
+pub(super) fn small<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Result<T, Error> {
     number(column, get(row, column)?)
 }
 
-fn small_maybe<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, Error> {
+fn small_maybe<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Result<Option<T>, Error> {
     get::<Option<i64>>(row, column)?.map(|value| number(column, value)).transpose()
 }
 
@@ -110,13 +105,13 @@ pub(super) fn run_id(text: &str) -> Result<RunId, Error> {
 }
 
 /// Says that a row made by force is left out.
-pub(super) fn warn_unreadable(row: &SqliteRow, problem: &impl std::fmt::Display) {
+pub(super) fn warn_unreadable(row: &Row, problem: &impl std::fmt::Display) {
     let id = row.try_get::<i64, _>("id").unwrap_or_default();
     tracing::warn!(job.id = id, %problem, "a job's row contradicts itself and is left out: see `orch doctor`");
 }
 
 /// Reads a job; the row has a `run_state` column beside those of `jobs`.
-pub(super) fn job(row: &SqliteRow) -> Result<Job, Error> {
+pub(super) fn job(row: &Row) -> Result<Job, Error> {
     let state = match word(row, "status", Status::parse)? {
         Status::Queued => JobState::Queued { available_at: at(row, "available_at")? },
         Status::Running => JobState::Running {
@@ -134,12 +129,12 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, Error> {
 }
 
 /// Reads a job that the statement's condition says is queued.
-pub(super) fn queued_job(row: &SqliteRow) -> Result<Job, Error> {
+pub(super) fn queued_job(row: &Row) -> Result<Job, Error> {
     let available_at = at(row, "available_at")?;
     job_in(row, JobState::Queued { available_at })
 }
 
-fn job_in(row: &SqliteRow, state: JobState) -> Result<Job, Error> {
+fn job_in(row: &Row, state: JobState) -> Result<Job, Error> {
     Ok(Job {
         id: JobId(get(row, "id")?),
         project: get(row, "project")?,
@@ -171,7 +166,7 @@ fn job_in(row: &SqliteRow, state: JobState) -> Result<Job, Error> {
 }
 
 /// Reads a work item.
-pub(super) fn work_item(row: &SqliteRow) -> Result<WorkItem, Error> {
+pub(super) fn work_item(row: &Row) -> Result<WorkItem, Error> {
     let (needs, waits) = (get::<Option<&str>>(row, "needs")?, get::<Option<&str>>(row, "waits")?);
     let state = match (get(row, "state")?, needs, waits) {
         ("active", None, None) => ItemState::Active,
@@ -204,7 +199,7 @@ pub(super) fn work_item(row: &SqliteRow) -> Result<WorkItem, Error> {
 }
 
 /// Reads a sighting.
-pub(super) fn seen(row: &SqliteRow) -> Result<Seen, Error> {
+pub(super) fn seen(row: &Row) -> Result<Seen, Error> {
     Ok(Seen {
         project: get(row, "project")?,
         sighting: Sighting {
@@ -229,7 +224,7 @@ fn live_run_state(word: &str) -> Option<LiveRunState> {
 }
 
 /// The last decision beside a job: columns `decision` and `decision_until`.
-pub(super) fn decision(row: &SqliteRow) -> Result<Option<Waiting>, Error> {
+pub(super) fn decision(row: &Row) -> Result<Option<Waiting>, Error> {
     let Some(reason) = get::<Option<&str>>(row, "decision")? else {
         return Ok(None);
     };
@@ -237,28 +232,28 @@ pub(super) fn decision(row: &SqliteRow) -> Result<Option<Waiting>, Error> {
 }
 
 /// The job's last try that says anything about its conversation: column `last_try`.
-pub(super) fn last_try(row: &SqliteRow) -> Result<Option<LastTry>, Error> {
+pub(super) fn last_try(row: &Row) -> Result<Option<LastTry>, Error> {
     one_try(row, "last_try")
 }
 
 /// The run that a turn which asks for the form alone asks about: column `asked_about`.
-pub(super) fn asked_about(row: &SqliteRow) -> Result<Option<LastTry>, Error> {
+pub(super) fn asked_about(row: &Row) -> Result<Option<LastTry>, Error> {
     one_try(row, "asked_about")
 }
 
-fn one_try(row: &SqliteRow, column: &'static str) -> Result<Option<LastTry>, Error> {
+fn one_try(row: &Row, column: &'static str) -> Result<Option<LastTry>, Error> {
     let Some(text) = get::<Option<&str>>(row, column)? else { return Ok(None) };
     let (class, reason, session, node, account) = json(column, text)?;
     Ok(Some(LastTry { class, reason, session, node, account }))
 }
 
 /// Reads a job with why it waits; columns `paused`, `decision` and `decision_until` beside those of [`job`].
-pub(super) fn waiting_job(row: &SqliteRow) -> Result<WaitingJob, Error> {
+pub(super) fn waiting_job(row: &Row) -> Result<WaitingJob, Error> {
     let fleet = get::<Option<&str>>(row, "fleet_waits")?.map(fleet).transpose()?;
     Ok(WaitingJob::new(job(row)?, get(row, "due")?, get(row, "paused")?, decision(row)?, fleet))
 }
 
-pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
+pub(super) fn run(row: &Row) -> Result<Run, Error> {
     Ok(Run {
         id: run_id(get(row, "id")?)?,
         job: JobId(get(row, "job_id")?),
@@ -295,13 +290,13 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
 }
 
 /// What was set aside for a run; a run of its own where it has not started, for those are counted at the start.
-fn aside(row: &SqliteRow) -> Result<Amount, Error> {
+fn aside(row: &Row) -> Result<Amount, Error> {
     let runs = i64::from(get::<&str>(row, "state")? == RunState::Offered.as_str());
     Ok(Amount { usd_micros: get(row, "aside_usd_micros")?, tokens: get(row, "aside_tokens")?, runs })
 }
 
 /// Reads a run that lives, with whose spending it is.
-pub(super) fn spender(row: &SqliteRow) -> Result<Spender, Error> {
+pub(super) fn spender(row: &Row) -> Result<Spender, Error> {
     let usage = RunUsage {
         cost_usd: get(row, "cost_usd")?,
         input_tokens: small_maybe(row, "input_tokens")?,
@@ -321,7 +316,7 @@ pub(super) fn spender(row: &SqliteRow) -> Result<Spender, Error> {
     })
 }
 
-pub(super) fn spending(row: &SqliteRow) -> Result<(Purse, Spending), Error> {
+pub(super) fn spending(row: &Row) -> Result<(Purse, Spending), Error> {
     let amount = |usd, tokens, runs| -> Result<Amount, Error> {
         Ok(Amount { usd_micros: get(row, usd)?, tokens: get(row, tokens)?, runs: get(row, runs)? })
     };
@@ -334,7 +329,7 @@ pub(super) fn spending(row: &SqliteRow) -> Result<(Purse, Spending), Error> {
     Ok((purse, spending))
 }
 
-pub(super) fn late_outcome(row: &SqliteRow) -> Result<LateOutcome, Error> {
+pub(super) fn late_outcome(row: &Row) -> Result<LateOutcome, Error> {
     Ok(LateOutcome {
         run: run_id(get(row, "run_id")?)?,
         outcome: json("outcome", get(row, "outcome")?)?,
@@ -342,7 +337,7 @@ pub(super) fn late_outcome(row: &SqliteRow) -> Result<LateOutcome, Error> {
     })
 }
 
-pub(super) fn tally(row: &SqliteRow) -> Result<RunTally, Error> {
+pub(super) fn tally(row: &Row) -> Result<RunTally, Error> {
     Ok(RunTally {
         class: get(row, "class")?,
         reason: get(row, "reason")?,
@@ -353,7 +348,7 @@ pub(super) fn tally(row: &SqliteRow) -> Result<RunTally, Error> {
     })
 }
 
-pub(super) fn node(row: &SqliteRow) -> Result<Node, Error> {
+pub(super) fn node(row: &Row) -> Result<Node, Error> {
     Ok(Node {
         id: NodeId(get(row, "id")?),
         incarnation: Incarnation(get(row, "incarnation")?),
@@ -381,7 +376,7 @@ pub(super) fn fleet(text: &str) -> Result<Waiting, Error> {
     Ok(Waiting { reason, until })
 }
 
-fn hold(row: &SqliteRow) -> Result<Option<Hold>, Error> {
+fn hold(row: &Row) -> Result<Option<Hold>, Error> {
     let Some(reason) = get::<Option<&str>>(row, "held_reason")? else { return Ok(None) };
     let reason = HoldReason::parse(reason);
     let reason = reason.ok_or_else(|| Error::Corrupt("held_reason is none that is known".into()))?;
@@ -403,7 +398,7 @@ pub(super) fn push_account(rows: &mut JsonRows, record: &AccountRecord, now: Tim
     ))
 }
 
-pub(super) fn account(row: &SqliteRow) -> Result<AccountRecord, Error> {
+pub(super) fn account(row: &Row) -> Result<AccountRecord, Error> {
     Ok(AccountRecord {
         account: Account(get(row, "account")?),
         hold: hold(row)?,
@@ -416,7 +411,7 @@ pub(super) fn account(row: &SqliteRow) -> Result<AccountRecord, Error> {
     })
 }
 
-pub(super) fn reaper(row: &SqliteRow) -> Result<ReaperRecord, Error> {
+pub(super) fn reaper(row: &Row) -> Result<ReaperRecord, Error> {
     Ok(ReaperRecord {
         last_tick_at: at_maybe(row, "last_tick_at")?,
         reaped_total: small(row, "reaped_total")?,

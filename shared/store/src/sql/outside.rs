@@ -7,24 +7,24 @@ use domain::reconcile::Cursor;
 use domain::sighting::{Seen, Sighting, Teller};
 use domain::work_item::WorkItem;
 use domain::{Job, Timestamp};
-use sqlx::{Row as _, SqliteConnection};
 
-use super::SqliteStore;
+use super::SqlStore;
+use super::connection::{Connection, query};
 use super::fault::Fault;
+use super::request::Request;
 use super::rows::{self, JsonRows, json};
-use super::writer::Request;
 use crate::intake::{Intake, Known, SightingKey};
 use crate::{Error, Outside};
 
 /// What the writer may be asked of it.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     Note { project: String, sightings: Vec<Sighting>, teller: Teller, now: Timestamp },
     SaveCursor { listing: String, project: String, cursor: Cursor },
 }
 
 /// Does what is asked, in the writer's transaction.
-pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<(), Fault> {
+pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<(), Fault> {
     match ask {
         Ask::Note { project, sightings, teller, now } => {
             let names = sightings.iter().map(|told| (project.clone(), told.name.clone()));
@@ -36,7 +36,7 @@ pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<(),
             save(conn, intake.sightings.values()).await
         }
         Ask::SaveCursor { listing, project, cursor } => {
-            let query = sqlx::query(include_str!("sql/cursor_save.sql")).bind(listing).bind(project);
+            let query = query!("cursor_save").bind(listing).bind(project);
             query.bind(rows::text_of(cursor)?).execute(conn).await?;
             Ok(())
         }
@@ -45,7 +45,7 @@ pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<(),
 
 /// What is known of these sightings.
 pub(super) async fn look_up(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     names: impl Iterator<Item = SightingKey>,
 ) -> Result<BTreeMap<SightingKey, Seen>, Fault> {
     let names: BTreeSet<SightingKey> = names.collect();
@@ -56,7 +56,7 @@ pub(super) async fn look_up(
     for (project, name) in &names {
         asked.push(&(project, &name.subject, &name.aspect))?;
     }
-    let query = sqlx::query(include_str!("sql/sightings_lookup.sql")).bind(asked.into_text()?);
+    let query = query!("sightings_lookup").bind(asked.into_text()?);
     let mut known = BTreeMap::new();
     for row in query.fetch_all(conn).await? {
         let seen = rows::seen(&row)?;
@@ -67,7 +67,7 @@ pub(super) async fn look_up(
 
 /// Writes sightings as they are now.
 pub(super) async fn save(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     sightings: impl Iterator<Item = &Seen>,
 ) -> Result<(), Fault> {
     let mut saved = JsonRows::new();
@@ -86,13 +86,13 @@ pub(super) async fn save(
         ))?;
     }
     if !saved.is_empty() {
-        sqlx::query(include_str!("sql/sightings_save.sql")).bind(saved.into_text()?).execute(conn).await?;
+        query!("sightings_save").bind(saved.into_text()?).execute(conn).await?;
     }
     Ok(())
 }
 
 #[async_trait]
-impl Outside for SqliteStore {
+impl Outside for SqlStore {
     async fn note_sightings(
         &self,
         project: String,
@@ -107,14 +107,14 @@ impl Outside for SqliteStore {
     }
 
     async fn sightings(&self, project: &str, subjects: &[String]) -> Result<Vec<Seen>, Error> {
-        let query = sqlx::query(include_str!("sql/sightings_of.sql")).bind(project);
+        let query = query!("sightings_of").bind(project);
         let query = query.bind(rows::text_of(&subjects)?);
-        query.fetch_all(self.readers().await?).await?.iter().map(rows::seen).collect()
+        self.fetch_all(query).await?.iter().map(rows::seen).collect()
     }
 
     async fn cursor(&self, listing: &str, project: &str) -> Result<Option<Cursor>, Error> {
-        let query = sqlx::query(include_str!("sql/cursor.sql")).bind(listing).bind(project);
-        let row = query.fetch_optional(self.readers().await?).await?;
+        let query = query!("cursor").bind(listing).bind(project);
+        let row = self.fetch_optional(query).await?;
         row.map(|row| json("cursor", row.try_get(0)?)).transpose()
     }
 
@@ -123,22 +123,22 @@ impl Outside for SqliteStore {
     }
 
     async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error> {
-        let query = sqlx::query(include_str!("sql/items_waiting_outside.sql")).bind(limit);
-        query.fetch_all(self.readers().await?).await?.iter().map(rows::work_item).collect()
+        let query = query!("items_waiting_outside").bind(limit);
+        self.fetch_all(query).await?.iter().map(rows::work_item).collect()
     }
 
     async fn open_items(&self, project: &str, after: &str, limit: u32) -> Result<Vec<WorkItem>, Error> {
-        let query = sqlx::query(include_str!("sql/items_open.sql")).bind(project).bind(after).bind(limit);
-        query.fetch_all(self.readers().await?).await?.iter().map(rows::work_item).collect()
+        let query = query!("items_open").bind(project).bind(after).bind(limit);
+        self.fetch_all(query).await?.iter().map(rows::work_item).collect()
     }
 
     async fn names_of(&self, project: &str, key: &str) -> Result<Vec<String>, Error> {
-        let query = sqlx::query(include_str!("sql/items_names.sql")).bind(project).bind(key);
-        query.fetch_all(self.readers().await?).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        let query = query!("items_names").bind(project).bind(key);
+        self.fetch_all(query).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     async fn unfinished_jobs_of(&self, project: &str, key: &str) -> Result<Vec<Job>, Error> {
-        let query = sqlx::query(include_str!("sql/jobs_unfinished_of.sql")).bind(project).bind(key);
-        query.fetch_all(self.readers().await?).await?.iter().map(rows::job).collect()
+        let query = query!("jobs_unfinished_of").bind(project).bind(key);
+        self.fetch_all(query).await?.iter().map(rows::job).collect()
     }
 }

@@ -4,18 +4,18 @@ use domain::account::AccountRecord;
 use domain::alert::Notice;
 use domain::runner::Node;
 use domain::{Account, Alert, Timestamp};
-use sqlx::SqliteConnection;
 
+use super::connection::{Connection, query};
 use super::fault::Fault;
+use super::request::{Answer, Request};
 use super::rows::{self, JsonRows};
-use super::writer::{Answer, Request};
 use super::{accept, apply, claim, items, leases, outbox, outside, sanitize, spending};
 use crate::Change;
 use crate::intake::{Item, ItemAnswer};
 
 /// Runs all of `requests`, which are concurrent: any order among them is right. Claims come last, since what the
 /// others commit can be claimed at once.
-pub(super) async fn run(conn: &mut SqliteConnection, requests: &[&Request]) -> Result<Vec<Answer>, Fault> {
+pub(crate) async fn run(conn: &mut Connection<'_>, requests: &[&Request]) -> Result<Vec<Answer>, Fault> {
     let sorted = Sorted::from(requests);
     let mut answers: Vec<Option<Answer>> = Vec::new();
     answers.resize_with(requests.len(), || None);
@@ -91,7 +91,7 @@ impl<'a> Sorted<'a> {
     }
 }
 
-async fn save_nodes(conn: &mut SqliteConnection, nodes: &[&Node]) -> Result<(), Fault> {
+async fn save_nodes(conn: &mut Connection<'_>, nodes: &[&Node]) -> Result<(), Fault> {
     if nodes.is_empty() {
         return Ok(());
     }
@@ -118,12 +118,12 @@ async fn save_nodes(conn: &mut SqliteConnection, nodes: &[&Node]) -> Result<(), 
         ))?;
         accounts.push(&(&node.account, node.last_seen_at))?;
     }
-    sqlx::query(include_str!("sql/nodes_save.sql")).bind(rows.into_text()?).execute(&mut *conn).await?;
-    sqlx::query(include_str!("sql/accounts_ensure.sql")).bind(accounts.into_text()?).execute(conn).await?;
+    query!("nodes_save").bind(rows.into_text()?).execute(&mut *conn).await?;
+    query!("accounts_ensure").bind(accounts.into_text()?).execute(conn).await?;
     Ok(())
 }
 
-async fn save_late_outcomes(conn: &mut SqliteConnection, requests: &[&Request]) -> Result<(), Fault> {
+async fn save_late_outcomes(conn: &mut Connection<'_>, requests: &[&Request]) -> Result<(), Fault> {
     let mut rows = JsonRows::new();
     for request in requests {
         if let Request::LateOutcome(run, outcome, now) = request {
@@ -134,34 +134,34 @@ async fn save_late_outcomes(conn: &mut SqliteConnection, requests: &[&Request]) 
     }
     if !rows.is_empty() {
         let rows = rows.into_text()?;
-        sqlx::query(include_str!("sql/late_outcomes_save.sql")).bind(rows).execute(conn).await?;
+        query!("late_outcomes_save").bind(rows).execute(conn).await?;
     }
     Ok(())
 }
 
-async fn account_row(conn: &mut SqliteConnection, account: &Account) -> Result<Option<AccountRecord>, Fault> {
-    let query = sqlx::query(include_str!("sql/account.sql")).bind(&account.0);
+async fn account_row(conn: &mut Connection<'_>, account: &Account) -> Result<Option<AccountRecord>, Fault> {
+    let query = query!("account").bind(&account.0);
     Ok(query.fetch_optional(conn).await?.as_ref().map(rows::account).transpose()?)
 }
 
 async fn save_account(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     record: &AccountRecord,
     alert: Option<Alert>,
     now: Timestamp,
 ) -> Result<(), Fault> {
     let mut row = JsonRows::new();
     rows::push_account(&mut row, record, now)?;
-    sqlx::query(include_str!("sql/accounts_save.sql")).bind(row.into_text()?).execute(&mut *conn).await?;
+    query!("accounts_save").bind(row.into_text()?).execute(&mut *conn).await?;
     let notices: Vec<Notice> = alert.into_iter().map(|alert| Notice::new(alert, now)).collect();
     outbox::push(conn, &notices).await
 }
 
 /// Operations that come one by one: by a person's hand, or now and then.
-async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option<Answer>, Fault> {
+async fn single(conn: &mut Connection<'_>, request: &Request) -> Result<Option<Answer>, Fault> {
     match request {
         Request::SetPaused(paused, now) => {
-            let query = sqlx::query(include_str!("sql/paused_write.sql"));
+            let query = query!("paused_write");
             query.bind(*paused).bind(now.as_ms()).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
@@ -183,24 +183,24 @@ async fn single(conn: &mut SqliteConnection, request: &Request) -> Result<Option
             Ok(Some(Answer::Found(true)))
         }
         Request::DeclareLost(node, incarnation, now) => {
-            let query = sqlx::query(include_str!("sql/lost_runner_save.sql"));
+            let query = query!("lost_runner_save");
             query.bind(&node.0).bind(incarnation.0).bind(now.as_ms()).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
         Request::NoteGeneration(generation) => {
-            let query = sqlx::query(include_str!("sql/generation_note.sql"));
+            let query = query!("generation_note");
             query.bind(*generation).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
         Request::NoteConfig(error) => {
-            let query = sqlx::query(include_str!("sql/config_error_write.sql"));
+            let query = query!("config_error_write");
             query.bind(error.as_deref()).execute(conn).await?;
             Ok(Some(Answer::Done))
         }
         Request::NoteTick(now, reaped) => {
-            let query = sqlx::query(include_str!("sql/reaper_tick.sql"));
+            let query = query!("reaper_tick");
             query.bind(now.as_ms()).bind(*reaped).execute(&mut *conn).await?;
-            sqlx::query(include_str!("sql/leases_drop.sql")).execute(conn).await?;
+            query!("leases_drop").execute(conn).await?;
             Ok(Some(Answer::Done))
         }
         Request::Renew(node, held) => Ok(Some(Answer::Renewed(leases::renew(conn, node, held).await?))),

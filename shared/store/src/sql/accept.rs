@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 
 use domain::sighting::Teller;
 use domain::{JobId, Timestamp};
-use sqlx::SqliteConnection;
 
+use super::connection::{Connection, query};
 use super::fault::Fault;
 use super::rows::{JsonRows, get, json, text_of};
 use super::{apply, items, outbox, outside};
 use crate::intake::{Decision, Intake, Item, ItemAnswer, Known, Seen, keys_of, sightings_of};
 
 /// Commits nothing itself; answers in the order of `items`.
-pub(super) async fn accept(
-    conn: &mut SqliteConnection,
-    items: &[Item<'_>],
-) -> Result<Vec<ItemAnswer>, Fault> {
+pub(super) async fn accept(conn: &mut Connection<'_>, items: &[Item<'_>]) -> Result<Vec<ItemAnswer>, Fault> {
     let known = look_up(conn, items).await?;
     let mut intake = Intake::new(known);
     let answers = items.iter().map(|item| intake.take(item)).collect();
@@ -25,7 +22,7 @@ pub(super) async fn accept(
 }
 
 /// Notes when each source was last heard, whatever became of what it delivered.
-async fn hear_sources(conn: &mut SqliteConnection, items: &[Item<'_>]) -> Result<(), Fault> {
+async fn hear_sources(conn: &mut Connection<'_>, items: &[Item<'_>]) -> Result<(), Fault> {
     let mut heard: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for item in items {
         if let Item::Delivery(delivery) = item
@@ -42,11 +39,11 @@ async fn hear_sources(conn: &mut SqliteConnection, items: &[Item<'_>]) -> Result
     for source in &heard {
         rows.push(&source)?;
     }
-    sqlx::query(include_str!("sql/accept_sources.sql")).bind(rows.into_text()?).execute(conn).await?;
+    query!("accept_sources").bind(rows.into_text()?).execute(conn).await?;
     Ok(())
 }
 
-async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<Known<'a>, Fault> {
+async fn look_up<'a>(conn: &mut Connection<'_>, items: &[Item<'a>]) -> Result<Known<'a>, Fault> {
     let (mut deliveries, mut keys) = (JsonRows::new(), JsonRows::new());
     let mut asked = Vec::new();
     for item in items {
@@ -59,7 +56,7 @@ async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<
             keys.push(&key)?;
         }
     }
-    let rows = sqlx::query(include_str!("sql/accept_lookup.sql"))
+    let rows = query!("accept_lookup")
         .bind(deliveries.into_text()?)
         .bind(keys.into_text()?)
         .fetch_all(&mut *conn)
@@ -92,7 +89,7 @@ async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<
     Ok(known)
 }
 
-async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fault> {
+async fn write(conn: &mut Connection<'_>, intake: Intake<'_>) -> Result<(), Fault> {
     let [mut deliveries, mut jobs, mut payloads] = [const { None }; 3].map(|_: Option<()>| JsonRows::new());
     for kept in &intake.deliveries {
         let d = kept.delivery;
@@ -137,28 +134,18 @@ async fn write(conn: &mut SqliteConnection, intake: Intake<'_>) -> Result<(), Fa
         payloads.push(&text_of(&job.payload)?)?;
     }
     if !deliveries.is_empty() {
-        sqlx::query(include_str!("sql/accept_deliveries.sql"))
-            .bind(deliveries.into_text()?)
-            .execute(&mut *conn)
-            .await?;
+        query!("accept_deliveries").bind(deliveries.into_text()?).execute(&mut *conn).await?;
     }
     if let Some(first) = intake.jobs.first() {
-        sqlx::query(include_str!("sql/accept_jobs.sql")).bind(jobs.into_text()?).execute(&mut *conn).await?;
-        sqlx::query(include_str!("sql/accept_payloads.sql"))
-            .bind(payloads.into_text()?)
-            .bind(first.id.0)
-            .execute(&mut *conn)
-            .await?;
+        query!("accept_jobs").bind(jobs.into_text()?).execute(&mut *conn).await?;
+        query!("accept_payloads").bind(payloads.into_text()?).bind(first.id.0).execute(&mut *conn).await?;
     }
     let mut joined = JsonRows::new();
     for further in &intake.joined {
         joined.push(&further)?;
     }
     if !joined.is_empty() {
-        sqlx::query(include_str!("sql/accept_joined.sql"))
-            .bind(joined.into_text()?)
-            .execute(&mut *conn)
-            .await?;
+        query!("accept_joined").bind(joined.into_text()?).execute(&mut *conn).await?;
     }
     items::save(conn, intake.items.values()).await?;
     items::save_aliases(conn, &intake.aliases).await?;

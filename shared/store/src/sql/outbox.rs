@@ -7,13 +7,12 @@ use domain::alert::{Alert, Notice};
 use domain::outbox::{End, Message, Settlement, Sink, SinkRecord, Take};
 use domain::report::Post;
 use domain::sanitize::Repair;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection, SqliteExecutor};
 
+use super::connection::{Connection, Row, query};
 use super::fault::Fault;
+use super::request::{Answer, Request};
 use super::rows::{JsonRows, at, at_maybe, get, json, small, text_of, word};
-use super::writer::{Answer, Request};
-use super::{SqliteStore, mismatch};
+use super::{SqlStore, mismatch};
 use crate::{Change, Error, Outbox};
 
 /// Settled messages deleted in one transaction; the next call goes on.
@@ -21,7 +20,7 @@ const PRUNED_MAX: i64 = 1_000;
 
 /// What the writer may be asked of the outbox.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     Push(Vec<Notice>),
     Condition { name: String, holds: bool, notice: Notice },
     Address { from: Vec<Sink>, to: Vec<Sink>, now: Timestamp },
@@ -34,7 +33,7 @@ pub(super) enum Ask {
 
 /// What the writer says to that.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(crate) enum Told {
     Done,
     Changed(bool),
     Taken(Vec<Message>),
@@ -54,7 +53,7 @@ impl Told {
 }
 
 /// Does what is asked, in the writer's transaction.
-pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<Told, Fault> {
+pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<Told, Fault> {
     match ask {
         Ask::Push(notices) => push(conn, notices).await.map(|()| Told::Done),
         Ask::Condition { name, holds, notice } => condition(conn, name, *holds, notice).await,
@@ -63,12 +62,12 @@ pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<Tol
         Ask::Settle(settlement) => settle(conn, settlement).await,
         Ask::Fold { sink, over, now } => fold_lane(conn, *sink, *over, *now).await,
         Ask::Prune { before } => {
-            let query = sqlx::query(include_str!("sql/outbox_prune.sql"));
-            let pruned = query.bind(before.as_ms()).bind(PRUNED_MAX).execute(conn).await?.rows_affected();
+            let query = query!("outbox_prune");
+            let pruned = query.bind(before.as_ms()).bind(PRUNED_MAX).execute(conn).await?;
             Ok(Told::Changed(pruned > 0))
         }
         Ask::Move { sink, destination, moved_to, now } => {
-            let query = sqlx::query(include_str!("sql/destination_move.sql"));
+            let query = query!("destination_move");
             let query = query.bind(sink.as_str()).bind(destination).bind(moved_to).bind(now.as_ms());
             query.execute(conn).await?;
             Ok(Told::Done)
@@ -78,7 +77,7 @@ pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<Tol
 
 /// Writes what the transitions that were made tell people, the tracker and the forge.
 pub(super) async fn push_of_changes<'a>(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     changes: impl Iterator<Item = &'a Change> + Clone,
 ) -> Result<(), Fault> {
     let posts: Vec<(&Post, Timestamp)> =
@@ -89,20 +88,20 @@ pub(super) async fn push_of_changes<'a>(
 }
 
 /// Writes what the tracker and the forge are told with its fact, each once.
-pub(super) async fn post(conn: &mut SqliteConnection, posts: &[(&Post, Timestamp)]) -> Result<(), Fault> {
+pub(super) async fn post(conn: &mut Connection<'_>, posts: &[(&Post, Timestamp)]) -> Result<(), Fault> {
     let mut rows = JsonRows::new();
     for (post, at) in posts {
         rows.push(&(post.sink, post.lane(), &post.key, text_of(&post.letter)?, at))?;
     }
     if !rows.is_empty() {
-        sqlx::query(include_str!("sql/outbox_post.sql")).bind(rows.into_text()?).execute(conn).await?;
+        query!("outbox_post").bind(rows.into_text()?).execute(conn).await?;
     }
     Ok(())
 }
 
 /// Writes what repairs tell people.
 pub(super) async fn push_of_repairs(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     repairs: &[Repair],
     now: Timestamp,
 ) -> Result<(), Fault> {
@@ -112,7 +111,7 @@ pub(super) async fn push_of_repairs(
 }
 
 /// Writes alerts with their fact, each once.
-pub(super) async fn push(conn: &mut SqliteConnection, notices: &[Notice]) -> Result<(), Fault> {
+pub(super) async fn push(conn: &mut Connection<'_>, notices: &[Notice]) -> Result<(), Fault> {
     if notices.is_empty() {
         return Ok(());
     }
@@ -120,22 +119,22 @@ pub(super) async fn push(conn: &mut SqliteConnection, notices: &[Notice]) -> Res
     for notice in notices {
         rows.push(&(notice.key(), notice, notice.at))?;
     }
-    sqlx::query(include_str!("sql/outbox_push.sql")).bind(rows.into_text()?).execute(conn).await?;
+    query!("outbox_push").bind(rows.into_text()?).execute(conn).await?;
     Ok(())
 }
 
 async fn condition(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     name: &str,
     holds: bool,
     notice: &Notice,
 ) -> Result<Told, Fault> {
     let query = if holds {
-        sqlx::query(include_str!("sql/condition_raise.sql")).bind(name).bind(notice.at.as_ms())
+        query!("condition_raise").bind(name).bind(notice.at.as_ms())
     } else {
-        sqlx::query(include_str!("sql/condition_clear.sql")).bind(name)
+        query!("condition_clear").bind(name)
     };
-    let changed = query.execute(&mut *conn).await?.rows_affected() > 0;
+    let changed = query.execute(&mut *conn).await? > 0;
     if changed {
         push(conn, std::slice::from_ref(notice)).await?;
     }
@@ -143,22 +142,22 @@ async fn condition(
 }
 
 async fn address(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     from: &[Sink],
     to: &[Sink],
     now: Timestamp,
 ) -> Result<Told, Fault> {
     let from = text_of(&from)?;
-    let query = sqlx::query(include_str!("sql/outbox_address.sql"));
+    let query = query!("outbox_address");
     query.bind(&from).bind(text_of(&to)?).bind(now.as_ms()).execute(&mut *conn).await?;
-    let query = sqlx::query(include_str!("sql/outbox_addressed.sql"));
-    let addressed = query.bind(from).execute(conn).await?.rows_affected();
+    let query = query!("outbox_addressed");
+    let addressed = query.bind(from).execute(conn).await?;
     Ok(Told::Changed(addressed > 0))
 }
 
-async fn take(conn: &mut SqliteConnection, take: &Take) -> Result<Vec<Message>, Fault> {
+async fn take(conn: &mut Connection<'_>, take: &Take) -> Result<Vec<Message>, Fault> {
     let Some(destination) = due_lane(&mut *conn, take.sink, take.now).await? else { return Ok(Vec::new()) };
-    let query = sqlx::query(include_str!("sql/outbox_take.sql"));
+    let query = query!("outbox_take");
     let query =
         query.bind(take.sink.as_str()).bind(destination).bind(take.leased_until.as_ms()).bind(take.limit);
     let rows = query.fetch_all(conn).await?;
@@ -167,14 +166,14 @@ async fn take(conn: &mut SqliteConnection, take: &Take) -> Result<Vec<Message>, 
     Ok(messages)
 }
 
-async fn settle(conn: &mut SqliteConnection, settlement: &Settlement) -> Result<Told, Fault> {
+async fn settle(conn: &mut Connection<'_>, settlement: &Settlement) -> Result<Told, Fault> {
     let Settlement { messages, end, now } = settlement;
     let (status, settled_at, available_at, error) = match end {
         End::Delivered => ("delivered", Some(*now), None, None),
         End::SetAside { error } => ("set_aside", Some(*now), None, Some(error)),
         End::Again { at, error } => ("pending", None, Some(*at), error.as_ref()),
     };
-    sqlx::query(include_str!("sql/outbox_settle.sql"))
+    query!("outbox_settle")
         .bind(text_of(messages)?)
         .bind(status)
         .bind(settled_at.map(Timestamp::as_ms))
@@ -186,18 +185,13 @@ async fn settle(conn: &mut SqliteConnection, settlement: &Settlement) -> Result<
 }
 
 /// Folds a lane of alerts that has grown long, unless somebody has it under a lease.
-async fn fold_lane(
-    conn: &mut SqliteConnection,
-    sink: Sink,
-    over: u32,
-    now: Timestamp,
-) -> Result<Told, Fault> {
+async fn fold_lane(conn: &mut Connection<'_>, sink: Sink, over: u32, now: Timestamp) -> Result<Told, Fault> {
     let Some(destination) = long_lane(&mut *conn, sink, over, now).await? else {
         return Ok(Told::Changed(false));
     };
-    let lane = sqlx::query(include_str!("sql/outbox_lane.sql"));
+    let lane = query!("outbox_lane");
     let lane = lane.bind(sink.as_str()).bind(destination).fetch_all(&mut *conn).await?;
-    let read = |row: &SqliteRow| Ok((get(row, "id")?, json("notice", get(row, "payload")?)?));
+    let read = |row: &Row| Ok((get(row, "id")?, json("notice", get(row, "payload")?)?));
     let lane = lane.iter().map(read).collect::<Result<Vec<(i64, Notice)>, Error>>()?;
     let (mut into, mut from) = (JsonRows::new(), Vec::new());
     for fold in fold(&lane) {
@@ -205,33 +199,33 @@ async fn fold_lane(
         from.extend(fold.from);
     }
     let (into, from) = (into.into_text()?, text_of(&from)?);
-    sqlx::query(include_str!("sql/outbox_fold.sql")).bind(into).execute(&mut *conn).await?;
-    sqlx::query(include_str!("sql/outbox_folded.sql")).bind(from).execute(conn).await?;
+    query!("outbox_fold").bind(into).execute(&mut *conn).await?;
+    query!("outbox_folded").bind(from).execute(conn).await?;
     Ok(Told::Changed(true))
 }
 
 async fn long_lane(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     sink: Sink,
     over: u32,
     now: Timestamp,
 ) -> Result<Option<String>, Error> {
     let Some(destination) = due_lane(&mut *conn, sink, now).await? else { return Ok(None) };
-    let query = sqlx::query(include_str!("sql/outbox_long.sql"));
+    let query = query!("outbox_long");
     let long = query.bind(sink.as_str()).bind(&destination).bind(over).fetch_one(conn).await?;
     Ok(long.try_get::<bool, _>(0)?.then_some(destination))
 }
 
 async fn due_lane(
-    executor: impl SqliteExecutor<'_>,
+    conn: &mut Connection<'_>,
     sink: Sink,
     now: Timestamp,
 ) -> Result<Option<String>, sqlx::Error> {
-    let query = sqlx::query(include_str!("sql/outbox_due.sql")).bind(sink.as_str()).bind(now.as_ms());
-    query.fetch_optional(executor).await?.map(|row| row.try_get(0)).transpose()
+    let query = query!("outbox_due").bind(sink.as_str()).bind(now.as_ms());
+    query.fetch_optional(conn).await?.map(|row| row.try_get(0)).transpose()
 }
 
-fn message(row: &SqliteRow) -> Result<Message, Error> {
+fn message(row: &Row) -> Result<Message, Error> {
     Ok(Message {
         id: get(row, "id")?,
         destination: get(row, "destination")?,
@@ -242,7 +236,7 @@ fn message(row: &SqliteRow) -> Result<Message, Error> {
     })
 }
 
-impl SqliteStore {
+impl SqlStore {
     async fn ask_outbox(&self, ask: Ask) -> Result<Told, Error> {
         let answer = self.ask(Request::Outbox(ask)).await?;
         if let Answer::Outbox(told) = answer { Ok(told) } else { Err(mismatch(&answer)) }
@@ -251,7 +245,7 @@ impl SqliteStore {
 
 /// Looks first, which takes no lock; the writer is asked only when there is something for it.
 #[async_trait]
-impl Outbox for SqliteStore {
+impl Outbox for SqlStore {
     async fn push_alerts(&self, alerts: Vec<Alert>, now: Timestamp) -> Result<(), Error> {
         let notices = alerts.into_iter().map(|alert| Notice::new(alert, now)).collect();
         self.ask_outbox(Ask::Push(notices)).await.map(|_| ())
@@ -269,14 +263,14 @@ impl Outbox for SqliteStore {
     }
 
     async fn conditions(&self) -> Result<Vec<String>, Error> {
-        let rows = sqlx::query(include_str!("sql/conditions.sql")).fetch_all(self.readers().await?).await?;
+        let rows = self.fetch_all(query!("conditions")).await?;
         rows.iter().map(|row| get(row, "name")).collect()
     }
 
     async fn address_alerts(&self, sinks: Vec<Sink>, now: Timestamp) -> Result<(), Error> {
         let from: Vec<Sink> = Sink::OF_ALERTS.into_iter().filter(|sink| !sinks.contains(sink)).collect();
-        let query = sqlx::query(include_str!("sql/outbox_misaddressed.sql")).bind(text_of(&from)?);
-        let any: bool = query.fetch_one(self.readers().await?).await?.try_get(0)?;
+        let query = query!("outbox_misaddressed").bind(text_of(&from)?);
+        let any: bool = self.fetch_one(query).await?.try_get(0)?;
         if sinks.is_empty() || !any {
             return Ok(());
         }
@@ -284,7 +278,10 @@ impl Outbox for SqliteStore {
     }
 
     async fn take_messages(&self, take: Take) -> Result<Vec<Message>, Error> {
-        if due_lane(self.readers().await?, take.sink, take.now).await?.is_none() {
+        let mut reader = self.reader().await?;
+        let due = due_lane(&mut reader.connection(), take.sink, take.now).await?;
+        reader.finish().await?;
+        if due.is_none() {
             return Ok(Vec::new());
         }
         self.ask_outbox(Ask::Take(take)).await.map(Told::taken)
@@ -295,16 +292,20 @@ impl Outbox for SqliteStore {
     }
 
     async fn fold_alerts(&self, sink: Sink, over: u32, now: Timestamp) -> Result<bool, Error> {
-        let mut conn = self.readers().await?.acquire().await?;
-        if long_lane(&mut conn, sink, over, now).await?.is_none() {
+        let mut reader = self.reader().await?;
+        let long = long_lane(&mut reader.connection(), sink, over, now).await?;
+        reader.finish().await?;
+        if long.is_none() {
             return Ok(false);
         }
-        drop(conn);
         self.ask_outbox(Ask::Fold { sink, over, now }).await.map(Told::changed)
     }
 
     async fn sinks(&self) -> Result<Vec<SinkRecord>, Error> {
-        sinks(&mut *self.readers().await?.acquire().await?).await
+        let mut reader = self.reader().await?;
+        let sinks = sinks(&mut reader.connection()).await?;
+        reader.finish().await?;
+        Ok(sinks)
     }
 
     async fn prune_messages(&self, before: Timestamp) -> Result<bool, Error> {
@@ -322,21 +323,21 @@ impl Outbox for SqliteStore {
     }
 
     async fn destination(&self, sink: Sink, configured: &str) -> Result<String, Error> {
-        let query = sqlx::query(include_str!("sql/destination_moved.sql"));
+        let query = query!("destination_moved");
         let query = query.bind(sink.as_str()).bind(configured);
-        let moved = query.fetch_optional(self.readers().await?).await?;
+        let moved = self.fetch_optional(query).await?;
         moved.map_or_else(|| Ok(configured.to_owned()), |row| Ok(row.try_get(0)?))
     }
 
     async fn sources(&self) -> Result<Vec<(String, Timestamp)>, Error> {
-        let rows = sqlx::query(include_str!("sql/sources.sql")).fetch_all(self.readers().await?).await?;
+        let rows = self.fetch_all(query!("sources")).await?;
         rows.iter().map(|row| Ok((get(row, "source")?, at(row, "last_at")?))).collect()
     }
 }
 
 /// What waits, by sink.
-pub(super) async fn sinks(conn: &mut SqliteConnection) -> Result<Vec<SinkRecord>, Error> {
-    let rows = sqlx::query(include_str!("sql/outbox_sinks.sql")).fetch_all(conn).await?;
+pub(super) async fn sinks(conn: &mut Connection<'_>) -> Result<Vec<SinkRecord>, Error> {
+    let rows = query!("outbox_sinks").fetch_all(conn).await?;
     let mut records: Vec<SinkRecord> = Vec::new();
     for row in &rows {
         let sink = word(row, "sink", Sink::parse)?;

@@ -4,42 +4,42 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use domain::{Epoch, NodeId, RunId};
-use sqlx::SqliteConnection;
 
+use super::connection::{Connection, Row, query};
 use super::fault::Fault;
+use super::request::{Answer, Request};
 use super::rows::{get, run_id, text_of};
-use super::writer::{Answer, Request};
-use super::{SqliteStore, mismatch};
+use super::{SqlStore, mismatch};
 use crate::renewals::Renewals;
 use crate::{Change, Error};
 
 #[async_trait]
-impl Renewals for SqliteStore {
+impl Renewals for SqlStore {
     async fn renew(&self, node: NodeId, held: Vec<(RunId, Epoch)>) -> Result<BTreeSet<RunId>, Error> {
         let answer = self.ask(Request::Renew(node, held)).await?;
         if let Answer::Renewed(runs) = answer { Ok(runs) } else { Err(mismatch(&answer)) }
     }
 
     async fn renewals(&self) -> Result<BTreeMap<RunId, u64>, Error> {
-        let query = sqlx::query(include_str!("sql/leases.sql"));
-        query.fetch_all(self.readers().await?).await?.iter().map(count).collect()
+        let query = query!("leases");
+        self.fetch_all(query).await?.iter().map(count).collect()
     }
 }
 
 /// Counts a renewal of the node's live runs among `held`; says which they are.
 pub(super) async fn renew(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     node: &NodeId,
     held: &[(RunId, Epoch)],
 ) -> Result<BTreeSet<RunId>, Fault> {
-    let query = sqlx::query(include_str!("sql/leases_renew.sql")).bind(&node.0).bind(text_of(&held)?);
+    let query = query!("leases_renew").bind(&node.0).bind(text_of(&held)?);
     let rows = query.fetch_all(conn).await?;
     Ok(rows.iter().map(|row| run_id(get(row, "run_id")?)).collect::<Result<_, Error>>()?)
 }
 
 /// Leaves out the changes whose run was renewed since they were decided on.
 pub(super) async fn with_renewals_as_expected(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     changes: &[&Change],
     mut round: Vec<usize>,
 ) -> Result<Vec<usize>, Fault> {
@@ -51,7 +51,7 @@ pub(super) async fn with_renewals_as_expected(
     if runs.is_empty() {
         return Ok(round);
     }
-    let query = sqlx::query(include_str!("sql/leases_of.sql")).bind(text_of(&runs)?);
+    let query = query!("leases_of").bind(text_of(&runs)?);
     let rows = query.fetch_all(conn).await?;
     let counts = rows.iter().map(count).collect::<Result<BTreeMap<_, _>, Error>>()?;
     round.retain(|&index| {
@@ -60,7 +60,7 @@ pub(super) async fn with_renewals_as_expected(
     Ok(round)
 }
 
-fn count(row: &sqlx::sqlite::SqliteRow) -> Result<(RunId, u64), Error> {
+fn count(row: &Row) -> Result<(RunId, u64), Error> {
     let renewals: i64 = get(row, "renewals")?;
     Ok((run_id(get(row, "run_id")?)?, renewals.unsigned_abs()))
 }

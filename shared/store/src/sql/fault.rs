@@ -6,13 +6,13 @@ use crate::Error;
 
 /// A failure that several operations of one batch share.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
-    pub(super) kind: FaultKind,
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
     source: Arc<dyn std::error::Error + Send + Sync>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FaultKind {
+pub(crate) enum FaultKind {
     /// Somebody else holds the lock.
     Locked,
     /// No room: the disk, a quota or the page limit.
@@ -24,11 +24,11 @@ pub(super) enum FaultKind {
 }
 
 impl Fault {
-    pub(super) fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self { kind: FaultKind::Refused, source: Arc::new(Impossible(message.into())) }
     }
 
-    pub(super) fn into_error(self) -> Error {
+    pub(crate) fn into_error(self) -> Error {
         match self.kind {
             FaultKind::Locked | FaultKind::Full | FaultKind::Broken => {
                 Error::Unavailable(Box::new(Shared(self.source)))
@@ -82,14 +82,14 @@ struct Impossible(String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Shared(Arc<dyn std::error::Error + Send + Sync>);
+pub(crate) struct Shared(Arc<dyn std::error::Error + Send + Sync>);
 
 /// An operation that could not even begin.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct NotBegun(pub(super) String);
+pub(crate) struct NotBegun(pub(super) String);
 
-pub(super) fn unavailable(why: impl Into<String>) -> Error {
+pub(crate) fn unavailable(why: impl Into<String>) -> Error {
     Error::Unavailable(Box::new(NotBegun(why.into())))
 }
 

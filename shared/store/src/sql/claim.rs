@@ -4,9 +4,8 @@ use domain::admission::{Facts, LiveFacts, Waiting};
 use domain::breaker::Opening;
 use domain::budget::{Amount, micros};
 use domain::{Account, Epoch, JobId, NodeId, RunState, Timestamp};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 
+use super::connection::{Connection, Row, query};
 use super::fault::Fault;
 use super::rows::{self, JsonRows, json, text_of};
 use super::{apply, spending};
@@ -14,18 +13,14 @@ use crate::claim::{self, Behind, Decided, Due, Head, PROMOTED_MAX, PUT_OFF_MAX, 
 use crate::{Applied, ClaimRequest, Claimed};
 
 /// Claims at most one job per run id of the request.
-pub(super) async fn claim(conn: &mut SqliteConnection, request: &ClaimRequest) -> Result<Claimed, Fault> {
+pub(super) async fn claim(conn: &mut Connection<'_>, request: &ClaimRequest) -> Result<Claimed, Fault> {
     let now = request.now;
     let mut facts = request.facts.clone();
     let fleet_before = read_facts(conn, &mut facts, now).await?;
     if facts.paused {
         return Ok(Claimed::default());
     }
-    sqlx::query(include_str!("sql/claim_promote.sql"))
-        .bind(now.as_ms())
-        .bind(PROMOTED_MAX)
-        .execute(&mut *conn)
-        .await?;
+    query!("claim_promote").bind(now.as_ms()).bind(PROMOTED_MAX).execute(&mut *conn).await?;
     let mut search = Search::new(&facts, request.run_ids.len());
     search.take_heads(read_heads(conn, search.heads_max()).await?);
     while let Some(behind) = search.next() {
@@ -42,14 +37,14 @@ pub(super) async fn claim(conn: &mut SqliteConnection, request: &ClaimRequest) -
     write(conn, &decided, now).await?;
     if decided.fleet != fleet_before {
         let waits = decided.fleet.as_ref().map(|fleet| text_of(&(&fleet.reason, fleet.until))).transpose()?;
-        sqlx::query(include_str!("sql/claim_fleet.sql")).bind(waits).execute(conn).await?;
+        query!("claim_fleet").bind(waits).execute(conn).await?;
     }
     Ok(decided.claimed)
 }
 
 /// Reads the facts; gives what the claim before found that any further job waits for.
 async fn read_facts(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     facts: &mut Facts,
     now: Timestamp,
 ) -> Result<Option<Waiting>, Fault> {
@@ -57,7 +52,7 @@ async fn read_facts(
         (JobId, String, String, NodeId, Account, Opening, Timestamp, String),
         (String, i64, i64, Option<f64>, i64),
     );
-    let row = sqlx::query(include_str!("sql/claim_facts.sql")).fetch_one(&mut *conn).await?;
+    let row = query!("claim_facts").fetch_one(&mut *conn).await?;
     facts.paused = row.try_get(0)?;
     let live: Vec<Live> = json("live runs", row.try_get(2)?)?;
     let live = live.into_iter().map(|(place, (state, usd_micros, tokens, cost_usd, used_tokens))| {
@@ -68,7 +63,7 @@ async fn read_facts(
         LiveFacts { job, project, work_item, chain, aside, node, account, opening, offered_at }
     });
     facts.live = live.collect();
-    let accounts = sqlx::query(include_str!("sql/accounts.sql")).fetch_all(&mut *conn).await?;
+    let accounts = query!("accounts").fetch_all(&mut *conn).await?;
     let accounts = accounts.iter().map(rows::account).collect::<Result<Vec<_>, _>>()?;
     facts.take_accounts(&accounts, now);
     facts.books.spendings = spending::read(conn, &facts.books.shared_purses()).await?;
@@ -76,14 +71,14 @@ async fn read_facts(
     Ok(fleet)
 }
 
-async fn read_heads(conn: &mut SqliteConnection, limit: usize) -> Result<Vec<Head>, Fault> {
-    let query = sqlx::query(include_str!("sql/claim_heads.sql")).bind(bound(limit));
+async fn read_heads(conn: &mut Connection<'_>, limit: usize) -> Result<Vec<Head>, Fault> {
+    let query = query!("claim_heads").bind(bound(limit));
     let rows = query.fetch_all(conn).await?;
     rows.iter().map(|row| Ok(Head { project: row.try_get("project")?, due: readable(row) })).collect()
 }
 
-async fn read_behind(conn: &mut SqliteConnection, behind: &Behind<'_>) -> Result<Vec<Option<Due>>, Fault> {
-    let rows = sqlx::query(include_str!("sql/claim_beyond.sql"))
+async fn read_behind(conn: &mut Connection<'_>, behind: &Behind<'_>) -> Result<Vec<Option<Due>>, Fault> {
+    let rows = query!("claim_beyond")
         .bind(behind.project)
         .bind(text_of(behind.stages)?)
         .bind(text_of(behind.taken)?)
@@ -94,8 +89,8 @@ async fn read_behind(conn: &mut SqliteConnection, behind: &Behind<'_>) -> Result
     Ok(rows.iter().map(readable).collect())
 }
 
-async fn read_put_off(conn: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Due>, Fault> {
-    let query = sqlx::query(include_str!("sql/claim_put_off.sql")).bind(now.as_ms()).bind(bound(PUT_OFF_MAX));
+async fn read_put_off(conn: &mut Connection<'_>, now: Timestamp) -> Result<Vec<Due>, Fault> {
+    let query = query!("claim_put_off").bind(now.as_ms()).bind(bound(PUT_OFF_MAX));
     Ok(query.fetch_all(conn).await?.iter().filter_map(readable).collect())
 }
 
@@ -104,11 +99,11 @@ fn bound(limit: usize) -> i64 {
 }
 
 /// Reads a job; one that cannot be read is passed by, so that the others start.
-fn readable(row: &SqliteRow) -> Option<Due> {
+fn readable(row: &Row) -> Option<Due> {
     due(row).map_err(|fault| rows::warn_unreadable(row, &fault)).ok()
 }
 
-fn due(row: &SqliteRow) -> Result<Due, Fault> {
+fn due(row: &Row) -> Result<Due, Fault> {
     let mut job = rows::queued_job(row)?;
     job.epoch = Epoch(row.try_get("epoch_seen")?);
     Due::new(
@@ -122,7 +117,7 @@ fn due(row: &SqliteRow) -> Result<Due, Fault> {
 }
 
 /// Writes the starts and, where they changed, the reasons of the others.
-async fn write(conn: &mut SqliteConnection, decided: &Decided, now: Timestamp) -> Result<(), Fault> {
+async fn write(conn: &mut Connection<'_>, decided: &Decided, now: Timestamp) -> Result<(), Fault> {
     if !decided.changes.is_empty() {
         let applied = apply::apply(conn, &decided.changes.iter().collect::<Vec<_>>()).await?;
         if applied.contains(&Applied::Conflict) {
@@ -131,7 +126,7 @@ async fn write(conn: &mut SqliteConnection, decided: &Decided, now: Timestamp) -
     }
     if !decided.undecided.is_empty() {
         let gone = text_of(&decided.undecided)?;
-        sqlx::query(include_str!("sql/decisions_drop.sql")).bind(gone).execute(&mut *conn).await?;
+        query!("decisions_drop").bind(gone).execute(&mut *conn).await?;
     }
     if !decided.noted.is_empty() {
         let mut noted = JsonRows::new();
@@ -139,7 +134,7 @@ async fn write(conn: &mut SqliteConnection, decided: &Decided, now: Timestamp) -
             noted.push(&(id, text_of(&waiting.reason)?, waiting.until, now))?;
         }
         let noted = noted.into_text()?;
-        sqlx::query(include_str!("sql/decisions_save.sql")).bind(noted).execute(conn).await?;
+        query!("decisions_save").bind(noted).execute(conn).await?;
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use domain::breaker::Opening;
 use domain::transition::RunChange;
 use domain::work_item::ItemChange;
 use domain::{JobId, JobState, Timestamp};
-use sqlx::{Row as _, SqliteConnection};
 
+use super::connection::{Connection, Query, Statement, query, statement};
 use super::fault::Fault;
 use super::items;
 use super::leases;
@@ -21,7 +21,7 @@ use crate::{Applied, Change};
 /// Writes as many of `changes` as still meet what they expect; answers in their order.
 ///
 /// Changes of one job or work item come after each other, so that the second one sees what the first one did.
-pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[&Change]) -> Result<Vec<Applied>, Fault> {
+pub(super) async fn apply(conn: &mut Connection<'_>, changes: &[&Change]) -> Result<Vec<Applied>, Fault> {
     let mut answers = vec![Applied::Conflict; changes.len()];
     let mut open: Vec<usize> = (0..changes.len()).collect();
     while !open.is_empty() {
@@ -49,7 +49,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[&Change]) -> R
 
 /// Leaves out the changes whose work item was moved by somebody else.
 async fn with_items_as_expected(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     changes: &[&Change],
     mut round: Vec<usize>,
 ) -> Result<Vec<usize>, Fault> {
@@ -61,7 +61,7 @@ async fn with_items_as_expected(
 
 /// Updates the jobs that meet the guard; says which did.
 pub(super) async fn write_jobs(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<BTreeSet<JobId>, Fault> {
     let mut rows = JsonRows::new();
@@ -71,8 +71,7 @@ pub(super) async fn write_jobs(
     if rows.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let moved =
-        sqlx::query(include_str!("sql/apply_jobs.sql")).bind(rows.into_text()?).fetch_all(conn).await?;
+    let moved = query!("apply_jobs").bind(rows.into_text()?).fetch_all(conn).await?;
     moved.iter().map(|row| Ok(JobId(row.try_get(0)?))).collect()
 }
 
@@ -131,10 +130,7 @@ impl<'a> Columns<'a> {
 }
 
 /// Ends before inserts: a job may lose one live run and gain another in one batch.
-async fn write_runs(
-    conn: &mut SqliteConnection,
-    changes: impl Iterator<Item = &Change>,
-) -> Result<(), Fault> {
+async fn write_runs(conn: &mut Connection<'_>, changes: impl Iterator<Item = &Change>) -> Result<(), Fault> {
     let changes: Vec<&Change> = changes.collect();
     spending::count(conn, &changes).await?;
     let [mut ends, mut starts, mut inserts] = [const { None }; 3].map(|_: Option<()>| JsonRows::new());
@@ -166,19 +162,19 @@ async fn write_runs(
             }
         }
     }
-    execute(conn, include_str!("sql/apply_runs_end.sql"), ends).await?;
-    execute(conn, include_str!("sql/apply_runs_start.sql"), starts).await?;
-    execute(conn, include_str!("sql/apply_runs_insert.sql"), inserts).await?;
+    execute(conn, statement!("apply_runs_end"), ends).await?;
+    execute(conn, statement!("apply_runs_start"), starts).await?;
+    execute(conn, statement!("apply_runs_insert"), inserts).await?;
     hear(conn, &heard).await
 }
 
 /// Writes what the ends of runs say of their accounts; the changes by run.
-async fn hear(conn: &mut SqliteConnection, heard: &BTreeMap<String, &Change>) -> Result<(), Fault> {
+async fn hear(conn: &mut Connection<'_>, heard: &BTreeMap<String, &Change>) -> Result<(), Fault> {
     if heard.is_empty() {
         return Ok(());
     }
     let runs = text_of(&heard.keys().collect::<Vec<_>>())?;
-    let query = sqlx::query(include_str!("sql/accounts_of_runs.sql")).bind(runs);
+    let query = query!("accounts_of_runs").bind(runs);
     let mut hearing = Hearing::default();
     for row in query.fetch_all(&mut *conn).await? {
         if let Some(change) = heard.get(row.try_get::<&str, _>("run_id")?) {
@@ -190,7 +186,7 @@ async fn hear(conn: &mut SqliteConnection, heard: &BTreeMap<String, &Change>) ->
     for record in hearing.changed() {
         rows::push_account(&mut changed, record, now)?;
     }
-    execute(&mut *conn, include_str!("sql/accounts_save.sql"), changed).await?;
+    execute(&mut *conn, statement!("accounts_save"), changed).await?;
     outbox::push(conn, &hearing.notices).await
 }
 
@@ -229,12 +225,12 @@ fn clamped(value: u64) -> i64 {
 }
 
 /// Runs one multi-row statement that must touch every one of its rows.
-async fn execute(conn: &mut SqliteConnection, sql: &'static str, rows: JsonRows) -> Result<(), Fault> {
+async fn execute(conn: &mut Connection<'_>, statement: Statement, rows: JsonRows) -> Result<(), Fault> {
     if rows.is_empty() {
         return Ok(());
     }
     let wanted = rows.len() as u64;
-    let touched = sqlx::query(sql).bind(rows.into_text()?).execute(conn).await?.rows_affected();
+    let touched = Query::new(statement).bind(rows.into_text()?).execute(conn).await?;
     if touched == wanted {
         return Ok(());
     }

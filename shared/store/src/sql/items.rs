@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::alert::Notice;
 use domain::delivery::Payload;
 use domain::work_item::{ItemChange, WorkItem, head_family, head_key, joining};
-use sqlx::{Row as _, SqliteConnection};
 
+use super::connection::{Connection, query};
 use super::fault::Fault;
 use super::rows::{self, JsonRows, get, json};
-use super::{SqliteStore, accept, outbox, spending};
+use super::{SqlStore, accept, outbox, spending};
 use crate::intake::{Item, ItemKey, Known, Waiting, names_of};
 use crate::{Applied, Audit, Error, ItemFilter};
 
 /// What is known of the work items that the jobs of `items` belong to.
-pub(super) async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>]) -> Result<Known<'a>, Fault> {
+pub(super) async fn look_up<'a>(conn: &mut Connection<'_>, items: &[Item<'a>]) -> Result<Known<'a>, Fault> {
     let mut known = Known::default();
     let names: BTreeSet<ItemKey> = items.iter().flat_map(Item::jobs).flat_map(names_of).collect();
     if names.is_empty() {
@@ -24,7 +24,7 @@ pub(super) async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>])
     for name in &names {
         asked.push(name)?;
     }
-    let query = sqlx::query(include_str!("sql/items_lookup.sql")).bind(asked.into_text()?);
+    let query = query!("items_lookup").bind(asked.into_text()?);
     for row in query.fetch_all(&mut *conn).await? {
         let (project, name): (String, String) = (get(&row, "project")?, get(&row, "name")?);
         let key: String = get(&row, "canonical")?;
@@ -42,7 +42,7 @@ pub(super) async fn look_up<'a>(conn: &mut SqliteConnection, items: &[Item<'a>])
 }
 
 async fn look_up_waiting(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     items: &[Item<'_>],
     known: &mut Known<'_>,
 ) -> Result<(), Fault> {
@@ -61,7 +61,7 @@ async fn look_up_waiting(
     for waiting in &asked {
         rows.push(waiting)?;
     }
-    let query = sqlx::query(include_str!("sql/items_waiting.sql")).bind(rows.into_text()?);
+    let query = query!("items_waiting").bind(rows.into_text()?);
     for row in query.fetch_all(conn).await? {
         let job = rows::queued_job(&row)?;
         let payload: Payload = json("payload", get(&row, "payload")?)?;
@@ -73,7 +73,7 @@ async fn look_up_waiting(
 
 /// Running jobs that a newer commit may make worthless.
 async fn look_up_running(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     items: &[Item<'_>],
     known: &mut Known<'_>,
 ) -> Result<(), Fault> {
@@ -91,7 +91,7 @@ async fn look_up_running(
     for running in &asked {
         rows.push(running)?;
     }
-    let query = sqlx::query(include_str!("sql/items_running.sql")).bind(rows.into_text()?);
+    let query = query!("items_running").bind(rows.into_text()?);
     for row in query.fetch_all(conn).await? {
         let job = rows::job(&row)?;
         let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
@@ -102,7 +102,7 @@ async fn look_up_running(
 
 /// Jobs under way that others may join.
 async fn look_up_unfinished(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     items: &[Item<'_>],
     known: &mut Known<'_>,
 ) -> Result<(), Fault> {
@@ -121,7 +121,7 @@ async fn look_up_unfinished(
     for unfinished in &asked {
         rows.push(unfinished)?;
     }
-    let query = sqlx::query(include_str!("sql/items_unfinished.sql")).bind(rows.into_text()?);
+    let query = query!("items_unfinished").bind(rows.into_text()?);
     for row in query.fetch_all(conn).await? {
         let job = rows::job(&row)?;
         let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
@@ -132,7 +132,7 @@ async fn look_up_unfinished(
 
 /// Writes items as they are now.
 pub(super) async fn save(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     items: impl Iterator<Item = &WorkItem>,
 ) -> Result<(), Fault> {
     let mut rows = JsonRows::new();
@@ -156,14 +156,14 @@ pub(super) async fn save(
         ))?;
     }
     if !rows.is_empty() {
-        sqlx::query(include_str!("sql/items_save.sql")).bind(rows.into_text()?).execute(conn).await?;
+        query!("items_save").bind(rows.into_text()?).execute(conn).await?;
     }
     Ok(())
 }
 
 /// Writes new names of items.
 pub(super) async fn save_aliases(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     aliases: &BTreeMap<ItemKey, String>,
 ) -> Result<(), Fault> {
     let mut rows = JsonRows::new();
@@ -171,13 +171,13 @@ pub(super) async fn save_aliases(
         rows.push(&(project, alias, key))?;
     }
     if !rows.is_empty() {
-        sqlx::query(include_str!("sql/items_alias.sql")).bind(rows.into_text()?).execute(conn).await?;
+        query!("items_alias").bind(rows.into_text()?).execute(conn).await?;
     }
     Ok(())
 }
 
 /// Says which of `changes` still find their item as they expect it, in their order.
-pub(super) async fn guard(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<Vec<bool>, Fault> {
+pub(super) async fn guard(conn: &mut Connection<'_>, changes: &[&ItemChange]) -> Result<Vec<bool>, Fault> {
     if changes.is_empty() {
         return Ok(Vec::new());
     }
@@ -185,7 +185,7 @@ pub(super) async fn guard(conn: &mut SqliteConnection, changes: &[&ItemChange]) 
     for change in changes {
         asked.push(&(&change.after.project, &change.after.key))?;
     }
-    let query = sqlx::query(include_str!("sql/items_revisions.sql")).bind(asked.into_text()?);
+    let query = query!("items_revisions").bind(asked.into_text()?);
     let mut revisions: BTreeMap<ItemKey, i64> = BTreeMap::new();
     for row in query.fetch_all(conn).await? {
         revisions.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
@@ -197,7 +197,7 @@ pub(super) async fn guard(conn: &mut SqliteConnection, changes: &[&ItemChange]) 
 }
 
 /// Writes item changes that met their guard, and the jobs that follow.
-pub(super) async fn write(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<(), Fault> {
+pub(super) async fn write(conn: &mut Connection<'_>, changes: &[&ItemChange]) -> Result<(), Fault> {
     save(conn, changes.iter().map(|change| &change.after)).await?;
     save_aliases(conn, &aliases_of(changes)).await?;
     spending::mark_passes(conn, changes).await?;
@@ -222,7 +222,7 @@ fn aliases_of(changes: &[&ItemChange]) -> BTreeMap<ItemKey, String> {
 
 /// Writes a person's decision with its audit, if the item is still as it was decided on.
 pub(super) async fn decide(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     change: &ItemChange,
     audit: &Audit,
 ) -> Result<Applied, Fault> {
@@ -232,7 +232,7 @@ pub(super) async fn decide(
     write(conn, &[change]).await?;
     let notice = change.alert.clone().map(|alert| Notice::new(alert, audit.at));
     outbox::push(conn, notice.as_slice()).await?;
-    sqlx::query(include_str!("sql/audit_save.sql"))
+    query!("audit_save")
         .bind(audit.at.as_ms())
         .bind(&audit.by)
         .bind(audit.verb)
@@ -246,16 +246,16 @@ pub(super) async fn decide(
     Ok(Applied::Done)
 }
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn read_work_items(&self, filter: &ItemFilter) -> Result<Vec<WorkItem>, Error> {
-        let sql = match filter.key {
-            None => include_str!("sql/items.sql"),
-            Some(_) => include_str!("sql/items_of_key.sql"),
+        let query = match filter.key {
+            None => query!("items"),
+            Some(_) => query!("items_of_key"),
         };
-        let mut query = sqlx::query(sql).bind(&filter.project).bind(&filter.state).bind(filter.limit);
+        let mut query = query.bind(&filter.project).bind(&filter.state).bind(filter.limit);
         if let Some(key) = &filter.key {
             query = query.bind(key);
         }
-        query.fetch_all(self.readers().await?).await?.iter().map(rows::work_item).collect()
+        self.fetch_all(query).await?.iter().map(rows::work_item).collect()
     }
 }

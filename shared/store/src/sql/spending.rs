@@ -9,37 +9,37 @@ use domain::run::RunUsage;
 use domain::transition::RunChange;
 use domain::work_item::ItemChange;
 use domain::{RunId, Timestamp};
-use sqlx::{SqliteConnection, SqliteExecutor};
 
+use super::connection::{Connection, query};
 use super::fault::Fault;
+use super::request::{Answer, Request};
 use super::rows::{self, JsonRows, text_of};
-use super::writer::{Answer, Request};
-use super::{SqliteStore, mismatch};
+use super::{SqlStore, mismatch};
 use crate::purses::{Ledger, Purses};
 use crate::{Audit, Change, Error, Spender, UsageNote};
 
 /// What the writer may be asked of purses.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     Note(Vec<UsageNote>, Timestamp),
     Stop(RunId, Exceeded),
     Raise(Purse, Amount, Audit),
 }
 
 /// Does what is asked, in the writer's transaction.
-pub(super) async fn answer(conn: &mut SqliteConnection, ask: &Ask) -> Result<Answer, Fault> {
+pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<Answer, Fault> {
     match ask {
         Ask::Note(notes, now) => note(conn, notes, *now).await.map(|()| Answer::Done),
         Ask::Stop(run, exceeded) => {
-            let query = sqlx::query(include_str!("sql/stop_order.sql")).bind(run.to_string());
-            let ordered = query.bind(text_of(exceeded)?).execute(conn).await?.rows_affected();
+            let query = query!("stop_order").bind(run.to_string());
+            let ordered = query.bind(text_of(exceeded)?).execute(conn).await?;
             Ok(Answer::Found(ordered > 0))
         }
         Ask::Raise(purse, more, audit) => raise(conn, purse, *more, audit).await.map(|()| Answer::Done),
     }
 }
 
-async fn note(conn: &mut SqliteConnection, notes: &[UsageNote], now: Timestamp) -> Result<(), Fault> {
+async fn note(conn: &mut Connection<'_>, notes: &[UsageNote], now: Timestamp) -> Result<(), Fault> {
     let runs: Vec<RunId> = notes.iter().map(|note| note.run).collect();
     let spenders = spenders_of(conn, &runs).await?;
     let (mut ledger, mut rows) = (Ledger::default(), JsonRows::new());
@@ -57,7 +57,7 @@ async fn note(conn: &mut SqliteConnection, notes: &[UsageNote], now: Timestamp) 
     }
     if !rows.is_empty() {
         let rows = rows.into_text()?;
-        sqlx::query(include_str!("sql/usage_note.sql")).bind(rows).execute(&mut *conn).await?;
+        query!("usage_note").bind(rows).execute(&mut *conn).await?;
     }
     add(conn, &ledger).await?;
     see_windows(conn, accounts, now).await
@@ -65,13 +65,13 @@ async fn note(conn: &mut SqliteConnection, notes: &[UsageNote], now: Timestamp) 
 
 /// Adds the windows that runs saw to what is known of their accounts.
 async fn see_windows(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection<'_>,
     seen: BTreeMap<domain::Account, AccountRecord>,
     now: Timestamp,
 ) -> Result<(), Fault> {
     let mut changed = JsonRows::new();
     for (account, seen) in seen {
-        let query = sqlx::query(include_str!("sql/account.sql")).bind(&account.0);
+        let query = query!("account").bind(&account.0);
         let known = query.fetch_optional(&mut *conn).await?.as_ref().map(rows::account).transpose()?;
         let before = known.unwrap_or_else(|| AccountRecord::new(account));
         let mut record = before.clone();
@@ -82,7 +82,7 @@ async fn see_windows(
     }
     if !changed.is_empty() {
         let changed = changed.into_text()?;
-        sqlx::query(include_str!("sql/accounts_save.sql")).bind(changed).execute(conn).await?;
+        query!("accounts_save").bind(changed).execute(conn).await?;
     }
     Ok(())
 }
@@ -101,8 +101,8 @@ fn push_usage(rows: &mut JsonRows, run: RunId, usage: &RunUsage) -> Result<(), F
     Ok(())
 }
 
-async fn raise(conn: &mut SqliteConnection, purse: &Purse, more: Amount, audit: &Audit) -> Result<(), Fault> {
-    sqlx::query(include_str!("sql/spending_raise.sql"))
+async fn raise(conn: &mut Connection<'_>, purse: &Purse, more: Amount, audit: &Audit) -> Result<(), Fault> {
+    query!("spending_raise")
         .bind(purse.scope.as_str())
         .bind(&purse.key)
         .bind(more.usd_micros)
@@ -110,7 +110,7 @@ async fn raise(conn: &mut SqliteConnection, purse: &Purse, more: Amount, audit: 
         .bind(more.runs)
         .execute(&mut *conn)
         .await?;
-    sqlx::query(include_str!("sql/audit_save.sql"))
+    query!("audit_save")
         .bind(audit.at.as_ms())
         .bind(&audit.by)
         .bind(audit.verb)
@@ -123,7 +123,7 @@ async fn raise(conn: &mut SqliteConnection, purse: &Purse, more: Amount, audit: 
 }
 
 /// Counts the runs that start, and settles those that end; before their rows change.
-pub(super) async fn count(conn: &mut SqliteConnection, changes: &[&Change]) -> Result<(), Fault> {
+pub(super) async fn count(conn: &mut Connection<'_>, changes: &[&Change]) -> Result<(), Fault> {
     let moves: BTreeMap<RunId, &Change> = changes
         .iter()
         .filter_map(|change| match &change.transition.run {
@@ -153,37 +153,37 @@ pub(super) async fn count(conn: &mut SqliteConnection, changes: &[&Change]) -> R
 }
 
 /// What the items that passed a stage spend from here on is counted anew.
-pub(super) async fn mark_passes(conn: &mut SqliteConnection, changes: &[&ItemChange]) -> Result<(), Fault> {
+pub(super) async fn mark_passes(conn: &mut Connection<'_>, changes: &[&ItemChange]) -> Result<(), Fault> {
     let passed = changes.iter().filter(|change| change.passed);
     let keys: Vec<String> = passed.map(|change| change.after.purse().key).collect();
     if !keys.is_empty() {
-        let query = sqlx::query(include_str!("sql/spending_passed.sql")).bind(text_of(&keys)?);
+        let query = query!("spending_passed").bind(text_of(&keys)?);
         query.execute(conn).await?;
     }
     Ok(())
 }
 
-async fn spenders_of(conn: &mut SqliteConnection, runs: &[RunId]) -> Result<BTreeMap<RunId, Spender>, Fault> {
-    let query = sqlx::query(include_str!("sql/spenders_of.sql")).bind(text_of(&runs)?);
+async fn spenders_of(conn: &mut Connection<'_>, runs: &[RunId]) -> Result<BTreeMap<RunId, Spender>, Fault> {
+    let query = query!("spenders_of").bind(text_of(&runs)?);
     let rows = query.fetch_all(conn).await?;
     rows.iter().map(|row| Ok(rows::spender(row).map(|spender| (spender.run, spender))?)).collect()
 }
 
-async fn add(conn: &mut SqliteConnection, ledger: &Ledger) -> Result<(), Fault> {
+async fn add(conn: &mut Connection<'_>, ledger: &Ledger) -> Result<(), Fault> {
     let mut rows = JsonRows::new();
     for (purse, amount) in &ledger.0 {
         rows.push(&(purse.scope.as_str(), &purse.key, amount.usd_micros, amount.tokens, amount.runs))?;
     }
     if !rows.is_empty() {
         let rows = rows.into_text()?;
-        sqlx::query(include_str!("sql/spending_add.sql")).bind(rows).execute(conn).await?;
+        query!("spending_add").bind(rows).execute(conn).await?;
     }
     Ok(())
 }
 
 /// Reads purses; none are asked for without a statement.
 pub(super) async fn read(
-    executor: impl SqliteExecutor<'_>,
+    conn: &mut Connection<'_>,
     purses: &[Purse],
 ) -> Result<BTreeMap<Purse, Spending>, Error> {
     if purses.is_empty() {
@@ -193,12 +193,12 @@ pub(super) async fn read(
     for purse in purses {
         asked.push(&(purse.scope.as_str(), &purse.key))?;
     }
-    let query = sqlx::query(include_str!("sql/spending_read.sql")).bind(asked.into_text()?);
-    query.fetch_all(executor).await?.iter().map(rows::spending).collect()
+    let query = query!("spending_read").bind(asked.into_text()?);
+    query.fetch_all(conn).await?.iter().map(rows::spending).collect()
 }
 
 #[async_trait]
-impl Purses for SqliteStore {
+impl Purses for SqlStore {
     async fn note_usage(&self, notes: Vec<UsageNote>, now: Timestamp) -> Result<(), Error> {
         self.ask(Request::Purses(Ask::Note(notes, now))).await.map(|_| ())
     }
@@ -213,11 +213,14 @@ impl Purses for SqliteStore {
     }
 
     async fn spendings(&self, purses: Vec<Purse>) -> Result<BTreeMap<Purse, Spending>, Error> {
-        read(self.readers().await?, &purses).await
+        let mut reader = self.reader().await?;
+        let spendings = read(&mut reader.connection(), &purses).await?;
+        reader.finish().await?;
+        Ok(spendings)
     }
 
     async fn spenders(&self) -> Result<Vec<Spender>, Error> {
-        let query = sqlx::query(include_str!("sql/spenders.sql"));
-        query.fetch_all(self.readers().await?).await?.iter().map(rows::spender).collect()
+        let query = query!("spenders");
+        self.fetch_all(query).await?.iter().map(rows::spender).collect()
     }
 }

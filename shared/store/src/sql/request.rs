@@ -1,0 +1,52 @@
+//! What whoever writes may be asked, and its answers.
+
+use std::collections::BTreeSet;
+
+use domain::delivery::{Accepted, NewDelivery, NewJob};
+use domain::runner::Node;
+use domain::sanitize::{Repair, Rules};
+use domain::work_item::ItemChange;
+use domain::{Account, Epoch, Incarnation, NodeId, Outcome, RunId, Timestamp};
+
+use super::{outbox, outside, spending};
+use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued};
+
+/// What can be asked of the writer.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an operation is boxed whole on its way")]
+pub(crate) enum Request {
+    Accept(NewDelivery),
+    Enqueue(NewJob, Timestamp),
+    Claim(ClaimRequest),
+    Apply(Change),
+    LateOutcome(RunId, Outcome, Timestamp),
+    SaveNode(Node),
+    DeclareLost(NodeId, Incarnation, Timestamp),
+    NoteGeneration(i64),
+    NoteTick(Timestamp, u32),
+    NoteConfig(Option<String>),
+    Renew(NodeId, Vec<(RunId, Epoch)>),
+    Decide(Box<ItemChange>, Audit),
+    Sanitize(Rules),
+    Outbox(outbox::Ask),
+    Outside(outside::Ask),
+    Purses(spending::Ask),
+    SetPaused(bool, Timestamp),
+    ResumeAccount(Account, Timestamp),
+    ResetBreaker(Account, Timestamp),
+}
+
+/// The answer to the request of the same name.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Accepted(Accepted),
+    Enqueued(Enqueued),
+    Claimed(Claimed),
+    Applied(Applied),
+    Done,
+    /// Whether there was what was asked for.
+    Found(bool),
+    Repaired(Vec<Repair>),
+    Renewed(BTreeSet<RunId>),
+    Outbox(outbox::Told),
+}
