@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use domain::pipeline::{self, Pipeline, Prompt, parse};
+use domain::pipeline::{self, parse};
 use serde::Serialize;
 use service::settings::PipelineSettings;
 
@@ -59,7 +59,9 @@ fn check(file: &Path) -> Result<Report, Failure> {
     let named = file.display().to_string();
     Ok(match parse(&text) {
         Ok(pipeline) => {
-            let problems = missing_prompts(&pipeline, file.parent().unwrap_or(Path::new("")));
+            // Templates are read when a job needs them; here is the time to find what is wrong with them.
+            let problems: Vec<String> =
+                scheduler::prompt_problems(file, &pipeline).iter().map(ToString::to_string).collect();
             Report {
                 file: named,
                 ok: problems.is_empty(),
@@ -90,18 +92,6 @@ fn check(file: &Path) -> Result<Report, Failure> {
     })
 }
 
-/// Prompt files are read when a job needs them; here is the time to miss them.
-fn missing_prompts(pipeline: &Pipeline, folder: &Path) -> Vec<String> {
-    let files = pipeline.stages.iter().filter_map(|stage| match &stage.prompt {
-        Prompt::BuiltIn(_) => None,
-        Prompt::File(path) => Some((stage, folder.join(path))),
-    });
-    files
-        .filter(|(_, path)| !path.is_file())
-        .map(|(stage, path)| format!("stage `{}`: there is no prompt file {}", stage.name, path.display()))
-        .collect()
-}
-
 fn shown(report: &Report) -> String {
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let mut lines = vec![format!("{}: {}", report.file, if report.ok { "ok" } else { "not ok" })];
@@ -116,6 +106,9 @@ fn shown(report: &Report) -> String {
     }
     lines.join("\n") + "\n"
 }
+
+#[cfg(test)]
+mod schema_tests;
 
 #[cfg(test)]
 mod tests {
@@ -148,7 +141,12 @@ mod tests {
 
         let missing = checked("[[stage]]\nname = \"a\"\nrole = \"r\"\nprompt = \"p.md\"\n");
         let prompt = folder.path().join("p.md");
-        assert_eq!(missing.problems, [format!("stage `a`: there is no prompt file {}", prompt.display())]);
+        let reason = "there is no such file: write the prompt, or mend `prompt` in orch.toml";
+        assert_eq!(missing.problems, [format!("stage `a`: {}: {reason}", prompt.display())]);
+        std::fs::write(&prompt, "You review.\n{{ requst }}\n").unwrap();
+        let misspelt = checked("[[stage]]\nname = \"a\"\nrole = \"r\"\nprompt = \"p.md\"\n");
+        let reason = "line 2: a prompt has no `requst`: did you mean `request`?";
+        assert_eq!(misspelt.problems, [format!("stage `a`: {}: {reason}", prompt.display())]);
         assert!(check(&folder.path().join("none.toml")).is_err());
     }
 }

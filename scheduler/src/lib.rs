@@ -58,6 +58,7 @@ use tonic::service::Routes;
 pub use config::{Cli, Options, Settings};
 pub use lease::LeaseTerms;
 pub use outbox::{AlertSettings, Reporting, Sinks};
+pub use prompt::{PromptProblem, prompt_problems};
 pub use renewals::Neighbours;
 
 use links::CALL_DEADLINE;

@@ -3,6 +3,8 @@
 //! What a template may use is [`Context`]; docs/PIPELINE.md says it to people. A template that is missing or broken keeps
 //! the jobs of its stage queued; it costs nobody a try.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use domain::pipeline::{Gate, Pipeline, Prompt, Stage};
 use domain::{Job, RunId, text, verdict};
 use minijinja::{Environment, Value, context};
 use uuid::Uuid;
+
+pub use check::{PromptProblem, prompt_problems};
 
 /// The most of one text from outside that goes into a prompt, in bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;

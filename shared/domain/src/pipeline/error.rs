@@ -48,8 +48,8 @@ pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str
         .map(|(_, candidate)| candidate)
 }
 
-/// The tail of a message about an unknown word: a suggestion, or all that is known.
-pub(super) fn remedy(word: &str, known: &[&str]) -> String {
+/// Makes the tail of a message about an unknown word: a suggestion, or all that is known.
+pub fn remedy(word: &str, known: &[&str]) -> String {
     match suggestion(word, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None if known.is_empty() => "there is none yet".to_owned(),

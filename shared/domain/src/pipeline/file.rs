@@ -67,7 +67,7 @@ pub(super) const PROJECT_BUDGET_KEYS: &[&str] = &[
     "total_usd",
     "total_tokens",
 ];
-const HOOKS_KEYS: &[&str] = &["after_create", "before_run", "after_run", "timeout"];
+pub(super) const HOOKS_KEYS: &[&str] = &["after_create", "before_run", "after_run", "timeout"];
 pub(super) const STAGE_KEYS: &[&str] = &[
     "name",
     "role",
@@ -88,7 +88,7 @@ pub(super) const STAGE_KEYS: &[&str] = &[
     "outdated",
     "essential",
 ];
-const COMMAND_KEYS: &[&str] = &["run", "timeout"];
+pub(super) const COMMAND_KEYS: &[&str] = &["run", "timeout"];
 /// The longest a gate command takes where its `timeout` does not say.
 const COMMAND_TIMEOUT: Duration = Duration::from_mins(10);
 pub(super) const TRIGGER_KEYS: &[&str] = &["on", "stage", "when"];
@@ -102,8 +102,8 @@ pub(super) const WHEN_KEYS_GITEA: &[&str] = &["branch", "action", "review", "ci"
 pub(super) const STATE_GROUPS: &[&str] =
     &["backlog", "unstarted", "started", "completed", "cancelled", "triage"];
 /// The fields whose change is a launch point, as `when = { field }` names them.
-const FIELDS: &[&str] = &["state", "labels", "assignees"];
-const SERIAL: &[Serial] = &[Serial::None, Serial::WorkItem, Serial::Project];
+pub(super) const FIELDS: &[&str] = &["state", "labels", "assignees"];
+pub(super) const SERIAL: &[Serial] = &[Serial::None, Serial::WorkItem, Serial::Project];
 
 /// Reads the text of an `orch.toml`.
 ///
@@ -433,7 +433,7 @@ fn known_stage(
     Err(section.refuse(&target.span, reason))
 }
 
-fn serial_word(serial: Serial) -> &'static str {
+pub(super) fn serial_word(serial: Serial) -> &'static str {
     match serial {
         Serial::None => "none",
         Serial::WorkItem => "work_item",

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, remedy};
 pub use file::parse;
 pub use reporting::{Reporting, StateChoice};
 pub use schema::schema;

@@ -9,7 +9,8 @@ use super::error::{ConfigError, remedy};
 use super::file::STATE_GROUPS;
 use super::section::{Placed, Section};
 
-const KEYS: &[&str] = &["comments", "statuses", "on_stage", "on_done", "on_needs_you", "on_cancelled"];
+pub(super) const REPORT_KEYS: &[&str] =
+    &["comments", "statuses", "on_stage", "on_done", "on_needs_you", "on_cancelled"];
 
 /// What the tracker and the forge are told. By default they are told in words and by commit statuses, and issues stay in
 /// the state that people gave them: moving one is a project's own choice.
@@ -54,7 +55,7 @@ pub enum StateChoice {
 
 /// Reads the table, when there is one.
 pub(super) fn read(project: &Section<'_, '_>, stages: &[Stage]) -> Result<Reporting, ConfigError> {
-    let Some(section) = project.sub("report", "[project.report]", KEYS)? else {
+    let Some(section) = project.sub("report", "[project.report]", REPORT_KEYS)? else {
         return Ok(Reporting::default());
     };
     let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();

@@ -12,7 +12,7 @@ use super::error::{ConfigError, remedy};
 use crate::budget::micros;
 
 /// Longest duration taken, in seconds: a year. Anything longer is a slip of the pen.
-const DURATION_SECONDS_MAX: i64 = 366 * 24 * 3600;
+pub(super) const DURATION_SECONDS_MAX: i64 = 366 * 24 * 3600;
 
 /// A value with the place it was read from, in bytes of the text.
 pub(super) struct Placed<T> {
@@ -29,7 +29,7 @@ pub(super) struct Section<'a, 'i> {
 }
 
 /// The most US dollars taken. Anything more is a slip of the pen.
-const USD_MAX: f64 = 10_000_000.0;
+pub(super) const USD_MAX: f64 = 10_000_000.0;
 
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
