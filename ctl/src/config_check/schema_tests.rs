@@ -88,8 +88,11 @@ fn the_example_has_every_key_of_the_schema_and_no_other() {
     assert!(known.len() > 90, "{}", known.len());
 }
 
+/// What becomes of a key and its value; `None`: they are left alone.
+type Change = dyn Fn(&str, &Value) -> Option<(String, Value)>;
+
 /// The same file with one place changed, for every place.
-fn changed(value: &Value, change: &dyn Fn(&str, &Value) -> Option<(String, Value)>) -> Vec<(String, Value)> {
+fn changed(value: &Value, change: &Change) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     match value {
         Value::Array(items) => {
