@@ -122,8 +122,7 @@ async fn read_job(store: &dyn Store, id: &str) -> Result<Option<v1::JobDetail>, 
     let Some(entry) = found.into_iter().find(|entry| entry.job.id == JobId(number)) else { return Ok(None) };
     let runs = store.runs_of(entry.job.id).await?;
     let late = store.late_outcomes_of(entry.job.id).await?;
-    let job = convert::job(&entry.job, entry.waiting.as_ref());
-    Ok(Some(convert::job_detail(job, &runs, &late)))
+    Ok(Some(convert::job_detail(&entry, &runs, &late)))
 }
 
 #[derive(Deserialize)]

@@ -1,18 +1,20 @@
 //! The command line of `orch`, and which module does what it asks.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use domain::Timestamp;
 use service::Clock;
 use service::settings::DatabaseSettings;
 
 use crate::admin::{SchedulerAccess, accounts, breakers, budgets, items, jobs, logs, queue, runners};
-use crate::exit::{EXIT_CODES, Failure};
+use crate::exit::{Failure, exit_codes_help};
 use crate::print::Output;
-use crate::{classify, config_check, dev, doctor, migrate};
+use crate::{classify, config_check, dev, doctor, manual, migrate};
 
 /// Orch runs coding agents unattended: this is its admin command
 #[derive(Clone, Debug, Parser)]
-#[command(name = "orch", version, after_help = EXIT_CODES)]
+#[command(name = "orch", version, after_help = exit_codes_help())]
 pub struct Cli {
     #[command(flatten)]
     pub(crate) output: Output,
@@ -24,9 +26,23 @@ pub struct Cli {
 pub(crate) enum Command {
     /// Run everything in one process: ingest, scheduler, runner and console on SQLite, in one folder
     Dev(Box<dev::Dev>),
-    /// Print the settings reference, docs/CONFIGURATION.md
+    /// Print a generated page of the docs
     #[command(hide = true)]
-    Reference,
+    Reference {
+        /// Which
+        #[arg(value_enum, default_value = "configuration")]
+        page: manual::Page,
+    },
+    /// Print the completions of a shell, to be sourced or put where it looks for them
+    Completions {
+        /// Shell
+        shell: manual::Shell,
+    },
+    /// Write the man pages into a folder, or print that of `orch`
+    Man {
+        /// Folder, such as ~/.local/share/man/man1; it is made when it is not there
+        folder: Option<PathBuf>,
+    },
     /// Play the agent of `orch dev --demo`
     #[command(hide = true, disable_help_flag = true)]
     DemoAgent {
@@ -262,6 +278,9 @@ mod tests {
             "orch doctor --database-url sqlite://x.db",
             "orch migrate",
             "orch config check orch.toml",
+            "orch completions zsh",
+            "orch man",
+            "orch man pages",
         ] {
             assert!(parsed(line), "{line}");
         }
@@ -274,6 +293,7 @@ mod tests {
             "orch approve",
             "orch classify --now soon",
             "orch enqueue",
+            "orch completions cmd",
         ] {
             assert!(!parsed(line), "{line}");
         }

@@ -16,9 +16,22 @@ pub(crate) enum Failure {
     Unread,
 }
 
-/// The exit codes, for `--help`.
-pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 the answer is no, or an invariant is broken; \
-    2 wrong usage or settings; 3 the scheduler or the database could not be reached";
+/// The exit codes, for `--help`, the man pages and docs/CLI.md.
+pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "done, or the answer is yes"),
+    (
+        1,
+        "the answer is no: nothing of that name, not in this state, a job that ended badly, a broken invariant",
+    ),
+    (2, "wrong usage or settings: asking again changes nothing"),
+    (3, "the scheduler or the database could not be reached: asking again may help"),
+];
+
+/// The exit codes as the end of `--help`.
+pub(crate) fn exit_codes_help() -> String {
+    let lines = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}"));
+    format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
 
 impl Failure {
     /// The exit code.

@@ -11,6 +11,7 @@ mod demo_agent;
 mod dev;
 mod doctor;
 mod exit;
+mod manual;
 mod migrate;
 mod print;
 mod reference;
@@ -35,7 +36,9 @@ pub fn main() -> ExitCode {
     match command {
         Command::Dev(dev) => dev::main(*dev),
         Command::DemoAgent { args } => demo_agent::main(&args),
-        Command::Reference => conclude(print::write(reference::page().as_bytes())),
+        Command::Reference { page } => conclude(print::write(page.text().as_bytes())),
+        Command::Completions { shell } => conclude(manual::completions(shell)),
+        Command::Man { folder } => conclude(manual::man(folder.as_deref())),
         Command::Admin(command) => conclude(run(*command, output)),
     }
 }

@@ -63,10 +63,10 @@ impl Paint {
     /// A status or state in its colour.
     pub(crate) fn state(self, word: &str) -> Cell {
         let color = match word {
-            "done" | "ready" | "ok" | "closed" => "32",
+            "done" | "ready" | "ok" | "closed" | "met" => "32",
             "running" | "started" | "half_open" => "36",
             "failed" | "lost" | "open" | "broken" => "31",
-            "draining" | "unreachable" | "warning" => "33",
+            "draining" | "unreachable" | "warning" | "holds" => "33",
             _ => return Cell::from(word),
         };
         Cell { text: plain(word), color: self.on.then_some(color) }

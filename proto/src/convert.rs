@@ -1,6 +1,7 @@
 //! Domain to wire and back. What cannot be read back is an error that names the field.
 
 use domain::account::AccountRecord;
+use domain::admission::Waiting;
 use domain::breaker::BreakerState;
 use domain::budget::{Amount, Limit, Purse, Spending, Unit, usd};
 use domain::classify::{Patterns, conclude};
@@ -8,7 +9,7 @@ use domain::job::{Job, JobState};
 use domain::log::LogPiece;
 use domain::outbox::SinkRecord;
 use domain::outcome::Exit;
-use domain::overview::{LateOutcome, Overview, ReaperRecord};
+use domain::overview::{LateOutcome, Overview, ReaperRecord, WaitingJob};
 use domain::resume::tokens_saved;
 use domain::runner::{Node, Preflight};
 use domain::steps::{GateCommand, PullRequestAsk, StepFacts, Steps};
@@ -19,6 +20,7 @@ use domain::{Epoch, Outcome, Run, RunId, Timestamp};
 use crate::v1;
 
 mod repository;
+mod waiting;
 
 pub use repository::{read_repository, repository};
 
@@ -102,7 +104,7 @@ pub fn read_preflight(report: Option<&v1::PreflightReport>) -> Preflight {
 }
 
 /// Shows a job.
-pub fn job(job: &Job, waiting: Option<&domain::admission::Waiting>) -> v1::Job {
+pub fn job(job: &Job, waiting: Option<&Waiting>) -> v1::Job {
     let mut shown = v1::Job {
         id: job.id.0,
         project: job.project.clone(),
@@ -117,10 +119,7 @@ pub fn job(job: &Job, waiting: Option<&domain::admission::Waiting>) -> v1::Job {
         epoch: job.epoch.0,
         created_at: job.created_at.to_string(),
         updated_at: job.updated_at.to_string(),
-        waiting: waiting.map(|waiting| v1::Waiting {
-            reason: waiting.reason.to_string(),
-            until: waiting.until.map(|until| until.to_string()),
-        }),
+        waiting: waiting.map(waiting::waiting),
         kind: job.origin.kind.as_str().to_owned(),
         parent_job: job.origin.parent.map(|parent| parent.0),
         delivery: job.origin.delivery.clone(),
@@ -346,10 +345,11 @@ pub fn preflight(node: &Node) -> v1::Preflight {
 }
 
 /// Shows a job with all its runs, the oldest first.
-pub fn job_detail(job: v1::Job, runs: &[Run], late: &[LateOutcome]) -> v1::JobDetail {
+pub fn job_detail(entry: &WaitingJob, runs: &[Run], late: &[LateOutcome]) -> v1::JobDetail {
     let saved = tokens_saved(runs);
     v1::JobDetail {
-        job: Some(job),
+        job: Some(job(&entry.job, entry.waiting.as_ref())),
+        why: waiting::why(entry),
         tokens_saved: saved.iter().copied().fold(0, u64::saturating_add),
         runs: runs.iter().zip(saved).map(|(one, tokens_saved)| run(one, tokens_saved)).collect(),
         late_outcomes: late.iter().map(late_outcome).collect(),

@@ -16,7 +16,7 @@ pub(crate) fn page(frame: &Frame, detail: &v1::JobDetail, chosen: Option<&str>) 
     let main = html! {
         h1 { "Job " (job.id) ": " (job.work_item) " · " (job.stage) }
         div class="rooms" {
-            (part("facts", "panel wide", &facts(frame, &job)))
+            (part("facts", "panel wide", &facts(frame, &job, detail.why.as_ref())))
             (part("tries", "panel wide", &tries(frame, detail, shown)))
             @if let Some(run) = shown { section class="panel wide" aria-labelledby="log-title" { (log(run)) } }
             @else { (part("log-none", "panel wide", &html! { h2 id="log-none-title" { "Log" } p class="empty" { "It has not run yet: reload once it has." } })) }
@@ -25,7 +25,7 @@ pub(crate) fn page(frame: &Frame, detail: &v1::JobDetail, chosen: Option<&str>) 
     live(frame, &format!("Job {} · Orch", job.id), &html! {}, &main, shown.map(|_| assets::LOG_SCRIPT.url))
 }
 
-fn facts(frame: &Frame, job: &v1::Job) -> Markup {
+fn facts(frame: &Frame, job: &v1::Job, why: Option<&v1::Why>) -> Markup {
     html! {
         h2 id="facts-title" { "Now" }
         dl class="facts" {
@@ -43,6 +43,7 @@ fn facts(frame: &Frame, job: &v1::Job) -> Markup {
             dt { "made" } dd { (when(&job.created_at, frame.now)) }
             dt { "changed" } dd { (when(&job.updated_at, frame.now)) }
         }
+        @if let Some(why) = why { (chain(why)) }
         @if frame.acts() {
             @match job.status.as_str() {
                 "queued" | "running" => {
@@ -50,6 +51,19 @@ fn facts(frame: &Frame, job: &v1::Job) -> Markup {
                 }
                 "failed" | "cancelled" => { (button(&format!("/jobs/{}/retry", job.id), "Retry", "main", None)) }
                 _ => {}
+            }
+        }
+    }
+}
+
+/// What it has to pass before it starts, and which of that holds it.
+fn chain(why: &v1::Why) -> Markup {
+    html! {
+        p { "It goes on " (why.ends) "." }
+        details {
+            summary { "What it has to pass before it starts" }
+            ol {
+                @for one in &why.conditions { li { (state(&one.state)) " " (one.text) } }
             }
         }
     }

@@ -109,7 +109,7 @@ pub(crate) async fn why(
 ) -> Result<(), Failure> {
     let admin = access.open()?;
     let detail = admin.ask(admin.client().get_job(v1::GetJobRequest { id })).await?;
-    output.show(&detail, |_| explanation(&detail, now))
+    output.show(&detail, |paint| explanation(&detail, now) + &conditions(&detail, paint))
 }
 
 /// `orch cancel ID`.
@@ -302,6 +302,17 @@ fn explanation(detail: &v1::JobDetail, now: Timestamp) -> String {
         status => format!("job {id} is {status}"),
     };
     plain(&text) + "\n"
+}
+
+/// What a queued job has to pass before it starts, which of that holds it, and what ends the wait.
+fn conditions(detail: &v1::JobDetail, paint: Paint) -> String {
+    let Some(why) = &detail.why else { return String::new() };
+    let rows = why.conditions.iter().map(|one| vec![paint.state(&one.state), Cell::from(&one.text)]);
+    format!(
+        "it goes on {}\n\n{}",
+        plain(&why.ends),
+        table(&["STATE", "CONDITION"], rows.collect(), "no conditions")
+    )
 }
 
 fn stdin() -> Result<String, Failure> {

@@ -23,6 +23,7 @@ mod reconcile;
 mod refusals;
 mod reports;
 mod resume;
+mod tour;
 mod worktrees;
 
 use e2e::shop;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::delivery::{About, NewJob, Payload};
 use domain::job::{LiveRunState, Origin};
+use domain::overview::WaitingJob;
 use domain::{Event, JobId, JobState, Status as JobStatus};
 use proto::convert;
 use proto::v1::{
@@ -47,10 +48,10 @@ pub(super) async fn list(shared: &Shared, request: ListJobsRequest) -> Result<Li
 pub(super) async fn detail(shared: &Shared, request: GetJobRequest) -> Result<JobDetail, Status> {
     let id = JobId(request.id);
     // The job first: one that is over then comes with the ends of its runs, which are written with it.
-    let job = shown(shared, id).await?;
+    let entry = read(shared, id).await?;
     let runs = shared.store.runs_of(id).await.map_err(|error| unavailable(&error))?;
     let late = shared.store.late_outcomes_of(id).await.map_err(|error| unavailable(&error))?;
-    let mut detail = convert::job_detail(job, &runs, &late);
+    let mut detail = convert::job_detail(&entry, &runs, &late);
     detail.budgets = budgets::of_job(shared, id).await?;
     Ok(detail)
 }
@@ -128,12 +129,16 @@ pub(super) async fn retry(shared: &Shared, request: RetryJobRequest) -> Result<J
 
 /// A job with why it waits.
 async fn shown(shared: &Shared, id: JobId) -> Result<proto::v1::Job, Status> {
+    let entry = read(shared, id).await?;
+    Ok(convert::job(&entry.job, entry.waiting.as_ref()))
+}
+
+async fn read(shared: &Shared, id: JobId) -> Result<WaitingJob, Status> {
     let filter = JobFilter { status: None, before: Some(JobId(id.0.saturating_add(1))), limit: 1 };
     let newest = shared.store.jobs(filter).await.map_err(|error| unavailable(&error))?;
     newest
-        .iter()
+        .into_iter()
         .find(|entry| entry.job.id == id)
-        .map(|entry| convert::job(&entry.job, entry.waiting.as_ref()))
         .ok_or_else(|| Status::not_found(format!("there is no job {id}")))
 }
 

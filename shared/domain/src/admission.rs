@@ -5,6 +5,7 @@
 //! least recently), then age.
 
 mod accounts;
+mod conditions;
 mod room;
 mod wait;
 
@@ -20,6 +21,7 @@ use crate::{Account, Incarnation, JobId, NodeId, Timestamp};
 use room::Room;
 
 pub use accounts::{AccountFacts, AccountTerms};
+pub use conditions::{Condition, Standing, WaitCode};
 pub use wait::{WaitReason, Waiting};
 
 /// A due job, as the claim reads it.

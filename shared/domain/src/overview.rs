@@ -14,6 +14,8 @@ pub struct WaitingJob {
     pub job: Job,
     /// Why it waits: the scheduler's last decision on it, or its own due time; `None` unless queued.
     pub waiting: Option<Waiting>,
+    /// Whether that was found for this very job; else it is what every job waits for, whatever it is.
+    pub looked_at: bool,
 }
 
 impl WaitingJob {
@@ -21,8 +23,9 @@ impl WaitingJob {
     /// looked at it, `fleet` by the last claim for every job it did not look at.
     pub fn new(job: Job, due: bool, paused: bool, decision: Option<Waiting>, fleet: Option<Waiting>) -> Self {
         let JobState::Queued { available_at } = job.state else {
-            return Self { job, waiting: None };
+            return Self { job, waiting: None, looked_at: false };
         };
+        let looked_at = decision.is_some();
         let waiting = if !due {
             Waiting { reason: WaitReason::NotDue, until: Some(available_at) }
         } else if paused {
@@ -30,7 +33,7 @@ impl WaitingJob {
         } else {
             decision.or(fleet).unwrap_or_else(|| WaitReason::NotLooked.open_ended())
         };
-        Self { job, waiting: Some(waiting) }
+        Self { job, waiting: Some(waiting), looked_at }
     }
 }
 

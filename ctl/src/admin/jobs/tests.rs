@@ -17,7 +17,7 @@ fn job(status: &str) -> v1::Job {
 }
 
 fn waiting(reason: &str, until: Option<&str>) -> v1::Waiting {
-    v1::Waiting { reason: reason.to_owned(), until: until.map(str::to_owned) }
+    v1::Waiting { reason: reason.to_owned(), until: until.map(str::to_owned), code: String::new() }
 }
 
 #[test]
@@ -79,4 +79,22 @@ fn why_says_what_a_job_waits_for_and_what_to_do() {
         "job 7 failed: context_length; `orch logs 7` shows what it printed, `orch retry 7` queues it again\n"
     );
     assert_eq!(said(job("done")), "job 7 is done\n");
+}
+
+#[test]
+fn why_shows_the_chain_of_conditions_and_the_one_that_holds() {
+    let condition = |name: &str, state: &str| v1::Condition {
+        name: name.to_owned(),
+        state: state.to_owned(),
+        text: format!("it is {name}"),
+    };
+    let why = v1::Why {
+        conditions: vec![condition("due", "met"), condition("free", "holds"), condition("last", "unknown")],
+        ends: "by itself".to_owned(),
+    };
+    assert_eq!(
+        conditions(&v1::JobDetail { why: Some(why), ..v1::JobDetail::default() }, Paint::default()),
+        "it goes on by itself\n\nSTATE    CONDITION\nmet      it is due\nholds    it is free\nunknown  it is last\n"
+    );
+    assert_eq!(conditions(&v1::JobDetail::default(), Paint::default()), "");
 }

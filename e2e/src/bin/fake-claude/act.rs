@@ -135,6 +135,9 @@ fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Sha
                 std::thread::sleep(*every);
             }
         }
+        Step::Quota { used, resets_in_s } => {
+            stream.allowed("five_hour", *used, epoch_s() + resets_in_s)?;
+        }
         Step::Tool(times) => {
             for _ in 0..*times {
                 let id = stream.open_tool()?;

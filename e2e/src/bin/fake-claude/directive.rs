@@ -21,6 +21,7 @@ pub(crate) enum Step {
     Await(PathBuf),
     Say(u32),
     Spend { times: u32, tokens: u64, every: Duration },
+    Quota { used: f64, resets_in_s: i64 },
     Tool(u32),
     OpenTool(u32),
     Chatty(usize),
@@ -110,6 +111,10 @@ impl Plan {
                 let mut next = || parts.next().unwrap_or_default();
                 let (times, tokens) = (number(next())?, number(next())?);
                 Step::Spend { times, tokens, every: Duration::from_millis(number(next())?) }
+            }
+            "quota" => {
+                let (used, resets_in) = value.split_once(':').ok_or("expected quota=SHARE:SECONDS")?;
+                Step::Quota { used: number(used)?, resets_in_s: number(resets_in)? }
             }
             "tool" => Step::Tool(number(value)?),
             "opentool" => Step::OpenTool(number(value)?),

@@ -15,6 +15,7 @@
 //! | `await=FILE` | silence until FILE exists |
 //! | `say=N` | N short assistant messages |
 //! | `spend=N:TOKENS:MILLISECONDS` | N messages of that many input tokens each, that far apart, each printed twice as the real CLI does |
+//! | `quota=SHARE:SECONDS` | says that this share of the subscription's window (`five_hour`) is used, which resets in SECONDS |
 //! | `tool=N` | N Bash tool calls with their results |
 //! | `opentool=N` | N tool calls that get no result (follow it with `sleep`) |
 //! | `chatty=BYTES` | at least that much output in ordinary assistant messages |

@@ -136,6 +136,16 @@ impl<'a> Stream<'a> {
         }))
     }
 
+    /// `rate_limit_event` of a subscription window that still allows work.
+    pub(crate) fn allowed(&self, window: &str, used: f64, resets_at_s: i64) -> io::Result<()> {
+        self.emit(json!({
+            "type": "rate_limit_event",
+            "rate_limit_info": {
+                "status": "allowed_warning", "resetsAt": resets_at_s, "rateLimitType": window, "utilization": used,
+                "isUsingOverage": false},
+        }))
+    }
+
     /// The result of a session that went well.
     pub(crate) fn success(&mut self, text: &str) -> io::Result<()> {
         self.text(text)?;

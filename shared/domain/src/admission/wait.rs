@@ -111,7 +111,7 @@ pub enum WaitReason {
         /// That runner.
         node: NodeId,
     },
-    /// The scheduler watches a whole lease before it acts, after a start.
+    /// It is due, and no claim has looked at it since.
     NotLooked,
 }
 
