@@ -66,13 +66,13 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
         Shell::Fish => clap_complete::Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut without_hidden(Cli::command()), "orch", &mut script);
+    clap_complete::generate(shell, &mut without_hidden(&Cli::command()), "orch", &mut script);
     print::write(&script)
 }
 
 /// `orch man [FOLDER]`.
 pub(crate) fn man(folder: Option<&Path>) -> Result<(), Failure> {
-    let orch = without_hidden(silent(Cli::command()));
+    let orch = without_hidden(&silent(Cli::command()));
     let Some(folder) = folder else {
         let mut page = Vec::new();
         let rendered = clap_mangen::Man::new(orch).render(&mut page);
@@ -86,8 +86,8 @@ pub(crate) fn man(folder: Option<&Path>) -> Result<(), Failure> {
 }
 
 /// What is not for people is no part of what they read.
-fn without_hidden(orch: Command) -> Command {
-    let (kept, head) = (visible(&orch), Command::new("orch"));
+fn without_hidden(orch: &Command) -> Command {
+    let (kept, head) = (visible(orch), Command::new("orch").disable_help_subcommand(true));
     let mut made = head.args(orch.get_arguments().cloned()).subcommands(kept);
     if let Some(about) = orch.get_about() {
         made = made.about(about.clone());
@@ -114,12 +114,11 @@ fn cli_page() -> String {
     let orch = silent(Cli::command()).term_width(PAGE_WIDTH);
     let mut page = CLI_HEAD.to_owned();
     page += "## Exit codes\n\n| code | meaning |\n|---|---|\n";
-    for (code, meaning) in EXIT_CODES {
-        page += &format!("| {code} | {meaning} |\n");
-    }
+    page.extend(EXIT_CODES.iter().map(|(code, meaning)| format!("| {code} | {meaning} |\n")));
     page += "\n## Options of every command, and where the scheduler is\n\n";
     let shared = orch.find_subcommand("queue").cloned().unwrap_or_default();
-    page += &fenced(shared.about("").bin_name("orch COMMAND").term_width(PAGE_WIDTH).disable_help_flag(true));
+    let shared = shared.args(orch.get_arguments().cloned()).about("").bin_name("orch COMMAND");
+    page += &fenced(shared.term_width(PAGE_WIDTH).disable_help_flag(true));
     for command in visible(&orch) {
         section(&command, "orch", &mut page);
     }
@@ -129,7 +128,7 @@ fn cli_page() -> String {
 /// A command and all below it.
 fn section(command: &Command, above: &str, page: &mut String) {
     let name = format!("{above} {}", command.get_name());
-    *page += &format!("## {name}\n\n");
+    page.extend(["## ", &name, "\n\n"]);
     let own = |arg: Arg| {
         let is_shared = arg.is_global_set() || arg.get_help_heading() == Some(SHARED);
         // `orch dev` takes every setting of every service: docs/CONFIGURATION.md has them.

@@ -111,8 +111,11 @@ mod tests {
     fn a_limit_is_told_as_a_delay() {
         let mut story = Story::default();
         story.expect(2, Act::Limit);
-        let waiting =
-            v1::Waiting { reason: "rate_limit".to_owned(), until: Some("2026-11-22T03:17:22Z".to_owned()) };
+        let waiting = v1::Waiting {
+            reason: "rate_limit".to_owned(),
+            until: Some("2026-11-22T03:17:22Z".to_owned()),
+            code: "not_due".to_owned(),
+        };
         let told: Vec<String> = [
             job("queued", 0),
             v1::Job { run_id: Some("a".to_owned()), ..job("running", 0) },
