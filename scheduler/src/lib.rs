@@ -90,8 +90,10 @@ pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
 pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     let listener = bind(&options).await?;
     let lock = lock::take(&options.database_url)?;
-    let store = store::open(options.database_url.expose(), Access::Write).await.map_err(refuse)?;
-    let database = Database { store, neighbours: Neighbours::None, lock: Some(lock) };
+    let url = options.database_url.expose();
+    let store = store::open(url, Access::Write).await.map_err(refuse)?;
+    let neighbours = if store::is_postgres(url) { Neighbours::Perhaps } else { Neighbours::None };
+    let database = Database { store, neighbours, lock: Some(lock) };
     serve(listener, database, options, tasks).await
 }
 

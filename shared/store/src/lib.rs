@@ -1,4 +1,4 @@
-//! The only crate that names `sqlx`: one trait, a `SQLite` and (to come) a `PostgreSQL` store, one in memory for
+//! The only crate that names `sqlx`: one trait, stores on `SQLite` and on `PostgreSQL`, one in memory for
 //! simulations, one contract suite.
 //!
 //! The store keeps and guards; it decides nothing. What may happen to a job is said by a [`domain::Transition`] of
@@ -16,6 +16,7 @@ pub mod memory;
 mod open;
 mod outbox;
 mod outside;
+mod postgres;
 mod purses;
 mod records;
 mod renewals;
@@ -34,7 +35,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
-pub use open::{Access, open};
+pub use open::{Access, is_postgres, open};
 pub use outbox::Outbox;
 pub use outside::Outside;
 pub use purses::Purses;

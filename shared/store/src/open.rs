@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::postgres::PostgresDatabase;
 use crate::sql::SqlStore;
 use crate::sqlite::SqliteFile;
 use crate::{Error, Store};
@@ -23,14 +24,16 @@ pub enum Access {
 /// [`Error::Setup`] for an url or a file that is no Orch database, [`Error::Newer`] for one of a newer program,
 /// [`Error::Unavailable`] when it could not be opened now.
 pub async fn open(url: &str, access: Access) -> Result<Arc<dyn Store>, Error> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err(Error::Setup(
-            "PostgreSQL comes with a later version: set ORCH_DATABASE_URL to sqlite://orch-data/orch.db"
-                .into(),
-        ));
+    if is_postgres(url) {
+        return Ok(Arc::new(SqlStore::new(PostgresDatabase::open(url, access).await?)));
     }
     let path = sqlite_path(url)?;
     Ok(Arc::new(SqlStore::new(SqliteFile::open(&path, access).await?)))
+}
+
+/// Whether `url` names a PostgreSQL database, which several processes on several hosts may share.
+pub fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 pub(crate) fn sqlite_path(url: &str) -> Result<PathBuf, Error> {
@@ -64,14 +67,5 @@ mod tests {
         {
             assert!(matches!(sqlite_path(url), Err(Error::Setup(_))), "{url}");
         }
-    }
-
-    #[tokio::test]
-    async fn postgres_is_refused_with_what_to_do() {
-        let refused = open("postgres://orch@db/orch", Access::Write).await.unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "PostgreSQL comes with a later version: set ORCH_DATABASE_URL to sqlite://orch-data/orch.db"
-        );
     }
 }

@@ -4,19 +4,28 @@
 //! failing is in their own modules.
 
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{ColumnIndex, Decode, Row as _, Sqlite, SqliteConnection, Transaction, Type};
+use sqlx::{
+    ColumnIndex, Decode, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction, Type,
+};
+use tokio::time::timeout;
+
+use crate::postgres::{ANSWER_WAIT_MAX, Transacting};
+use crate::sql::fault::Fault;
 
 /// A connection, borrowed from whoever writes or reads.
 #[derive(Debug)]
 pub(crate) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
 }
 
 /// One statement, as each database wants it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Statement {
     pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
 }
 
 /// A statement by the name of its files.
@@ -24,6 +33,7 @@ macro_rules! statement {
     ($name:literal) => {
         $crate::sql::connection::Statement {
             sqlite: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/sqlite/sql/", $name, ".sql")),
+            postgres: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/sql/", $name, ".sql")),
         }
     };
 }
@@ -132,6 +142,9 @@ impl Query {
     pub(crate) async fn execute(self, conn: &mut Connection<'_>) -> Result<u64, sqlx::Error> {
         match conn {
             Connection::Sqlite(conn) => Ok(self.sqlite().execute(&mut **conn).await?.rows_affected()),
+            Connection::Postgres(conn) => {
+                Ok(answered(self.postgres().execute(&mut **conn)).await?.rows_affected())
+            }
         }
     }
 
@@ -141,12 +154,19 @@ impl Query {
                 let rows = self.sqlite().fetch_all(&mut **conn).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
+            Connection::Postgres(conn) => {
+                let rows = answered(self.postgres().fetch_all(&mut **conn)).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
         }
     }
 
     pub(crate) async fn fetch_optional(self, conn: &mut Connection<'_>) -> Result<Option<Row>, sqlx::Error> {
         match conn {
             Connection::Sqlite(conn) => Ok(self.sqlite().fetch_optional(&mut **conn).await?.map(Row::Sqlite)),
+            Connection::Postgres(conn) => {
+                Ok(answered(self.postgres().fetch_optional(&mut **conn)).await?.map(Row::Postgres))
+            }
         }
     }
 
@@ -165,18 +185,68 @@ impl Query {
         }
         query
     }
+
+    /// Without a name on the server: behind a proxy the next transaction may meet another one.
+    fn postgres(self) -> sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments> {
+        let mut query = sqlx::query(self.statement.postgres).persistent(false);
+        for argument in self.arguments {
+            query = match argument {
+                Argument::Integer(value) => query.bind(value),
+                Argument::Text(value) => query.bind(value.map(without_nul)),
+                Argument::Bool(value) => query.bind(value),
+            };
+        }
+        query
+    }
+}
+
+/// Waits for an answer no longer than any takes: a server that went away may leave the connection open.
+async fn answered<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(ANSWER_WAIT_MAX, answer)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
+/// The text with another character for NUL, which PostgreSQL holds neither in text nor in the text of JSON.
+fn without_nul(text: String) -> String {
+    let text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
+    if !text.contains(r"\u0000") {
+        return text;
+    }
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('\\') {
+        // What is escaped is one character, or `u` and four digits.
+        let (before, escape) = rest.split_at(at);
+        clean.push_str(before);
+        let length = 2.min(escape.len());
+        if let Some(after) = escape.strip_prefix(r"\u0000") {
+            clean.push('\u{fffd}');
+            rest = after;
+        } else if let Some((escape, after)) = escape.split_at_checked(length) {
+            clean.push_str(escape);
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    clean.push_str(rest);
+    clean
 }
 
 impl Connection<'_> {
     /// Runs what has no values and no rows, such as a statement about savepoints.
     pub(crate) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        self.run_statement(Statement { sqlite: sql }).await
+        self.run_statement(Statement { sqlite: sql, postgres: sql }).await
     }
 
     /// Runs statements that have no values and no rows.
     pub(crate) async fn run_statement(&mut self, statement: Statement) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(conn) => sqlx::raw_sql(statement.sqlite).execute(&mut **conn).await.map(|_| ()),
+            Self::Postgres(conn) => {
+                answered(sqlx::raw_sql(statement.postgres).execute(&mut **conn)).await.map(|_| ())
+            }
         }
     }
 
@@ -185,6 +255,9 @@ impl Connection<'_> {
         match self {
             Self::Sqlite(_) => {
                 "the database file belongs to another program: set ORCH_DATABASE_URL to a file of its own"
+            }
+            Self::Postgres(_) => {
+                "the database belongs to another program: set ORCH_DATABASE_URL to a database of its own"
             }
         }
     }
@@ -195,6 +268,7 @@ impl Connection<'_> {
 pub(crate) enum Reader {
     Sqlite(PoolConnection<Sqlite>),
     SqliteSnapshot(Transaction<'static, Sqlite>),
+    Postgres(Transacting),
 }
 
 impl Reader {
@@ -202,14 +276,16 @@ impl Reader {
         match self {
             Self::Sqlite(conn) => Connection::Sqlite(conn),
             Self::SqliteSnapshot(conn) => Connection::Sqlite(conn),
+            Self::Postgres(conn) => conn.connection(),
         }
     }
 
     /// Gives it back now.
-    pub(crate) async fn finish(self) -> Result<(), sqlx::Error> {
+    pub(crate) async fn finish(self) -> Result<(), Fault> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::SqliteSnapshot(snapshot) => snapshot.rollback().await,
+            Self::SqliteSnapshot(snapshot) => Ok(snapshot.rollback().await?),
+            Self::Postgres(transacting) => transacting.commit().await,
         }
     }
 }
@@ -218,21 +294,46 @@ impl Reader {
 #[derive(Debug)]
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    Postgres(PgRow),
 }
 
 /// What can be read from a column of every database.
-pub(crate) trait Column<'r>: Decode<'r, Sqlite> + Type<Sqlite> {}
+pub(crate) trait Column<'r>:
+    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+{
+}
 
-impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite>> Column<'r> for T {}
+impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>> Column<'r> for T {}
 
 impl Row {
     /// Reads one column, by its name or place.
-    pub(crate) fn try_get<'r, T: Column<'r>, I: ColumnIndex<SqliteRow>>(
+    pub(crate) fn try_get<'r, T: Column<'r>, I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>>(
         &'r self,
         index: I,
     ) -> Result<T, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(index),
+            Self::Postgres(row) => row.try_get(index),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_is_replaced_and_nothing_else() {
+        for (text, clean) in [
+            ("a\0b", "a\u{fffd}b"),
+            (r#"["a\u0000b"]"#, "[\"a\u{fffd}b\"]"),
+            // JSON within JSON: the escape is of the inner text, and stays an escape.
+            (r#"["{\"t\":\"a\\u0000b\"}"]"#, r#"["{\"t\":\"a\\u0000b\"}"]"#),
+            (r#"["\\\u0000\u0000"]"#, "[\"\\\\\u{fffd}\u{fffd}\"]"),
+            (r"\u0000\", "\u{fffd}\\"),
+            (r#""\u0001 é""#, r#""\u0001 é""#),
+        ] {
+            assert_eq!(without_nul(text.to_owned()), clean, "{text}");
         }
     }
 }

@@ -1,8 +1,10 @@
-//! What SQLite's failures mean for the caller.
+//! What a database's failures mean for the caller.
 
 use std::sync::Arc;
 
-use crate::Error;
+use sqlx::postgres::PgDatabaseError;
+
+use crate::{Error, postgres};
 
 /// A failure that several operations of one batch share.
 #[derive(Clone, Debug)]
@@ -13,9 +15,11 @@ pub(crate) struct Fault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// Somebody else holds the lock.
+    /// Somebody else holds the lock, or the work took longer than any may.
     Locked,
-    /// No room: the disk, a quota or the page limit.
+    /// Somebody else went first; the same work may be done now.
+    Again,
+    /// No room: the disk, a quota, the page limit, or connections.
     Full,
     /// The connection or the file failed; open it anew before the next try.
     Broken,
@@ -25,12 +29,16 @@ pub(crate) enum FaultKind {
 
 impl Fault {
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Refused, source: Arc::new(Impossible(message.into())) }
+        Self::new(FaultKind::Refused, message)
+    }
+
+    pub(crate) fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self { kind, source: Arc::new(Impossible(message.into())) }
     }
 
     pub(crate) fn into_error(self) -> Error {
         match self.kind {
-            FaultKind::Locked | FaultKind::Full | FaultKind::Broken => {
+            FaultKind::Locked | FaultKind::Again | FaultKind::Full | FaultKind::Broken => {
                 Error::Unavailable(Box::new(Shared(self.source)))
             }
             FaultKind::Refused => Error::Corrupt(self.source.to_string()),
@@ -50,6 +58,12 @@ impl From<sqlx::Error> for Fault {
     }
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        fault.into_error()
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         if matches!(error, sqlx::Error::PoolClosed) {
@@ -59,7 +73,6 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// SQLite's primary result codes, <https://sqlite.org/rescode.html>.
 fn kind_of(error: &sqlx::Error) -> FaultKind {
     if matches!(
         error,
@@ -67,6 +80,11 @@ fn kind_of(error: &sqlx::Error) -> FaultKind {
     ) {
         return FaultKind::Refused;
     }
+    let of_postgres = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    if let Some(error) = of_postgres {
+        return postgres::kind_of(error.code());
+    }
+    // SQLite's primary result codes, <https://sqlite.org/rescode.html>.
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
     match code.map(|extended| extended & 0xff) {
         Some(5 | 6) => FaultKind::Locked,

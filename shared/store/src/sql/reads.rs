@@ -153,7 +153,7 @@ async fn overview(conn: &mut Connection<'_>, now: Timestamp) -> Result<Overview,
         accounts: accounts.iter().map(rows::account).collect::<Result<_, _>>()?,
         nodes: nodes
             .iter()
-            .map(|row| Ok((rows::node(row)?, rows::get(row, "busy")?)))
+            .map(|row| Ok((rows::node(row)?, rows::small(row, "busy")?)))
             .collect::<Result<_, Error>>()?,
         reaper: rows::reaper(&reaper)?,
         needs_you: needing.iter().map(rows::work_item).collect::<Result<_, _>>()?,

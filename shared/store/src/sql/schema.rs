@@ -4,8 +4,10 @@ use super::connection::{Connection, Statement, query};
 use crate::{Error, Schema};
 
 /// Every migration, the first one first; its number is its place, from 1.
-const MIGRATIONS: &[Statement] =
-    &[Statement { sqlite: include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql") }];
+const MIGRATIONS: &[Statement] = &[Statement {
+    sqlite: include_str!("../../../../migrations/sqlite/0001_jobs_and_runs.sql"),
+    postgres: include_str!("../../../../migrations/postgres/0001_jobs_and_runs.sql"),
+}];
 
 /// The schema of this program.
 pub(crate) fn needed() -> i64 {

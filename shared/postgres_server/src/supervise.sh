@@ -1,0 +1,45 @@
+# Keeps one PostgreSQL server in a folder of its own, as whoever runs this. Commands come line by line and each is
+# answered by a line; when there are no more, for whatever reason, the server is ended and nothing of it is left.
+set -u
+umask 077
+bin=$1
+fsync=$2
+folder=$(mktemp -d /tmp/orch-postgres.XXXXXX) || exit 1
+cd "$folder" || exit 1
+
+end() {
+  "$bin/pg_ctl" -D "$folder/data" -m immediate -w stop >/dev/null 2>&1
+  cd /
+  rm -rf "$folder"
+}
+trap 'end; exit 0' INT TERM HUP
+
+start() {
+  "$bin/pg_ctl" -D "$folder/data" -l "$folder/log" -w -t 60 start >/dev/null 2>&1 </dev/null
+}
+
+stop() { # mode
+  "$bin/pg_ctl" -D "$folder/data" -m "$1" -w -t 60 stop >/dev/null 2>&1
+}
+
+"$bin/initdb" -D data -U orch -A trust -E UTF8 --locale=C -N >log 2>&1 || { sed 's/^/initdb: /' log >&2; end; exit 1; }
+cat >>data/postgresql.conf <<CONF
+listen_addresses = ''
+unix_socket_directories = '$folder'
+fsync = $fsync
+full_page_writes = $fsync
+max_connections = 200
+shared_buffers = 64MB
+CONF
+start || { cat log >&2; end; exit 1; }
+echo "$folder"
+
+while read -r command argument; do
+  case $command in
+    start) start && echo done || echo failed ;;
+    stop) stop "$argument" && echo done || echo failed ;;
+    sql) "$bin/psql" -h "$folder" -U orch -d postgres -qAtX -v ON_ERROR_STOP=1 -c "$argument" >answer 2>&1 </dev/null && echo done || { tr '\n' ' ' <answer; echo; } ;;
+    *) echo "unknown $command" ;;
+  esac
+done
+end

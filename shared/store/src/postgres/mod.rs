@@ -1,0 +1,75 @@
+//! The PostgreSQL database: any number of processes on one server, through a pooling proxy or not.
+//!
+//! What is written is [`crate::sql`]'s to say; here is how a transaction is begun, how far it may take, and who takes
+//! turns. Nothing lives in a session: settings, locks and statements are a transaction's own.
+
+mod fault;
+mod lanes;
+mod open;
+mod transaction;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+pub(crate) use self::fault::kind_of;
+use self::lanes::Lanes;
+pub(crate) use self::transaction::Transacting;
+use self::transaction::{Begin, Server};
+use crate::sql::Database;
+use crate::sql::connection::Reader;
+use crate::sql::request::{Answer, Request};
+use crate::{Error, StoreStats};
+
+/// How long a statement's answer may take on this side, whatever became of the server's own limit: past it the
+/// connection is given up.
+pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// A PostgreSQL database, open for reading, or for both.
+#[derive(Debug)]
+pub(crate) struct PostgresDatabase {
+    server: Server,
+    /// To the writers; none of a database opened for reading.
+    lanes: Option<Lanes>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[async_trait]
+impl Database for PostgresDatabase {
+    async fn ask(&self, request: Request) -> Result<Answer, Error> {
+        match &self.lanes {
+            Some(lanes) => lanes.ask(request).await,
+            None => Err(Error::Setup("this process opened the database for reading only".into())),
+        }
+    }
+
+    async fn reader(&self) -> Result<Reader, Error> {
+        Ok(Reader::Postgres(self.server.begin(Begin::Read).await?))
+    }
+
+    async fn snapshot(&self) -> Result<Reader, Error> {
+        Ok(Reader::Postgres(self.server.begin(Begin::Snapshot).await?))
+    }
+
+    async fn stats(&self) -> Result<StoreStats, Error> {
+        let mut reader = self.server.begin(Begin::Read).await?;
+        let bytes: i64 = reader.fetch_one(include_str!("sql/database_bytes.sql")).await?.try_get(0)?;
+        reader.commit().await?;
+        Ok(StoreStats { file_bytes: bytes.unsigned_abs(), wal_bytes: 0 })
+    }
+
+    async fn close(&self) {
+        if let Some(lanes) = &self.lanes {
+            lanes.close().await;
+        }
+        for task in self.tasks.lock().await.drain(..) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the store failed");
+            }
+        }
+        self.server.close().await;
+    }
+}

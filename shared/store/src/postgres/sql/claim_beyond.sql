@@ -1,0 +1,26 @@
+-- Further due jobs of project $1, of the stages $2 (or $5 where they bring their prompt) and of none of the work
+-- items $3: what stands behind a head that waits. A row that somebody else changes just now is passed by.
+WITH held AS MATERIALIZED (
+    SELECT j.*
+    FROM jobs AS j
+    WHERE j.status = 'queued' AND j.due
+      AND j.run_id IS NULL AND j.cancel_requested_at IS NULL AND j.finished_at IS NULL AND j.failure_reason IS NULL
+      AND j.project = $1
+      AND NOT EXISTS (SELECT 1 FROM runs AS live WHERE live.job_id = j.id AND live.ended_at IS NULL)
+      AND (j.stage IN (SELECT jsonb_array_elements_text($2::jsonb))
+           OR (j.own_prompt AND j.stage IN (SELECT jsonb_array_elements_text($5::jsonb))))
+      AND j.work_item NOT IN (SELECT jsonb_array_elements_text($3::jsonb))
+    ORDER BY j.priority DESC, j.available_at, j.id
+    LIMIT $4
+    FOR UPDATE OF j SKIP LOCKED
+)
+SELECT j.*, greatest(j.epoch, (SELECT max(r.epoch) FROM runs AS r WHERE r.job_id = j.id)) AS epoch_seen,
+       d.reason AS decision, d.until_at AS decision_until,
+       (SELECT json_build_array(r.class, r.reason, r.session_id, r.node, r.account)::text FROM runs AS r
+        WHERE r.job_id = j.id AND (r.class <> 'withdrawn' OR r.reason = 'session_refused')
+        ORDER BY r.epoch DESC LIMIT 1) AS last_try,
+       (SELECT json_build_array(r.class, r.reason, r.session_id, r.node, r.account)::text FROM runs AS r
+        WHERE j.kind = 'reformat' AND r.job_id = j.parent_job ORDER BY r.epoch DESC LIMIT 1) AS asked_about
+FROM held AS j
+LEFT JOIN decisions AS d ON d.job_id = j.id
+ORDER BY j.priority DESC, j.available_at, j.id

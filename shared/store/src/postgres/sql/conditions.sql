@@ -1,0 +1,1 @@
+SELECT name FROM conditions ORDER BY name

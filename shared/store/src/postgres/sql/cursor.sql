@@ -1,0 +1,1 @@
+SELECT cursor FROM cursors WHERE listing = $1 AND project = $2

@@ -1,0 +1,2 @@
+-- $1: [job_id, …]
+DELETE FROM decisions WHERE job_id IN (SELECT jsonb_array_elements_text($1::jsonb)::bigint)

@@ -1,0 +1,1 @@
+SELECT database_generation, noted_generation FROM meta

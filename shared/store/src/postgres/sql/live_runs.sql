@@ -1,0 +1,1 @@
+SELECT * FROM runs WHERE ended_at IS NULL ORDER BY job_id

@@ -1,0 +1,1 @@
+SELECT paused, config_error FROM meta

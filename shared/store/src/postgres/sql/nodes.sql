@@ -1,0 +1,1 @@
+SELECT * FROM runners ORDER BY id

@@ -1,0 +1,1 @@
+UPDATE meta SET paused = $1, paused_changed_at = $2 WHERE paused <> $1

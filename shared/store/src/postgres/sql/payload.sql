@@ -1,0 +1,1 @@
+SELECT payload FROM job_payloads WHERE job_id = $1

@@ -1,0 +1,1 @@
+SELECT source, last_at FROM sources ORDER BY source

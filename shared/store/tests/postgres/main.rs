@@ -1,0 +1,24 @@
+//! The contract suite on PostgreSQL, and what only a server that others use too can get wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+#[path = "../contract/mod.rs"]
+mod contract;
+
+use std::sync::Arc;
+
+use postgres_server::{Database, Server};
+use store::{Access, Store};
+
+/// A store on a fresh database, with the database that must outlive it.
+async fn fresh() -> (Database, Arc<dyn Store>) {
+    let database = Server::shared().database();
+    let store = open(&database).await;
+    (database, store)
+}
+
+async fn open(database: &Database) -> Arc<dyn Store> {
+    store::open(&database.url(), Access::Write).await.unwrap()
+}
+
+contract::every_rule!();
