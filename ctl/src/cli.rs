@@ -10,7 +10,7 @@ use service::settings::DatabaseSettings;
 use crate::admin::{SchedulerAccess, accounts, breakers, budgets, items, jobs, logs, queue, runners};
 use crate::exit::{Failure, exit_codes_help};
 use crate::print::Output;
-use crate::{classify, config_check, dev, doctor, manual, migrate};
+use crate::{classify, config_check, copies, dev, doctor, manual, migrate};
 
 /// Orch runs coding agents unattended: this is its admin command
 #[derive(Clone, Debug, Parser)]
@@ -187,6 +187,10 @@ pub(crate) enum Admin {
         #[command(flatten)]
         database: DatabaseSettings,
     },
+    /// Copy the SQLite database to a new file, while everything runs
+    Backup(copies::Copy),
+    /// Put a copy in the place of the SQLite database, while nothing runs; what was there is kept
+    Restore(copies::Copy),
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -198,6 +202,8 @@ pub(crate) enum Admin {
 pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
     let now = Timestamp::from_ms(Clock::system().now_ms());
     match command {
+        Admin::Backup(ask) => copies::backup(&ask, output).await,
+        Admin::Restore(ask) => copies::restore(&ask, output, now).await,
         Admin::Enqueue { ask, access } => jobs::enqueue(&access, ask, output).await,
         Admin::Queue { access } => queue::show(&access, output, now).await,
         Admin::Jobs { list, access } => jobs::list(&access, list, output, now).await,

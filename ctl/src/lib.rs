@@ -7,6 +7,7 @@ mod admin;
 mod classify;
 mod cli;
 mod config_check;
+mod copies;
 mod demo_agent;
 mod dev;
 mod doctor;

@@ -22,6 +22,7 @@ mod pushes;
 mod reconcile;
 mod refusals;
 mod reports;
+mod restored;
 mod resume;
 mod tour;
 mod worktrees;

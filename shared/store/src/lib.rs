@@ -13,6 +13,7 @@ pub mod force;
 mod intake;
 #[cfg(feature = "memory")]
 pub mod memory;
+mod moving;
 mod open;
 mod outbox;
 mod outside;
@@ -35,6 +36,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
+pub use moving::{BackedUp, Restored, backup, restore};
 pub use open::{Access, is_postgres, open};
 pub use outbox::Outbox;
 pub use outside::Outside;
@@ -47,8 +49,7 @@ pub use renewals::Renewals;
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
-/// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention), `backup` and
-/// `set_generation` (moving).
+/// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention).
 #[async_trait]
 pub trait Store: Outbox + Outside + Purses + Renewals + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.

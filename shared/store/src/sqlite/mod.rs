@@ -2,10 +2,12 @@
 //!
 //! Everything that writes goes through [`writer`]; what is written is [`crate::sql`]'s to say.
 
+pub(crate) mod backup;
 mod checkpoint;
 mod migrate;
 mod open;
 mod pragmas;
+pub(crate) mod restore;
 mod turnstile;
 mod writer;
 

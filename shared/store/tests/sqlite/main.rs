@@ -6,6 +6,7 @@
 mod contract;
 
 mod constraints;
+mod copies;
 mod file;
 mod lanes;
 mod plan;

@@ -1,0 +1,1 @@
+SELECT database_generation, (SELECT count(*) FROM jobs) FROM meta

@@ -1,0 +1,1 @@
+UPDATE meta SET database_generation = ?1 WHERE database_generation < ?1
