@@ -42,7 +42,7 @@ pub const SCHEMA: &str = "schema";
 /// How often that is looked at.
 const SCHEMA_POLL: Duration = Duration::from_secs(2);
 /// How long one look may take.
-const SCHEMA_DEADLINE: Duration = Duration::from_secs(2);
+const SCHEMA_DEADLINE: Duration = Duration::from_secs(4);
 
 /// What ingest works with besides its settings.
 #[derive(Debug, Clone)]
@@ -188,7 +188,7 @@ fn watch_schema(store: Arc<dyn Store>, readiness: Readiness, tasks: &Tasks) {
                 Ok(Ok(schema)) => {
                     Err(format!("the schema is {}, this program needs {}", schema.found, schema.needed))
                 }
-                Ok(Err(error)) => Err(error.to_string()),
+                Ok(Err(error)) => Err(error.with_causes()),
                 Err(_elapsed) => Err("the database did not answer in time".to_owned()),
             };
             readiness.set(SCHEMA, state);

@@ -34,3 +34,13 @@ pub enum Error {
     #[error("the store is closed")]
     Closed,
 }
+
+impl Error {
+    /// What went wrong and why, in one line.
+    pub fn with_causes(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        let whole: Vec<_> =
+            std::iter::once(self.to_string()).chain(causes.map(ToString::to_string)).collect();
+        whole.join(": ")
+    }
+}

@@ -21,6 +21,7 @@ pub(crate) use self::transaction::Transacting;
 use self::transaction::{Begin, Server};
 use crate::sql::Database;
 use crate::sql::connection::Reader;
+use crate::sql::fault::unavailable;
 use crate::sql::request::{Answer, Request};
 use crate::{Error, StoreStats};
 
@@ -52,6 +53,20 @@ impl Database for PostgresDatabase {
 
     async fn snapshot(&self) -> Result<Reader, Error> {
         Ok(Reader::Postgres(self.server.begin(Begin::Snapshot).await?))
+    }
+
+    async fn check_writable(&self) -> Result<(), Error> {
+        if self.lanes.is_none() {
+            return Ok(());
+        }
+        // A connection to a server that was failed over from is closed, until one finds the server that takes writes.
+        for _ in 0..=self.server.pool.num_idle() {
+            let mut reader = self.server.begin(Begin::Write(None)).await?;
+            if !reader.fetch_one(include_str!("sql/server_reads_only.sql")).await?.try_get::<bool, _>(0)? {
+                return Ok(reader.commit().await?);
+            }
+        }
+        Err(unavailable("the PostgreSQL server only reads: it is a standby, or set to read only"))
     }
 
     async fn stats(&self) -> Result<StoreStats, Error> {

@@ -18,9 +18,9 @@ use crate::sql::fault::{Fault, FaultKind};
 /// Connections of one process.
 pub(super) const CONNECTIONS_MAX: u32 = 10;
 /// How long to wait for one of them: with a statement's time still below the 5 s after which Gitea hangs up.
-pub(super) const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(3);
+pub(super) const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may take to be made where the pool's wait said nothing.
-const PROBE_WAIT_MAX: Duration = Duration::from_secs(2);
+const PROBE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long to look for how a transaction ended whose COMMIT was not answered.
 const DOUBT_MAX: Duration = Duration::from_secs(10);
 const DOUBT_PAUSE: Duration = Duration::from_millis(50);
@@ -88,7 +88,8 @@ impl Server {
             let conn = match self.pool.acquire().await {
                 Ok(conn) => conn,
                 Err(sqlx::Error::PoolTimedOut) => return Err(self.why_no_connection().await),
-                Err(error) => return Err(error.into()),
+                Err(error @ sqlx::Error::PoolClosed) => return Err(error.into()),
+                Err(error) => return Err(self.could_not_connect(&error)),
             };
             let mut transacting = Transacting { conn, ended: false };
             match transacting.run(sql.clone()).await {
@@ -112,14 +113,15 @@ impl Server {
                     ),
                 )
             }
-            Ok(Err(error)) => Fault::new(
-                FaultKind::Broken,
-                format!("could not connect to PostgreSQL at {}: {error}", self.place()),
-            ),
+            Ok(Err(error)) => self.could_not_connect(&error),
             Err(_) => {
                 Fault::new(FaultKind::Broken, format!("PostgreSQL at {} does not answer", self.place()))
             }
         }
+    }
+
+    fn could_not_connect(&self, error: &sqlx::Error) -> Fault {
+        Fault::new(FaultKind::Broken, format!("could not connect to PostgreSQL at {}: {error}", self.place()))
     }
 
     fn place(&self) -> String {

@@ -52,6 +52,9 @@ pub(crate) trait Database: Debug + Send + Sync + 'static {
     /// A connection on which all reads see one state.
     async fn snapshot(&self) -> Result<Reader, Error>;
 
+    /// Whether it takes writes, where it was opened for them.
+    async fn check_writable(&self) -> Result<(), Error>;
+
     /// Sizes worth watching.
     async fn stats(&self) -> Result<StoreStats, Error>;
 
@@ -94,6 +97,7 @@ macro_rules! answer {
 #[async_trait]
 impl Store for SqlStore {
     async fn schema(&self) -> Result<Schema, Error> {
+        self.database.check_writable().await?;
         self.read_schema().await
     }
 

@@ -68,6 +68,10 @@ impl Database for SqliteFile {
         Ok(Reader::SqliteSnapshot(self.readers()?.begin().await?))
     }
 
+    async fn check_writable(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn stats(&self) -> Result<StoreStats, Error> {
         Ok(StoreStats {
             file_bytes: checkpoint::file_bytes(&self.path),

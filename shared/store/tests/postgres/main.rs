@@ -4,11 +4,21 @@
 
 #[path = "../contract/mod.rs"]
 mod contract;
+#[path = "../sqlite/random.rs"]
+mod random;
+
+mod plan;
+mod raw;
+mod schedulers;
+mod troubles;
 
 use std::sync::Arc;
 
 use postgres_server::{Database, Server};
 use store::{Access, Store};
+
+/// Stories that `random` plays.
+const CASES: u32 = 4;
 
 /// A store on a fresh database, with the database that must outlive it.
 async fn fresh() -> (Database, Arc<dyn Store>) {

@@ -22,6 +22,9 @@ use std::sync::Arc;
 use store::{Access, Store};
 use tempfile::TempDir;
 
+/// Stories that `random` plays.
+const CASES: u32 = 24;
+
 /// A store on a fresh file, with the folder that must outlive it.
 async fn fresh() -> (TempDir, Arc<dyn Store>) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order, no invariant breaks, and the store in memory says what SQLite's says.
+//! Whatever happens in whatever order, no invariant breaks, and the store in memory says what this one says.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use store::{Change, Error, JobFilter, Store};
 use super::contract::values::{
     delivery, failure, fleet, fresh_run, job, keyed, later, limits, outcome, request, usage_limit,
 };
-use super::fresh;
+use super::{CASES, fresh};
 
 /// One step: which of a few things it is about, what happens, and whether it is told from an older reading.
 type Step = (u8, u8, bool);
 
 /// The same verbs on both stores, whose answers must not differ.
 struct Both {
-    sqlite: Arc<dyn Store>,
+    kept: Arc<dyn Store>,
     memory: Arc<dyn Store>,
 }
 
@@ -59,7 +59,7 @@ fn facts(which: u8) -> Facts {
 impl Both {
     /// Asks one store and then the other.
     async fn ask<T: Debug>(&self, verb: impl AsyncFn(&dyn Store) -> Result<T, Error>) -> T {
-        let (one, other) = (verb(&*self.sqlite).await.unwrap(), verb(&*self.memory).await.unwrap());
+        let (one, other) = (verb(&*self.kept).await.unwrap(), verb(&*self.memory).await.unwrap());
         assert_eq!(format!("{one:?}"), format!("{other:?}"));
         one
     }
@@ -144,8 +144,8 @@ impl Both {
 }
 
 async fn play(steps: Vec<Step>) {
-    let (_folder, sqlite) = fresh().await;
-    let both = Both { sqlite, memory: Disk::default().open("scheduler") };
+    let (_place, kept) = fresh().await;
+    let both = Both { kept, memory: Disk::default().open("scheduler") };
     let mut seen = Vec::new();
     for n in 0..4 {
         let new = job(&format!("A-{}", n % 2));
@@ -158,11 +158,11 @@ async fn play(steps: Vec<Step>) {
         both.step(step, &mut seen, now).await;
         both.compare(now).await;
     }
-    both.sqlite.close().await;
+    both.kept.close().await;
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_invariant_breaks_and_both_stores_say_the_same(steps in prop::collection::vec(any::<Step>(), 1..60)) {
