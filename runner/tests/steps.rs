@@ -50,11 +50,16 @@ async fn a_gate_passes_by_its_exit_code_and_its_last_words_are_kept() {
     // What a gate prints is no agent's event, and nothing it left behind outlives it.
     let result = r#"echo '{"type":"result","subtype":"success","is_error":false,"result":"no"}'"#;
     let pass = format!("pwd; {result}; setsid sleep 611 & echo $! >{}", place.file("child").display());
-    // One stream: between the two of a program no order is kept.
-    let loud = "seq 1 1000000; echo wrong; exit 3";
+    let loud = "seq 1 1000000; echo wrong >&2; exit 3";
     let cases = [
         (1, gated(&pass, 20_000), StepState::Done, "result", success()),
-        (2, gated(loud, 20_000), failed(StepFault::CommandFailed), "wrong\nexit code 3", success()),
+        (
+            2,
+            gated(loud, 20_000),
+            failed(StepFault::CommandFailed),
+            "\n1000000\nwrong\nexit code 3",
+            success(),
+        ),
         (3, gated("kill -9 $$", 20_000), failed(StepFault::CommandFailed), "signal 9", success()),
         (4, gated("echo begun; sleep 612", 700), failed(StepFault::CommandTimeout), "begun", success()),
     ];
@@ -73,6 +78,19 @@ async fn a_gate_passes_by_its_exit_code_and_its_last_words_are_kept() {
     };
     let outcome = ends(&mut runner, RunSpec { job_id: 5, steps: Some(unusable), ..spec("") }).await;
     assert_eq!(concluded(&outcome), Conclusion::StepFailed { fault: StepFault::CommandUnusable });
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_gate_says_on_both_streams_stays_in_order() {
+    const LINES: usize = 400;
+    let place = Place::new(SUCCEEDS);
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let mut runner = InProcess::start(place.options(&scheduler), &scheduler).await;
+    let script = format!("for I in $(seq {LINES}); do echo out $I; echo err $I >&2; done; exit 1");
+    let outcome = ends(&mut runner, gated(&script, 20_000)).await;
+    let said: String = (1..=LINES).map(|line| format!("out {line}\nerr {line}\n")).collect();
+    assert_eq!(outcome.steps[0].evidence, format!("{said}exit code 1"));
     runner.stop().await;
 }
 

@@ -60,8 +60,8 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
     }
     let cgroup = intent.cgroup.clone().map(Cgroup::at).filter(|cgroup| cgroup.create().is_ok());
     let spawned_at = Timestamp::from_ms(clock.now_ms());
-    let child = match spawn(dir, &assignment, &intent, cgroup.is_some()) {
-        Ok(child) => child,
+    let spawned = match spawn(dir, &assignment, &intent, cgroup.is_some()) {
+        Ok(spawned) => spawned,
         Err(error) => {
             if let Some(cgroup) = &cgroup {
                 cgroup.kill_and_remove();
@@ -70,7 +70,7 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
             return record(dir, &outcome(&mut output, ended_by, None, None, &clock));
         }
     };
-    let mut keeper = Keeper::new(dir, assignment, &intent, cgroup, control, output, child, clock)?;
+    let mut keeper = Keeper::new(dir, assignment, &intent, cgroup, control, output, spawned, clock)?;
     keeper.watch()?;
     let ended_by = keeper.finish();
     let exit = keeper.exit.filter(|_| !matches!(ended_by, EndedBy::SpawnFailed { .. }));
@@ -81,7 +81,15 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
     result
 }
 
-fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool) -> io::Result<Child> {
+/// A program that was spawned, and what is read of it.
+struct Spawned {
+    child: Child,
+    stdout: Option<OwnedFd>,
+    /// None where both streams come by one pipe.
+    stderr: Option<OwnedFd>,
+}
+
+fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool) -> io::Result<Spawned> {
     let root = rustix::process::geteuid().is_root();
     let environment = agent::environment(
         assignment,
@@ -94,7 +102,8 @@ fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool
     );
     let program = std::iter::once(intent.program.path.clone().into_os_string());
     let cgroup = intent.cgroup.as_ref().filter(|_| contained);
-    Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("orch-agent")
         .args(&intent.shim_args)
         .arg("exec")
@@ -105,8 +114,20 @@ fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool
         .current_dir(&intent.workspace)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::piped());
+    match intent.kind {
+        ProgramKind::Agent => {
+            let mut child = command.spawn()?;
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            Ok(Spawned { child, stdout: stdout.map(Into::into), stderr: stderr.map(Into::into) })
+        }
+        // Its findings are read by people: what it says on either stream stays in the order in which it said it.
+        ProgramKind::Gate => {
+            let (reader, writer) = io::pipe()?;
+            let child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+            Ok(Spawned { child, stdout: Some(reader.into()), stderr: None })
+        }
+    }
 }
 
 fn outcome(
@@ -183,9 +204,10 @@ impl<'a> Keeper<'a> {
         cgroup: Option<Cgroup>,
         control: Control,
         output: Output,
-        child: Child,
+        spawned: Spawned,
         clock: Clock,
     ) -> io::Result<Self> {
+        let Spawned { child, stdout, stderr } = spawned;
         let pid = Pid::from_child(&child);
         // Nobody has waited for the child yet, so its pid is still its own.
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
@@ -208,8 +230,8 @@ impl<'a> Keeper<'a> {
             stdin: child.stdin.map(|pipe| nonblocking(pipe.into())).transpose()?,
             prompt,
             written: 0,
-            stdout: child.stdout.map(|pipe| nonblocking(pipe.into())).transpose()?,
-            stderr: child.stderr.map(|pipe| nonblocking(pipe.into())).transpose()?,
+            stdout: stdout.map(nonblocking).transpose()?,
+            stderr: stderr.map(nonblocking).transpose()?,
             ending: None,
             exit: None,
             told: Progress::default(),
