@@ -96,6 +96,9 @@ pub struct Settings {
     /// The most bytes that workspaces and clones of projects with a `clone_url` may take; above it those of finished work items go, the oldest first
     #[arg(long, env = "ORCH_WORKSPACE_QUOTA_BYTES", value_name = "BYTES", default_value_t = WORKSPACE_QUOTA_BYTES)]
     pub workspace_quota_bytes: u64,
+    /// How long a push or a pull request is tried again, by itself, while the forge does not answer; then the job is put off and its agent runs again
+    #[arg(long, env = "ORCH_STEP_PATIENCE", value_name = "DURATION", default_value = "2h", value_parser = duration)]
+    pub step_patience: Duration,
     /// The forge's credential.
     #[command(flatten)]
     pub git_token: SecretSetting<GitToken>,
@@ -204,6 +207,8 @@ pub struct Options {
     pub workspace_quota_bytes: u64,
     /// How often it is looked which of them may go (10 min).
     pub tidy_every: Duration,
+    /// How long a step is tried again while the forge does not answer.
+    pub step_patience: Duration,
     /// The forge's credential.
     pub git_token: Option<Secret>,
     /// Where the forge's API is.
@@ -252,6 +257,7 @@ impl Options {
             workspace_dir: settings.workspace_dir,
             workspace_quota_bytes: settings.workspace_quota_bytes,
             tidy_every: TIDY_EVERY,
+            step_patience: settings.step_patience,
             git_token: settings.git_token.get().cloned(),
             gitea_api_url: forge.gitea_api_url.filter(|url| !url.is_empty()),
             git_user_name: settings.git_user_name,

@@ -237,6 +237,17 @@ impl RunDir {
         files::write_durable(&self.path, &name, &serde_json::to_vec(facts)?)
     }
 
+    /// When a step first failed in a way that passes, in milliseconds of boot time; none before that. A run outlives no boot.
+    pub fn step_fails_since(&self, step: StepKind) -> io::Result<Option<i64>> {
+        files::read_json(&self.path.join(format!("step-{}.fails.json", step.as_str())))
+    }
+
+    /// Journals that: durable when this returns.
+    pub fn write_step_fails_since(&self, step: StepKind, boot_ms: i64) -> io::Result<()> {
+        let name = format!("step-{}.fails.json", step.as_str());
+        files::write_durable(&self.path, &name, &serde_json::to_vec(&boot_ms)?)
+    }
+
     /// The folder of one try of the gate `command`, laid out as a run's.
     #[must_use]
     pub fn gate(&self, tries: u32) -> Self {

@@ -38,6 +38,7 @@ struct Forge {
     /// Answers to the next requests to open one, in place of the truth; the pull request is there all the same.
     lies: Vec<u16>,
     refuses: Option<u16>,
+    asked: usize,
     slow: bool,
 }
 
@@ -45,8 +46,9 @@ type Shared = Arc<Mutex<Forge>>;
 
 fn allowed(forge: &Shared, headers: &HeaderMap) -> Result<(), StatusCode> {
     assert_eq!(headers["authorization"], format!("token {TOKEN}"));
-    let refuses = forge.lock().unwrap().refuses;
-    refuses.map_or(Ok(()), |status| Err(StatusCode::from_u16(status).unwrap()))
+    let mut forge = forge.lock().unwrap();
+    forge.asked += 1;
+    forge.refuses.map_or(Ok(()), |status| Err(StatusCode::from_u16(status).unwrap()))
 }
 
 async fn find(
@@ -195,9 +197,14 @@ impl Scene {
     }
 
     async fn runner(&self) -> InProcess {
+        self.runner_of_patience(Duration::ZERO).await
+    }
+
+    async fn runner_of_patience(&self, step_patience: Duration) -> InProcess {
         let mut options = self.place.options(&self.scheduler);
         options.git_token = Some(Secret::new(TOKEN));
         options.gitea_api_url = Some(self.url.clone());
+        options.step_patience = step_patience;
         InProcess::start(options, &self.scheduler).await
     }
 
@@ -280,7 +287,10 @@ async fn what_somebody_else_pushed_is_never_written_over() {
     std::fs::write(go, "").unwrap();
     let outcome = watch(&mut runner.client, &run, 0).await.outcome;
     assert_eq!(outcome.steps[0].state, StepState::Failed { fault: StepFault::RemoteMoved });
-    assert_eq!(conclusion(&outcome), Conclusion::StepFailed { fault: StepFault::RemoteMoved });
+    // The agent's work is as good as it was: it goes back, with what to do.
+    assert_eq!(conclusion(&outcome), Conclusion::Judged { class: Class::Success });
+    let findings = domain::steps::findings(&outcome.steps).unwrap().findings;
+    assert!(findings[0].contains("merge what is there") && findings[1].contains(&theirs), "{findings:?}");
     assert_eq!(scene.head("orch/SHOP-12"), theirs);
     ack(&mut runner.client, &run, &scene.place).await;
     // What contains theirs takes its place.
@@ -289,6 +299,98 @@ async fn what_somebody_else_pushed_is_never_written_over() {
     assert_eq!(states(&outcome), ALL_DONE, "{:?}", outcome.steps);
     assert_ne!(scene.head("orch/SHOP-12"), theirs);
     runner.stop().await;
+}
+
+/// What an agent does before it waits to be let go on.
+fn then_waits(scene: &Scene, work: &str) -> String {
+    let (committed, go) = (scene.place.file("committed"), scene.place.file("go"));
+    format!("{work}; touch {}; while [ ! -e {} ]; do sleep 0.02; done", committed.display(), go.display())
+}
+
+/// What an earlier run pushed is no work of somebody else's, also where it turns up late.
+#[tokio::test]
+async fn what_an_earlier_run_pushed_gives_way() {
+    let scene = Scene::new().await;
+    let mut runner = scene.runner().await;
+    scene.run(&mut runner, scene.spec(1, COMMIT)).await;
+    let first = scene.head("orch/SHOP-12");
+    let amend = "git commit -q --amend --allow-empty -m again";
+    scene.run(&mut runner, scene.spec(2, amend)).await;
+    let run = key(1);
+    let spec = scene.spec(3, &then_waits(&scene, "git commit -q --amend --allow-empty -m anew"));
+    launch(&mut runner.client, runner.incarnation, &run, spec).await;
+    eventually("the commit", async || scene.place.file("committed").exists().then_some(())).await;
+    scene.git(&[
+        "--git-dir",
+        scene.remote().to_str().unwrap(),
+        "update-ref",
+        "refs/heads/orch/SHOP-12",
+        &first,
+    ]);
+    std::fs::write(scene.place.file("go"), "").unwrap();
+    let outcome = watch(&mut runner.client, &run, 0).await.outcome;
+    assert_eq!(states(&outcome), ALL_DONE, "{:?}", outcome.steps);
+    assert_eq!(outcome.steps[0].head, Some(scene.head("orch/SHOP-12")));
+    assert_ne!(scene.head("orch/SHOP-12"), first);
+    runner.stop().await;
+}
+
+/// Somebody took the commit from elsewhere and went on: there is nothing left to push, and nothing is taken back.
+#[tokio::test]
+async fn what_was_built_on_ours_stays() {
+    let scene = Scene::new().await;
+    let mut runner = scene.runner().await;
+    let run = key(1);
+    launch(&mut runner.client, runner.incarnation, &run, scene.spec(1, &then_waits(&scene, COMMIT))).await;
+    eventually("the commit", async || scene.place.file("committed").exists().then_some(())).await;
+    let (seed, work) = (scene.place.file("seed"), scene.place.file("workspaces/shop/SHOP-12"));
+    let seed = seed.to_str().unwrap();
+    scene.git(&["-C", seed, "fetch", "-q", work.to_str().unwrap(), "HEAD"]);
+    scene.git(&["-C", seed, "reset", "-q", "--hard", "FETCH_HEAD"]);
+    let ours = scene.git(&["-C", seed, "rev-parse", "HEAD"]);
+    scene.commit_to("orch/SHOP-12", "a person's, on top");
+    let theirs = scene.head("orch/SHOP-12");
+    std::fs::write(scene.place.file("go"), "").unwrap();
+    let outcome = watch(&mut runner.client, &run, 0).await.outcome;
+    assert_eq!(states(&outcome), ALL_DONE, "{:?}", outcome.steps);
+    assert_eq!((outcome.steps[0].head.as_deref(), scene.head("orch/SHOP-12")), (Some(ours.as_str()), theirs));
+    runner.stop().await;
+}
+
+/// A forge that falters costs no second agent: the step alone is tried again, by whichever incarnation, until it is done.
+#[tokio::test]
+async fn a_forge_that_is_away_is_waited_for_without_the_agent() {
+    let scene = Scene::new().await;
+    scene.forge.lock().unwrap().refuses = Some(503);
+    let more = [("ORCH_GIT_TOKEN", TOKEN.to_owned()), ("ORCH_GITEA_API_URL", scene.url.clone())];
+    let mut runner = Process::start_with(&scene.place, &scene.scheduler, &more).await;
+    let run = key(1);
+    launch(&mut runner.client, runner.incarnation, &run, scene.spec(1, COMMIT)).await;
+    let fails = scene.place.file(&format!("state/node-0/runs/{}/step-pull_request.fails.json", run.run_id));
+    eventually("the first failure", async || fails.exists().then_some(())).await;
+    let since = read(&fails);
+    runner.kill();
+    let asked = scene.forge.lock().unwrap().asked;
+    let mut runner = Process::start_with(&scene.place, &scene.scheduler, &more).await;
+    eventually("another try", async || (scene.forge.lock().unwrap().asked > asked).then_some(())).await;
+    assert_eq!(read(&fails), since, "a restart gives no new patience");
+    scene.forge.lock().unwrap().refuses = None;
+    let outcome = watch(&mut runner.client, &run, 0).await.outcome;
+    assert_eq!(states(&outcome), ALL_DONE, "{:?}", outcome.steps);
+    assert_eq!((scene.pushes("orch/SHOP-12"), scene.forge.lock().unwrap().opened), (1, 1));
+    assert_eq!(scene.place.spawns(), 1);
+    ack(&mut runner.client, &run, &scene.place).await;
+
+    // A person who does not want to wait ends it.
+    scene.forge.lock().unwrap().refuses = Some(503);
+    let run = key(2);
+    launch(&mut runner.client, runner.incarnation, &run, RunSpec { job_id: 2, ..scene.spec(2, COMMIT) })
+        .await;
+    let fails = scene.place.file(&format!("state/node-0/runs/{}/step-pull_request.fails.json", run.run_id));
+    eventually("the first failure", async || fails.exists().then_some(())).await;
+    runner.client.cancel(proto::v1::CancelRequest { run: Some(run.clone()) }).await.unwrap();
+    let outcome = watch(&mut runner.client, &run, 0).await.outcome;
+    assert_eq!(outcome.steps[1].state, StepState::NotDone { why: domain::steps::Undone::Cancelled });
 }
 
 #[tokio::test]

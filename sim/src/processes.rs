@@ -157,6 +157,7 @@ pub(crate) async fn runner(parts: Rc<Parts>, node: usize) -> turmoil::Result {
         account: Account(format!("account-{}", node % parts.scenario.accounts)),
         workspace_dir: state_dir.join("work"),
         workspace_quota_bytes: u64::MAX,
+        step_patience: Duration::ZERO,
         git_token: None,
         git_user_name: "orch".to_owned(),
         git_user_email: "orch@localhost".to_owned(),

@@ -47,7 +47,7 @@ pub(super) async fn pass(
 
     let body = pull_request_body(ask, outcome);
     let mut asked = FindOrOpen { forge, ask, intent: &intent, body: &body, found: None };
-    let did = persist(node, held, &mut asked).await;
+    let did = persist(node, held, StepKind::PullRequest, &mut asked).await?;
     let pull_request = asked.found.map(|told| PullRequest {
         repo: ask.repo.clone(),
         number: told.number,

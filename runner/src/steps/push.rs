@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use domain::steps::retry::{self, Found};
 use domain::steps::{StepFault, StepKind, StepState};
 use domain::workspace::{WorkspaceFault, is_object_id, is_own_pull_request, is_ref_safe};
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,7 @@ pub(super) async fn pass(node: &Node, held: &Held) -> io::Result<Did> {
     let intent = if let Some(intent) = known {
         intent
     } else {
-        let intent = match intend(node, held, &workspace).await {
+        let intent = match intend(node, held, &workspace).await? {
             Ok(intent) => intent,
             Err(did) => return Ok(did),
         };
@@ -59,14 +60,31 @@ pub(super) async fn pass(node: &Node, held: &Held) -> io::Result<Did> {
         service::blocking(move || dir.write_step_intent(StepKind::Push, &written)).await?;
         intent
     };
+    let (project, work_item) = (&held.assignment.project, &held.assignment.work_item);
+    // Before it goes out: whoever finds it on the forge later knows that it is no work of somebody else's.
+    let own = match node.workspaces.pushes(project, work_item, &intent.head).await {
+        Ok(own) => own,
+        Err(unprepared) => return Ok(Did::failed(StepFault::Workspace, &unprepared.error)),
+    };
     let git = node.workspaces.git();
-    let did = persist(node, held, &mut Push { git, workspace: &workspace, intent: &intent }).await;
+    let mut asked = Push { git, workspace: &workspace, intent: &intent, own: &own };
+    let did = persist(node, held, StepKind::Push, &mut asked).await?;
     let commit = Some(intent.head).filter(|_| did.state == StepState::Done);
     Ok(Did { branch: Some(intent.branch), head: commit, ..did })
 }
 
-async fn intend(node: &Node, held: &Held, workspace: &Workspace) -> Result<Intent, Did> {
-    let git = node.workspaces.git();
+async fn intend(node: &Node, held: &Held, workspace: &Workspace) -> io::Result<Result<Intent, Did>> {
+    let intent = match intended(node.workspaces.git(), workspace).await {
+        Ok(intent) => intent,
+        Err(did) => return Ok(Err(did)),
+    };
+    match (&node.forge, own_pull_request(held)) {
+        (Some(forge), Some((repo, number))) => own_branch(node, held, forge, &repo, number, intent).await,
+        (_, _) => Ok(Ok(intent)),
+    }
+}
+
+async fn intended(git: &Git, workspace: &Workspace) -> Result<Intent, Did> {
     let unreadable = |error: GitError| Did::failed(StepFault::Workspace, &error.to_string());
     let commit = git
         .local(&workspace.git_dir)
@@ -83,16 +101,12 @@ async fn intend(node: &Node, held: &Held, workspace: &Workspace) -> Result<Inten
         let words = format!("the workspace shows {commit}, which is part of {}", workspace.base);
         return Err(Did::failed(StepFault::NoCommits, &words));
     }
-    let intent = Intent {
+    Ok(Intent {
         head: commit,
         branch: workspace.branch.clone(),
         expected: workspace.remote_head.clone(),
         pull_request: None,
-    };
-    match (&node.forge, own_pull_request(held)) {
-        (Some(forge), Some((repo, number))) => own_branch(node, held, forge, &repo, number, intent).await,
-        (_, _) => Ok(intent),
-    }
+    })
 }
 
 /// The pull request that the work item is.
@@ -110,24 +124,21 @@ async fn own_branch(
     repo: &str,
     number: u64,
     intent: Intent,
-) -> Result<Intent, Did> {
+) -> io::Result<Result<Intent, Did>> {
     let mut look = Look { forge, repo, number, found: None };
-    let did = persist(node, held, &mut look).await;
+    let did = persist(node, held, StepKind::Push, &mut look).await?;
     if did.state != StepState::Done {
-        return Err(did);
+        return Ok(Err(did));
     }
+    let refused = |words: &str| Ok(Err(Did::failed(StepFault::ForgeRefused, words)));
     let Some(there) = look.found else {
-        return Err(Did::failed(
-            StepFault::ForgeRefused,
-            &format!("there is no pull request {repo}#{number}"),
-        ));
+        return refused(&format!("there is no pull request {repo}#{number}"));
     };
     if !there.is_in(repo) || !is_ref_safe(&there.head.name) {
-        let words = format!("{repo}#{number} comes from a fork, whose branch is not ours to push to");
-        return Err(Did::failed(StepFault::ForgeRefused, &words));
+        return refused(&format!("{repo}#{number} comes from a fork, whose branch is not ours to push to"));
     }
-    // Whatever the branch holds now must be part of what is pushed.
-    Ok(Intent { branch: there.head.name, expected: None, pull_request: Some(number), ..intent })
+    // Whatever others have put there by now must be part of what is pushed.
+    Ok(Ok(Intent { branch: there.head.name, expected: None, pull_request: Some(number), ..intent }))
 }
 
 /// Looks for a pull request.
@@ -156,39 +167,57 @@ struct Push<'a> {
     git: &'a Git,
     workspace: &'a Workspace,
     intent: &'a Intent,
+    /// What was pushed for the same work item before.
+    own: &'a [String],
 }
 
 #[tonic::async_trait]
 impl Attempt for Push<'_> {
     async fn attempt(&mut self) -> Tried {
-        let tried = try_push(self.git, self.workspace, self.intent).await;
-        tried.unwrap_or_else(|error| refused(&error))
+        self.try_push().await.unwrap_or_else(|error| refused(&error))
     }
 }
 
-async fn try_push(git: &Git, workspace: &Workspace, intent: &Intent) -> Result<Tried, GitError> {
-    let (head, branch) = (&intent.head, &intent.branch);
-    let there = remote_head(git, workspace, branch).await?;
-    if there.as_ref() == Some(head) {
-        let words = format!("{branch} is {head} on the forge already");
-        return Ok(Tried::Over(Did::new(StepState::Done, &words)));
-    }
-    if let Some(newer) = there.as_ref().filter(|there| Some(*there) != intent.expected.as_ref()) {
-        fetch(git, workspace, branch).await?;
-        if !contains(git, workspace, head, newer).await? {
-            let words = format!("{branch} is {newer} on the forge, which {head} does not contain");
-            return Ok(Tried::Again { fault: StepFault::RemoteMoved, words });
+impl Push<'_> {
+    async fn try_push(&self) -> Result<Tried, GitError> {
+        let Self { git, workspace, intent: Intent { head, branch, expected, .. }, own } = *self;
+        let there = remote_head(git, workspace, branch).await?;
+        let mut found = Found {
+            head,
+            expected: expected.as_deref(),
+            there: there.as_deref(),
+            is_own: there.as_ref().is_some_and(|there| own.contains(there)),
+            ..Found::default()
+        };
+        if let Some(newer) =
+            there.as_ref().filter(|there| *there != head && Some(*there) != expected.as_ref())
+        {
+            fetch(git, workspace, branch).await?;
+            found.has_theirs = contains(git, workspace, head, newer).await?;
+            found.has_ours = contains(git, workspace, newer, head).await?;
         }
+        let lease = match retry::push(&found) {
+            retry::Push::On(lease) => lease,
+            retry::Push::There => {
+                let words = format!("{branch} has {head} on the forge already");
+                return Ok(Tried::Over(Did::new(StepState::Done, &words)));
+            }
+            retry::Push::Moved => {
+                let there = there.as_deref().unwrap_or_default();
+                let words = format!("{branch} is {there} on the forge, which {head} does not contain");
+                return Ok(Tried::Over(Did::failed(StepFault::RemoteMoved, &words)));
+            }
+        };
+        git.remote(&workspace.transport, &workspace.clone_url)
+            .within(MOVE_WITHIN)
+            .args(["push", "--quiet", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"])
+            .args([format!("--force-with-lease=refs/heads/{branch}:{lease}")])
+            .args(["--end-of-options", &plain_url(&workspace.clone_url)])
+            .args([format!("{head}:refs/heads/{branch}")])
+            .run()
+            .await?;
+        Ok(Tried::Over(Did::new(StepState::Done, &format!("pushed {head} to {branch}"))))
     }
-    let expected = there.unwrap_or_default();
-    git.remote(&workspace.transport, &workspace.clone_url)
-        .within(MOVE_WITHIN)
-        .args(["push", "--quiet", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"])
-        .args([format!("--force-with-lease=refs/heads/{branch}:{expected}")])
-        .args(["--end-of-options", &plain_url(&workspace.clone_url), &format!("{head}:refs/heads/{branch}")])
-        .run()
-        .await?;
-    Ok(Tried::Over(Did::new(StepState::Done, &format!("pushed {head} to {branch}"))))
 }
 
 async fn remote_head(git: &Git, workspace: &Workspace, branch: &str) -> Result<Option<String>, GitError> {

@@ -77,6 +77,23 @@ impl Workspaces {
         Ok(workspace)
     }
 
+    /// Notes that a commit is about to be pushed for an item; gives those that were before.
+    pub(crate) async fn pushes(
+        &self,
+        project: &str,
+        work_item: &str,
+        commit: &str,
+    ) -> Result<Vec<String>, Unprepared> {
+        let Some(_item) = self.records.lock(project, work_item, ITEM_WAIT).await? else {
+            return Err(broken("the item's workspace is in somebody else's hands".to_owned()));
+        };
+        let Some(mut record) = self.records.read(project, work_item)? else { return Ok(Vec::new()) };
+        let before = record.pushed.clone();
+        record.pushes(commit);
+        self.records.write(&record)?;
+        Ok(before)
+    }
+
     /// Everything that happens under the repository's lock.
     async fn bring_about(
         &self,
@@ -131,6 +148,7 @@ impl Workspaces {
             run_dir: wanted.run_dir.to_owned(),
             job: wanted.job,
             created: before.as_ref().is_some_and(|record| record.created),
+            pushed: before.as_ref().map(|record| record.pushed.clone()).unwrap_or_default(),
         };
         let standing = match (before.as_ref().and_then(|record| Worktree::of(&repository, record)), plan) {
             (Some(worktree), Plan::Stay) => {

@@ -13,6 +13,9 @@ use super::folder::encode;
 use crate::files;
 use crate::run_dir::RunDir;
 
+/// How many pushed commits are remembered of an item.
+const PUSHED_MAX: usize = 32;
+
 /// How often a lock is tried for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -33,9 +36,19 @@ pub(super) struct Record {
     pub(super) job: JobId,
     /// Whether the hook `after_create` has succeeded.
     pub(super) created: bool,
+    /// The commits that runs for the item pushed, or were about to, at most [`PUSHED_MAX`]: the newest.
+    #[serde(default)]
+    pub(super) pushed: Vec<String>,
 }
 
 impl Record {
+    /// Remembers that a commit is about to be pushed.
+    pub(super) fn pushes(&mut self, commit: &str) {
+        self.pushed.retain(|known| known != commit);
+        self.pushed.push(commit.to_owned());
+        self.pushed.drain(..self.pushed.len().saturating_sub(PUSHED_MAX));
+    }
+
     /// Whether the run that had it last may still have an agent.
     pub(super) fn is_lived_in(&self) -> bool {
         let dir = RunDir::at(self.run_dir.clone());

@@ -1,7 +1,10 @@
 //! What a run still has to do once its agent has succeeded: the gate `command`, the push, the pull request.
 //!
 //! The runner does them, journals each, and reports them in the outcome; here is which of them a run has ([`Steps`], [`due`]),
-//! what can become of one ([`StepFacts`]) and what that means for the run ([`conclusion`]) and its work item ([`findings`]).
+//! what can become of one ([`StepFacts`]), when it is tried again ([`retry`]) and what it means for the run ([`conclusion`]) and
+//! its work item ([`findings`]).
+
+pub mod retry;
 
 use std::fmt;
 
@@ -249,8 +252,11 @@ enum Asks {
 
 const fn asks(fault: StepFault) -> Asks {
     match fault {
-        StepFault::CommandFailed | StepFault::CommandTimeout | StepFault::NoCommits => Asks::Mending,
-        StepFault::RemoteMoved | StepFault::ForgeUnreachable => Asks::Patience,
+        StepFault::CommandFailed
+        | StepFault::CommandTimeout
+        | StepFault::NoCommits
+        | StepFault::RemoteMoved => Asks::Mending,
+        StepFault::ForgeUnreachable => Asks::Patience,
         StepFault::CommandUnusable
         | StepFault::Workspace
         | StepFault::Unconfigured
@@ -277,7 +283,9 @@ impl fmt::Display for StepFault {
             }
             Self::NoCommits => "nothing was committed, so there is nothing to push",
             Self::Workspace => "the workspace's branch cannot be read: look at it on the runner",
-            Self::RemoteMoved => "somebody else pushed to the branch meanwhile",
+            Self::RemoteMoved => {
+                "somebody else pushed to the branch meanwhile: merge what is there now (git has it as refs/remotes/origin/…) into the work and keep both"
+            }
             Self::ForgeUnreachable => "the forge was not reached",
             Self::Unconfigured => "the runner cannot reach the forge: give it ORCH_GITEA_API_URL and ORCH_GIT_TOKEN",
             Self::ForgeAuth => {
@@ -311,6 +319,12 @@ fn evidence(facts: &StepFacts) -> String {
     let last = facts.evidence.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let reason = facts.state.reason().unwrap_or_default();
     text::line(&format!("{}: {reason}: {last}", facts.step.as_str()), LINE_BYTES_MAX)
+}
+
+/// Whether it is only that the branch moved: the work is as good as it was, and the stage that made it mends that best.
+pub fn is_outrun(steps: &[StepFacts]) -> bool {
+    let moved = StepState::Failed { fault: StepFault::RemoteMoved };
+    steps.iter().any(|facts| facts.state == moved)
 }
 
 /// What the steps found wrong with the work, as an agent's fail would say it; `None`: nothing.

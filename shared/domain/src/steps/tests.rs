@@ -84,7 +84,7 @@ fn each_fault_is_the_works_or_the_forges_or_a_persons() {
         "command_unusable a person",
         "no_commits mend the work",
         "workspace a person",
-        "remote_moved later",
+        "remote_moved mend the work",
         "forge_unreachable later",
         "unconfigured a person",
         "forge_auth a person",

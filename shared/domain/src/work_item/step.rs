@@ -116,6 +116,9 @@ impl Scene<'_> {
             report.head = Some(head.to_owned());
         }
         let result = StageResult::of(self.job, if passed { "pass" } else { "fail" }, report, message);
+        if steps::is_outrun(steps) {
+            return self.go_back_to(stage, Some(&stage.name), result);
+        }
         if !passed {
             return self.go_back(stage, result);
         }
@@ -186,7 +189,11 @@ impl Scene<'_> {
 
     /// Back to `on_fail`, unless that happened too often.
     pub(super) fn go_back(&self, stage: &Stage, result: StageResult) -> ItemChange {
-        let Some(back) = stage.on_fail.as_deref() else {
+        self.go_back_to(stage, stage.on_fail.as_deref(), result)
+    }
+
+    fn go_back_to(&self, stage: &Stage, back: Option<&str>, result: StageResult) -> ItemChange {
+        let Some(back) = back else {
             return self.stop(Why::Failed, self.item.clone(), Some(result));
         };
         let times = self.item.bounces.get(&stage.name).copied().unwrap_or(0);

@@ -113,3 +113,25 @@ prompt = "p.md"
         assert_eq!(result.summary, fault.to_string());
     }
 }
+
+/// The built-in development has no `on_fail`: what was outrun is no failed work, and needs nobody before it was tried again.
+#[test]
+fn a_branch_that_somebody_else_moved_is_merged_by_the_same_stage() {
+    let pipeline = parse(SHOP).unwrap();
+    let push = StepFacts {
+        state: StepState::Failed { fault: StepFault::RemoteMoved },
+        evidence: "orch/SHOP-1 is x on the forge, which y does not contain".to_owned(),
+        ..facts(StepKind::Push)
+    };
+    let mut item = item("development");
+    let change = ends_with(&pipeline, &item, read("done"), std::slice::from_ref(&push));
+    assert_eq!(told(&change), "stage development after:7:development");
+    let result = &change.next.unwrap().payload.results[0];
+    assert!(
+        result.findings[0].contains("merge what is there") && result.findings[1].contains("orch/SHOP-1 is x")
+    );
+    // Not for ever.
+    item.bounces.insert("development".to_owned(), BOUNCES_MAX);
+    let change = ends_with(&pipeline, &item, read("done"), &[push]);
+    assert_eq!(told(&change), "needs_you bounces");
+}
