@@ -6,13 +6,15 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use common::{
     FakeScheduler, InProcess, Place, Process, Script, ack, eventually, key, launch, read, spec, watch,
@@ -26,6 +28,7 @@ use proto::v1::{Hooks, PullRequestAsk, Repository, RunSpec, RunSteps};
 use serde_json::{Value, json};
 use service::Tasks;
 use service::settings::Secret;
+use tokio::io::AsyncWriteExt as _;
 use tonic::transport::Channel;
 
 const TOKEN: &str = "planted-4f1c2a";
@@ -93,6 +96,55 @@ fn opened(forge: &mut Forge, asked: &Value) -> Result<(StatusCode, Json<Value>),
     }
 }
 
+/// Where a repository is served, and the credential that it asks for, as `Authorization` has it.
+#[derive(Clone, Debug)]
+struct Served {
+    remote: PathBuf,
+    authorization: String,
+}
+
+/// The repository over HTTP, for whoever has the credential.
+async fn serve_git(
+    State(served): State<Served>,
+    Path(inside): Path<String>,
+    RawQuery(query): RawQuery,
+    method: Method,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if header("authorization") != served.authorization {
+        let realm = [("www-authenticate", "Basic realm=\"forge\"")];
+        return (StatusCode::UNAUTHORIZED, realm).into_response();
+    }
+    let mut backend = tokio::process::Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", served.remote)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", format!("/{inside}"))
+        .env("REQUEST_METHOD", method.as_str())
+        .env("QUERY_STRING", query.unwrap_or_default())
+        .env("REMOTE_USER", "orch")
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    backend.stdin.take().unwrap().write_all(&body).await.unwrap();
+    let output = backend.wait_with_output().await.unwrap().stdout;
+    let end = output.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+    let mut response = Response::builder();
+    for (name, value) in
+        std::str::from_utf8(&output[..end]).unwrap().lines().map(|line| line.split_once(": ").unwrap())
+    {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(output[end + 4..].to_vec())).unwrap()
+}
+
 /// A place with a repository that has one commit, and a forge for it.
 struct Scene {
     place: Place,
@@ -113,10 +165,17 @@ impl Scene {
         let place = Place::new(COMMITS);
         let scheduler = FakeScheduler::start(Script::default()).await;
         let forge = Shared::default();
+        let served = Served {
+            remote: place.file("shop.git"),
+            // `orch:planted-0a1b2c3d4e5f`
+            authorization: "Basic b3JjaDpwbGFudGVkLTBhMWIyYzNkNGU1Zg==".to_owned(),
+        };
+        let git = Router::new().route("/git/shop.git/{*inside}", any(serve_git)).with_state(served);
         let app = Router::new()
             .route("/api/v1/repos/acme/shop/pulls/{base}/{head}", get(find))
             .route("/api/v1/repos/acme/shop/pulls", post(open))
-            .with_state(forge.clone());
+            .with_state(forge.clone())
+            .merge(git);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let tasks = Tasks::new();
@@ -487,4 +546,67 @@ async fn neither_the_agent_nor_its_gate_finds_the_credential() {
     std::fs::write(scene.place.file("state/planted"), "planted-0a1b2c3d4e5f").unwrap();
     scene.run_in(&mut runner.client, runner.incarnation, scene.spec(2, &search)).await;
     assert!(read(&scene.place.file("searched")).ends_with("searched: files\n"));
+}
+
+/// What a process of the same user finds of the token by its form in every process of the host: each round is counted, each
+/// find told with the program's name.
+const POLL: &str = r#"P='planted-[0-9a-f]{12}'
+while [ ! -e PLACE/stop ]; do
+  for PID in /proc/[0-9]*; do
+    for KIND in environ cmdline; do
+      { tr '\0' '\n' <$PID/$KIND; } 2>/dev/null | grep -qE "$P" && echo "$KIND $(cat $PID/comm)" >>PLACE/polled
+    done
+  done
+  echo round >>PLACE/rounds
+done"#;
+
+/// The push goes over HTTP with the credential, and is held up while an agent of another item looks through all of `/proc`.
+#[tokio::test]
+async fn no_process_shows_the_credential_while_git_pushes_with_it() {
+    let scene = Scene::new().await;
+    let file = |name: &str| scene.place.file(name);
+    let rounds = || std::fs::read_to_string(file("rounds")).unwrap_or_default().lines().count();
+    scene.hook(
+        "pre-receive",
+        &format!(
+            "touch {0}/held; while [ ! -e {0}/go ]; do sleep 0.02; done",
+            scene.place.dir.path().display()
+        ),
+    );
+    let planted = [("ORCH_GIT_TOKEN", "planted-0a1b2c3d4e5f".to_owned())];
+    let mut runner = Process::start_with(&scene.place, &scene.scheduler, &planted).await;
+    let poll = POLL.replace("PLACE", scene.place.dir.path().to_str().unwrap());
+    let poller = key(1);
+    let spec =
+        RunSpec { work_item: "SHOP-13".to_owned(), repository: None, steps: None, ..scene.spec(1, &poll) };
+    launch(&mut runner.client, runner.incarnation, &poller, spec).await;
+    eventually("a round", async || (rounds() > 0).then_some(())).await;
+
+    let over_http = |job_id: i64, work: &str| {
+        let mut spec = scene.spec(job_id, work);
+        spec.repository.as_mut().unwrap().clone_url = format!("{}/git/shop.git", scene.url);
+        RunSpec { steps: Some(RunSteps { push: true, ..RunSteps::default() }), ..spec }
+    };
+    let run = key(1);
+    launch(&mut runner.client, runner.incarnation, &run, over_http(2, COMMIT)).await;
+    eventually("the push", async || file("held").exists().then_some(())).await;
+    let before = rounds();
+    eventually("whole rounds while git pushes", async || (rounds() >= before + 3).then_some(())).await;
+    std::fs::write(file("go"), "").unwrap();
+    let outcome = watch(&mut runner.client, &run, 0).await.outcome;
+    assert_eq!(states(&outcome), [(StepKind::Push, StepState::Done)], "{:?}", outcome.steps);
+    assert_eq!(outcome.steps[0].head, Some(scene.head("orch/SHOP-12")));
+    assert!(!file("polled").exists(), "{}", read(&file("polled")));
+
+    // The poll finds what is there to be found.
+    let mut shown = Command::new("sleep").arg("600").env("SHOWN", "planted-0a1b2c3d4e5f").spawn().unwrap();
+    let found = eventually("the planted token", async || {
+        std::fs::read_to_string(file("polled")).ok().filter(|polled| polled.contains("environ sleep"))
+    })
+    .await;
+    shown.kill().unwrap();
+    shown.wait().unwrap();
+    assert!(found.lines().all(|line| line == "environ sleep"), "{found}");
+    std::fs::write(file("stop"), "").unwrap();
+    watch(&mut runner.client, &poller, 0).await;
 }

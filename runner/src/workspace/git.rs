@@ -1,5 +1,5 @@
 //! Calls git: arguments and never a shell, an environment made from empty, nothing read from the host's configuration, every
-//! call bounded. The credential is in the environment of the calls that need it, and in no argument, file or message.
+//! call bounded. The credential is handed to the calls that need it by [`super::credential`], and is in no message.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,6 +12,7 @@ use domain::workspace::WorkspaceFault;
 use service::settings::Secret;
 use tokio::process::Command;
 
+use super::credential::{Credential, HELPER};
 use super::fault;
 use crate::command::{self, Bounds, Ended, NotEnded};
 use crate::shim::PATH_DEFAULT;
@@ -27,9 +28,6 @@ const WORDS_BYTES_MAX: usize = 2000;
 
 /// Who the password is for where the clone URL names nobody; forges take any name with a token.
 const USER_DEFAULT: &str = "orch";
-/// Answers git's question for a credential from the environment of the call.
-const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \"$ORCH_GIT_USERNAME\" \"$ORCH_GIT_PASSWORD\"; }; f";
-
 /// Holds whatever a repository, or an agent in it, has configured: no hook, no program of somebody's choice.
 const FORCED: [(&str, &str); 11] = [
     ("safe.directory", "*"),
@@ -89,6 +87,7 @@ impl Git {
             environment: Vec::new(),
             config: FORCED.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
             held: None,
+            credential: None,
             within: LOCAL_WITHIN,
         }
     }
@@ -106,7 +105,7 @@ impl Git {
         call = call.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=30");
         if let (Some(token), Some(forge)) = (&self.token, forge_of(clone_url)) {
             let user = user_of(clone_url).unwrap_or(USER_DEFAULT);
-            call = call.env("ORCH_GIT_USERNAME", user).env("ORCH_GIT_PASSWORD", token.expose());
+            call.credential = Some(Credential { user: user.to_owned(), password: token.clone() });
             call.config.push((format!("credential.{forge}.helper"), HELPER.to_owned()));
         }
         call
@@ -161,6 +160,7 @@ pub(crate) struct Call<'a> {
     environment: Vec<(OsString, OsString)>,
     config: Vec<(String, String)>,
     held: Option<File>,
+    credential: Option<Credential>,
     within: Duration,
 }
 
@@ -233,8 +233,19 @@ impl Call<'_> {
 
     async fn end(self) -> Result<Ended, GitError> {
         let bounds = Bounds { within: self.within, output_bytes_max: OUTPUT_BYTES_MAX };
-        let name = self.name();
-        command::run(self.command(), bounds).await.map_err(|problem| GitError::NotEnded { name, problem })
+        let (name, credential) = (self.name(), self.credential.clone());
+        let mut command = self.command();
+        let not_ended = |problem| GitError::NotEnded { name, problem };
+        let answers = match credential.map(|credential| credential.lend(&mut command)).transpose() {
+            Ok(answers) => answers,
+            Err(error) => return Err(not_ended(NotEnded::NotExecuted(error))),
+        };
+        let running = command::run(command, bounds);
+        let ended = match answers {
+            Some(answers) => answers.during(running).await,
+            None => running.await,
+        };
+        ended.map_err(not_ended)
     }
 
     fn command(self) -> Command {

@@ -4,6 +4,7 @@
 //! whatever follows the agent, in this incarnation or the next, finds it there.
 
 mod clean;
+mod credential;
 mod fault;
 mod folder;
 pub(crate) mod git;
