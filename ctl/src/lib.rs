@@ -30,6 +30,9 @@ pub fn main() -> ExitCode {
     if let Some(code) = runner::shim::main_if_asked() {
         return code;
     }
+    if let Some(code) = dev::withdraw_secrets() {
+        return code;
+    }
     let Cli { command, output } = match service::settings::parse_adjusted(dev::with_implied_defaults) {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+
 fn main() -> ExitCode {
     if let Some(code) = runner::shim::main_if_asked() {
         return code;
     }
-    if let Some(code) = service::settings::withdraw::<runner::GitToken>() {
+    if let Some(code) = service::settings::withdraw(&runner::Cli::command()) {
         return code;
     }
     match service::settings::parse::<runner::Cli>() {

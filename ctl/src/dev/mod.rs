@@ -14,13 +14,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, CommandFactory as _};
 use service::settings::{
     CommonFlags, DatabaseSettings, ForgeSettings, PipelineSettings, QueueSettings, SchedulerAddrSettings,
     SecretSetting, TelemetrySettings, TlsSettings,
 };
 use service::{Refused, Tasks};
 
+use crate::Cli;
 use crate::admin::Admin;
 use crate::print::write;
 use defaults::Implied;
@@ -72,6 +73,15 @@ pub(crate) struct Dev {
 pub(crate) fn with_implied_defaults(orch: clap::Command) -> clap::Command {
     let args: Vec<OsString> = std::env::args_os().collect();
     Implied::of(&args, Path::new("orch.toml").is_file()).apply(orch)
+}
+
+/// Takes the secrets of `orch dev` out of its environment, where the agents of the same user could read them; of no other command.
+pub(crate) fn withdraw_secrets() -> Option<ExitCode> {
+    let asked = std::env::args_os().skip(1).find(|arg| !arg.to_string_lossy().starts_with('-'))?;
+    if asked != "dev" {
+        return None;
+    }
+    service::settings::withdraw(Cli::command().find_subcommand("dev")?)
 }
 
 /// Runs until a signal; the exit code is that of every service.

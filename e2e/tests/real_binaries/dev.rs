@@ -27,7 +27,13 @@ struct Process {
 
 impl Dev {
     async fn start(arguments: &[&str]) -> anyhow::Result<Self> {
-        let stack = Stack::builder().lay_out()?;
+        Self::start_with(arguments, &[]).await
+    }
+
+    /// With more in its environment.
+    async fn start_with(arguments: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let stack = more.iter().fold(Stack::builder(), |stack, (name, value)| stack.env(name, value));
+        let stack = stack.lay_out()?;
         let process = spawn(&stack, arguments).await?;
         Ok(Self { stack, process })
     }
@@ -161,6 +167,31 @@ async fn the_demo_shows_a_success_a_limit_a_failure_and_a_retry_within_two_minut
         Ok(all.then_some(()))
     });
     story.await?;
+    dev.finish().await
+}
+
+/// It hosts agents of its own user: what it was given is nowhere in `/proc`, and is heeded all the same.
+#[tokio::test]
+async fn its_secrets_leave_its_environment() -> anyhow::Result<()> {
+    const PLANTED: &str = "planted-7c1d9e";
+    let secrets = ["ORCH_GIT_TOKEN", "ORCH_CONSOLE_TOKEN"].map(|name| (name, PLANTED));
+    let dev = Dev::start_with(&[], &secrets).await?;
+    let pid = dev.process.child.id().context("it runs")?;
+    for file in ["environ", "cmdline"] {
+        match std::fs::read(format!("/proc/{pid}/{file}")) {
+            Ok(shown) => assert!(!String::from_utf8_lossy(&shown).contains(PLANTED), "{file}"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{file}"),
+        }
+    }
+    let console = dev.stack.addr(Service::Console);
+    let refused = until("the console", WITHIN, || async { Ok(get(console, "/queue").await.ok()) }).await?;
+    assert_eq!(refused.status, 401, "the console heeds its token");
+    let printed = dev.stack.command("orch")?.args(["dev", "--print-config"]).output().await?;
+    let printed = String::from_utf8(printed.stdout)?;
+    for (name, _) in secrets {
+        assert!(printed.lines().any(|line| line == format!("{name}=<redacted>")), "{name}: {printed}");
+    }
+    assert!(!printed.contains(PLANTED), "{printed}");
     dev.finish().await
 }
 

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use clap::{ArgMatches, Command};
 
+use super::secret::is_withdrawn;
+
 /// What stands in for a secret.
 pub(super) const REDACTED: &str = "<redacted>";
 
@@ -20,7 +22,9 @@ pub fn effective(command: &Command, matches: &ArgMatches) -> String {
             Ok(None) | Err(_) => Vec::new(),
         };
         let value = values.join(",");
-        let shown = if value.is_empty() {
+        let shown = if value.is_empty() && is_withdrawn(&name) {
+            REDACTED.to_owned()
+        } else if value.is_empty() {
             String::new()
         } else if arg.is_hide_env_values_set() {
             REDACTED.to_owned()

@@ -1,17 +1,19 @@
 //! Secrets: values that are never printed, each readable from a file as well.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::marker::PhantomData;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
+use std::sync::OnceLock;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-/// The longest secret that a pipe certainly holds, in bytes.
+/// What a pipe certainly holds before anybody reads, in bytes: a page for each of sixteen buffers, or one where a user has too many.
 const PIPE_BYTES_MAX: usize = 4096;
 /// The longest secret file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -138,7 +140,9 @@ impl<N: SecretName> Args for SecretSetting<N> {
 impl<N: SecretName> FromArgMatches for SecretSetting<N> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let file_setting = file_setting(N::SETTING);
+        let withdrawn = || WITHDRAWN.get().and_then(|secrets| secrets.get(N::SETTING));
         let value = matches.get_one::<String>(&id(N::SETTING)).filter(|value| !value.is_empty());
+        let value = value.or_else(withdrawn);
         let file = matches.get_one::<String>(&id(&file_setting));
         let secret = match (value, file) {
             (Some(_), Some(_)) => {
@@ -160,30 +164,56 @@ impl<N: SecretName> FromArgMatches for SecretSetting<N> {
     }
 }
 
-/// Takes a secret out of this process's environment, which whoever may look at the process can read in
-/// `/proc/PID/environ` for as long as it lives: starts the program anew, as the same process, with the secret in a pipe on
-/// its standard input and the setting's `_FILE` naming that. Returns only when there is nothing to take out, or with the
-/// code to end with. To be called first of all in `main`.
-#[expect(clippy::disallowed_methods, reason = "before clap looks, the variable has to be gone")]
-pub fn withdraw<N: SecretName>() -> Option<ExitCode> {
-    let file = file_setting(N::SETTING);
-    let value = std::env::var(N::SETTING).ok().filter(|value| !value.is_empty())?;
-    if std::env::var_os(&file).is_some() {
-        // Both are given, which the settings refuse.
-        return None;
-    }
-    let error = anew(N::SETTING, &file, &value);
-    eprintln!("could not take {} out of the environment: {error}; give it as {file}", N::SETTING);
+/// Takes the secrets of `command` out of this process's environment, which whoever may look at the process can read in
+/// `/proc/PID/environ` for as long as it lives: starts the program anew, as the same process, with the secrets in a pipe on
+/// its standard input. Returns when there is nothing left to take out, or with the code to end with. To be called first of
+/// all in `main`, by a program that reads nothing else from its standard input.
+#[expect(clippy::disallowed_methods, reason = "before clap looks, the variables have to be gone")]
+pub fn withdraw(command: &Command) -> Option<ExitCode> {
+    let names = secrets(command);
+    let given: BTreeMap<&str, String> = names
+        .iter()
+        .filter_map(|name| Some((name.as_str(), std::env::var(name).ok().filter(|value| !value.is_empty())?)))
+        .collect();
+    let result = if !given.is_empty() {
+        Err(anew(&names, &given))
+    } else if std::env::var_os(WITHDRAWN_VARIABLE).is_some() {
+        take()
+    } else {
+        Ok(())
+    };
+    let error = result.err()?;
+    let names: Vec<&str> = given.keys().copied().collect();
+    eprintln!("could not take {} out of the environment: {error}; give it as a file", names.join(", "));
     Some(ExitCode::FAILURE)
 }
 
+/// Says that the secrets are in a pipe.
+const WITHDRAWN_VARIABLE: &str = "ORCH_SECRETS_ON_STDIN";
+
+static WITHDRAWN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+/// Whether a setting has a secret that was taken out of the environment.
+pub(super) fn is_withdrawn(setting: &str) -> bool {
+    WITHDRAWN.get().is_some_and(|secrets| secrets.contains_key(setting))
+}
+
+/// The variables of a command whose values are hidden.
+fn secrets(command: &Command) -> Vec<String> {
+    let hidden = command.get_arguments().filter(|arg| arg.is_hide_env_values_set());
+    hidden.filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect()
+}
+
 /// Returns only what went wrong.
-fn anew(setting: &str, file: &str, value: &str) -> io::Error {
-    if value.len() > PIPE_BYTES_MAX {
-        return io::Error::other(format!("it has {} bytes, at most {PIPE_BYTES_MAX} fit", value.len()));
-    }
-    let piped =
-        io::pipe().and_then(|(reader, mut writer)| writer.write_all(value.as_bytes()).map(|()| reader));
+fn anew(names: &[String], given: &BTreeMap<&str, String>) -> io::Error {
+    let piped = serde_json::to_vec(given).map_err(io::Error::other).and_then(|text| {
+        if text.len() > PIPE_BYTES_MAX {
+            let error = format!("together they have {} bytes, at most {PIPE_BYTES_MAX} fit", text.len());
+            return Err(io::Error::other(error));
+        }
+        let (reader, mut writer) = io::pipe()?;
+        writer.write_all(&text).map(|()| reader)
+    });
     let reader = match piped {
         Ok(reader) => reader,
         Err(error) => return error,
@@ -191,7 +221,19 @@ fn anew(setting: &str, file: &str, value: &str) -> io::Error {
     let mut arguments = std::env::args_os();
     let mut program = process::Command::new("/proc/self/exe");
     program.arg0(arguments.next().unwrap_or_default()).args(arguments);
-    program.env_remove(setting).env(file, "/dev/stdin").stdin(reader).exec()
+    for name in names {
+        program.env_remove(name);
+    }
+    program.env(WITHDRAWN_VARIABLE, "1").stdin(reader).exec()
+}
+
+/// Takes from the pipe what an earlier image of this process put there.
+fn take() -> io::Result<()> {
+    let mut text = Vec::new();
+    io::stdin().lock().take(PIPE_BYTES_MAX as u64).read_to_end(&mut text)?;
+    let secrets = serde_json::from_slice(&text)?;
+    let _ = WITHDRAWN.set(secrets);
+    Ok(())
 }
 
 fn argument(setting: String) -> Arg {
