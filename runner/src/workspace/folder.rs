@@ -1,14 +1,16 @@
-//! Which folders belong to a work item: a path that no key can lead out of, and no two keys share.
+//! Which folders belong to a work item: a path that no key can lead out of, and no two keys share, also where a file system does
+//! not tell letters of both cases apart.
 
 use std::path::{Path, PathBuf};
 
 use domain::Account;
+use domain::workspace::has_usual_case;
 use sha2::{Digest as _, Sha256};
 
 /// The most of a name that stays readable.
 const READABLE_BYTES_MAX: usize = 64;
 /// Hexadecimal digits of the hash behind a name that was altered.
-const HASH_DIGITS: usize = 16;
+const HASH_DIGITS: usize = 32;
 
 /// `<root>/<first>/<second>`, each part encoded.
 pub(crate) fn folder(root: &Path, first: &str, second: &str) -> PathBuf {
@@ -17,8 +19,7 @@ pub(crate) fn folder(root: &Path, first: &str, second: &str) -> PathBuf {
 
 /// The HOME of an account's agents for one work item: sessions live there, and two agents never share one.
 pub(crate) fn home(state: &Path, account: &Account, project: &str, work_item: &str) -> PathBuf {
-    let item = format!("{project}/{work_item}");
-    folder(&state.join("homes"), &account.0, &item)
+    folder(&state.join("homes").join(encode(&account.0)), project, work_item)
 }
 
 /// A file name for `key`: the key itself where it is a plain one, else a readable part and a hash, with a `~`
@@ -28,7 +29,8 @@ pub(super) fn encode(key: &str) -> String {
     let is_plain = !key.is_empty()
         && !key.starts_with(['.', '-'])
         && key.len() <= READABLE_BYTES_MAX
-        && key.bytes().all(plain);
+        && key.bytes().all(plain)
+        && has_usual_case(key);
     if is_plain {
         return key.to_owned();
     }
@@ -74,13 +76,28 @@ mod tests {
             "~",
             &long,
             &long[1..],
+            "SHOP-1",
+            "shop-1",
+            "Shop-1",
+            "acme",
+            "Acme",
+            "acme/shop",
+            "Acme/shop",
         ];
         let names: Vec<String> = keys.iter().map(|key| encode(key)).collect();
         for name in &names {
             let safe = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
             assert!(safe && !name.starts_with(['.', '-']) && !name.is_empty() && name.len() <= 128, "{name}");
         }
-        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        let distinct: std::collections::BTreeSet<_> =
+            names.iter().map(|name| name.to_ascii_lowercase()).collect();
         assert_eq!(distinct.len(), keys.len());
+    }
+    #[test]
+    fn no_two_items_share_a_home() {
+        let home =
+            |project, work_item| home(Path::new("/s"), &Account("default".to_owned()), project, work_item);
+        assert_eq!(home("shop", "SHOP-1"), Path::new("/s/homes/default/shop/SHOP-1"));
+        assert_ne!(home("a/b", "c"), home("a", "b/c"));
     }
 }

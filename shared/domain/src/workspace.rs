@@ -5,43 +5,16 @@
 
 use std::collections::BTreeMap;
 
+mod name;
+
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+
+pub use name::{BRANCH_PREFIX, KEY_BYTES_MAX, branch, has_usual_case, key_of_branch};
 
 use crate::pipeline::{CommandLine, HOOK_TIMEOUT, Project, Stage};
 
-/// What every branch of ours begins with; `launch` finds the work item by the rest.
-pub const BRANCH_PREFIX: &str = "orch/";
-/// The longest key that stands in its branch as it is, in bytes.
-pub const KEY_BYTES_MAX: usize = 100;
-/// The most of another key that stays readable.
-const READABLE_BYTES_MAX: usize = 48;
-/// Hexadecimal digits of the hash behind a key that was altered.
-const HASH_DIGITS: usize = 16;
 /// The longest ref name that is taken from a configuration, in bytes.
 const REF_BYTES_MAX: usize = 200;
-
-/// The branch of a work item: `orch/<key>` where the key is plain, else a readable part of it and a hash, with a `+`
-/// between them that no plain key has.
-pub fn branch(key: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.#/@".contains(&byte);
-    let whole = format!("{BRANCH_PREFIX}{key}");
-    // One slash at most: a branch cannot lie below another one.
-    let is_plain = key.len() <= KEY_BYTES_MAX
-        && key.bytes().all(plain)
-        && key.bytes().filter(|byte| *byte == b'/').count() <= 1
-        && is_ref_safe(&whole);
-    if is_plain {
-        return whole;
-    }
-    let readable: String = key
-        .bytes()
-        .take(READABLE_BYTES_MAX)
-        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte) } else { '_' })
-        .collect();
-    let hash = hex::encode(Sha256::digest(key.as_bytes()));
-    format!("{BRANCH_PREFIX}{readable}+{}", &hash[..HASH_DIGITS])
-}
 
 /// Whether a name can be nothing but one branch: what `git check-ref-format --branch` takes, and less.
 pub fn is_ref_safe(name: &str) -> bool {

@@ -53,6 +53,15 @@ fn keys() -> Vec<String> {
         ".git",
         ".repositories",
         ".records",
+        "acme",
+        "Acme",
+        "acme/shop",
+        "acme/shop#1",
+        "acme/Shop#1",
+        "acme/shop#1/x",
+        "SHOP-1",
+        "shop-1",
+        "Shop-1",
     ]
     .map(str::to_owned)
     .to_vec();

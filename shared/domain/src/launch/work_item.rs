@@ -6,11 +6,8 @@ use super::LaunchEvent;
 use crate::delivery::About;
 use crate::pipeline::{Gate, LaunchPoint, Outdated, Project, PullRequestAction, Stage};
 use crate::work_item::{head_key, said_key};
+use crate::workspace::key_of_branch;
 
-/// Branches of this prefix belong to the work item named by the rest.
-const OWN_BRANCH_PREFIX: &str = "orch/";
-/// Longest work item key that a branch may name, in bytes.
-const KEY_BYTES_MAX: usize = 100;
 /// How much of a commit's id stands in a key.
 const SHA_DIGITS: usize = 12;
 
@@ -42,9 +39,9 @@ pub fn work_item_key(project: &Project, subject: &Subject) -> String {
     let repo = project.gitea_repo.as_deref().unwrap_or(&project.name);
     match subject {
         Subject::PullRequest { number, own_head } => {
-            own_head.as_deref().and_then(named_by_branch).unwrap_or_else(|| format!("{repo}#{number}"))
+            own_head.as_deref().and_then(key_of_branch).unwrap_or_else(|| format!("{repo}#{number}"))
         }
-        Subject::Branch(branch) => named_by_branch(branch).unwrap_or_else(|| format!("{repo}@{branch}")),
+        Subject::Branch(branch) => key_of_branch(branch).unwrap_or_else(|| format!("{repo}@{branch}")),
         Subject::Commit(sha) => format!("{repo}@{}", sha.get(..SHA_DIGITS).unwrap_or(sha)),
         Subject::Issue { id, sequence } => match (&project.plane_identifier, sequence) {
             (Some(identifier), Some(sequence)) => format!("{identifier}-{sequence}"),
@@ -106,10 +103,4 @@ pub fn about(project: &Project, event: &LaunchEvent, stage: &Stage) -> About {
         cause: event.sighting.clone(),
         hops_max: project.max_hops,
     }
-}
-
-fn named_by_branch(branch: &str) -> Option<String> {
-    let key = branch.strip_prefix(OWN_BRANCH_PREFIX)?;
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.#/@".contains(letter);
-    (!key.is_empty() && key.len() <= KEY_BYTES_MAX && key.chars().all(plain)).then(|| key.to_owned())
 }
