@@ -93,7 +93,7 @@ pub struct Settings {
     /// Where agents work: a folder per work item
     #[arg(long, env = "ORCH_WORKSPACE_DIR", value_name = "PATH", default_value = "orch-data/workspaces")]
     pub workspace_dir: PathBuf,
-    /// The most bytes that workspaces and clones of projects with a `clone_url` may take; above it those of finished work items go, the oldest first
+    /// The most bytes that workspaces, clones and the HOMEs of agents may take; above it what finished work items left goes, the oldest first
     #[arg(long, env = "ORCH_WORKSPACE_QUOTA_BYTES", value_name = "BYTES", default_value_t = WORKSPACE_QUOTA_BYTES)]
     pub workspace_quota_bytes: u64,
     /// How long a push or a pull request is tried again, by itself, while the forge does not answer; then the job is put off and its agent runs again
@@ -203,7 +203,7 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// A folder per work item.
     pub workspace_dir: PathBuf,
-    /// The most that the git workspaces among them may take.
+    /// The most that they, their clones and the HOMEs of agents may take.
     pub workspace_quota_bytes: u64,
     /// How often it is looked which of them may go (10 min).
     pub tidy_every: Duration,

@@ -123,7 +123,8 @@ async fn the_environment_is_made_from_empty_and_the_arguments_are_the_contract()
     for line in ["TZ=UTC", "ORCH_JOB_ID=1", &format!("ORCH_RUN_ID={}", run.run_id), "CARGO_PKG_NAME=runner"] {
         assert!(env.lines().any(|it| it == line), "{line} in {env}");
     }
-    assert!(env.contains(&format!("HOME={}/shop_SHOP-12~", home.display())), "{env}");
+    let home = format!("HOME={}/shop/SHOP-12", home.display());
+    assert!(env.lines().any(|it| it == home), "{home} in {env}");
     let arguments = "-p --output-format stream-json --verbose --model sonnet --max-turns 7 \
                      --permission-mode bypassPermissions --disallowedTools AskUserQuestion,CronCreate,EnterPlanMode,ExitPlanMode,ScheduleWakeup";
     assert_eq!(read(&place.file("args")).split_whitespace().collect::<Vec<_>>().join(" "), arguments);

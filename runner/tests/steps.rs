@@ -89,8 +89,10 @@ async fn what_a_gate_says_on_both_streams_stays_in_order() {
     let mut runner = InProcess::start(place.options(&scheduler), &scheduler).await;
     let script = format!("for I in $(seq {LINES}); do echo out $I; echo err $I >&2; done; exit 1");
     let outcome = ends(&mut runner, gated(&script, 20_000)).await;
-    let said: String = (1..=LINES).map(|line| format!("out {line}\nerr {line}\n")).collect();
-    assert_eq!(outcome.steps[0].evidence, format!("{said}exit code 1"));
+    let mut said: Vec<String> =
+        (1..=LINES).flat_map(|line| [format!("out {line}"), format!("err {line}")]).collect();
+    said.push("exit code 1".to_owned());
+    assert_eq!(outcome.steps[0].evidence, said.join("\n"));
     runner.stop().await;
 }
 

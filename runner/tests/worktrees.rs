@@ -232,9 +232,10 @@ async fn the_workspace_of_an_item_that_is_over_goes_when_room_is_short() {
     watch(&mut runner.client, &run, 0).await;
     let folder = read(&place.file("cwd")).trim().to_owned();
     ack(&mut runner.client, &run, &place).await;
-    assert!(Path::new(&folder).exists(), "nobody said that it is over");
+    let home = place.file("state/homes/default/shop/SHOP-12");
+    assert!(Path::new(&folder).exists() && home.exists(), "nobody said that it is over");
     scheduler.script().settled.push("SHOP-12".to_owned());
-    eventually("its removal", async || (!Path::new(&folder).exists()).then_some(())).await;
+    eventually("its removal", async || (!Path::new(&folder).exists() && !home.exists()).then_some(())).await;
     let clones = std::fs::read_dir(place.file("workspaces/.repositories")).unwrap().flatten().next().unwrap();
     let saved =
         git(&clones.path().join("clone.git"), &["show", &format!("refs/orch/wip/{}:work.txt", run.run_id)]);

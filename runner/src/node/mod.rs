@@ -115,7 +115,12 @@ impl Node {
             user_name: options.git_user_name.clone(),
             user_email: options.git_user_email.clone(),
         };
-        let workspaces = Workspaces::new(options.workspace_dir.clone(), git);
+        let workspaces = Workspaces::new(
+            options.workspace_dir.clone(),
+            options.state_dir.clone(),
+            git,
+            options.clock.clone(),
+        );
         Self {
             clock: options.clock.clone(),
             options,

@@ -40,6 +40,15 @@ pub(super) async fn workspace(
 ) -> io::Result<Prepared> {
     let (options, assignment) = (&node.options, &held.assignment);
     let work = workspace::folder(&options.workspace_dir, &assignment.project, &assignment.work_item);
+    let moved_in = node.workspaces.moves_in(
+        &assignment.project,
+        &assignment.work_item,
+        &options.account,
+        held.dir.path(),
+    );
+    if let Err(unprepared) = moved_in.await {
+        return Ok(not(unprepared));
+    }
     let (home, plain) = (node.home(held), assignment.repository.is_none().then(|| work.clone()));
     service::blocking(move || {
         files::create_private_dir(&home)?;
@@ -72,14 +81,16 @@ pub(super) async fn workspace(
             service::blocking(move || dir.write_workspace(&workspace)).await?;
             Prepared::Folder(work)
         }
-        Ok(Err(Unprepared { fault, error })) => {
-            tracing::warn!(fault = fault.as_str(), error, "could not prepare the workspace");
-            Prepared::Not(EndedBy::Workspace { fault, error })
-        }
+        Ok(Err(unprepared)) => not(unprepared),
         Err(None) => Prepared::Not(EndedBy::SelfFenced),
         Err(Some(Wish::Fence)) => Prepared::Fenced,
         Err(Some(wish)) => Prepared::Not(wish.ended_by()),
     })
+}
+
+fn not(Unprepared { fault, error }: Unprepared) -> Prepared {
+    tracing::warn!(fault = fault.as_str(), error, "could not prepare the workspace");
+    Prepared::Not(EndedBy::Workspace { fault, error })
 }
 
 /// Returns when the run is not to go on: with the wish for its end, or without one when its lease is over.

@@ -41,7 +41,7 @@ impl Credential {
         ours.set_nonblocking(true)?;
         let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: DESCRIPTOR };
         command.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
-        let reply = Secret::new(&format!("{}\n{}\n", self.user, self.password.expose()));
+        let reply = Secret::new(format!("{}\n{}\n", self.user, self.password.expose()));
         Ok(Answers { socket: UnixStream::from_std(ours)?, reply })
     }
 }

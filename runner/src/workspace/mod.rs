@@ -9,6 +9,7 @@ mod fault;
 mod folder;
 pub(crate) mod git;
 pub(crate) mod hooks;
+mod kept;
 mod plan;
 mod prepare;
 mod record;

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::workspace::{Repository as Spec, WorkspaceFault};
-use domain::{JobId, RunId};
+use domain::{JobId, RunId, Timestamp};
+use service::Clock;
 
 use super::git::Git;
 use super::hooks::{self, Surroundings};
+use super::kept::Saved;
 use super::plan::{self, Plan, Seen};
 use super::record::{Record, Records};
 use super::repository::Repository;
@@ -17,7 +19,7 @@ use super::worktree::{self, Worktree};
 use super::{Unprepared, Workspace, broken, folder, settings};
 
 /// How long the workspace of an item may be in somebody else's hands, such as the clean-up's.
-const ITEM_WAIT: Duration = Duration::from_mins(2);
+pub(super) const ITEM_WAIT: Duration = Duration::from_mins(2);
 
 /// Whose workspace is wanted, and by whom.
 #[derive(Clone, Debug)]
@@ -37,13 +39,16 @@ pub(crate) struct Wanted<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Workspaces {
     pub(super) root: PathBuf,
+    /// Where the HOMEs of agents are.
+    pub(super) state: PathBuf,
     pub(super) git: Git,
     pub(super) records: Records,
+    pub(super) clock: Clock,
 }
 
 impl Workspaces {
-    pub(crate) fn new(root: PathBuf, git: Git) -> Self {
-        Self { records: Records::new(&root), root, git }
+    pub(crate) fn new(root: PathBuf, state: PathBuf, git: Git, clock: Clock) -> Self {
+        Self { records: Records::new(&root), root, state, git, clock }
     }
 
     /// The host's git, with the forge's credential.
@@ -158,7 +163,8 @@ impl Workspaces {
                 worktree
             }
             (Some(worktree), Plan::Begin(commit)) => {
-                worktree.save(before.as_ref().map_or(wanted.run, |record| record.run)).await?;
+                let left_by = before.as_ref().map_or(wanted.run, |record| record.run);
+                self.save(&worktree, wanted.project, wanted.work_item, left_by).await?;
                 worktree.begin_at(&commit).await?;
                 worktree
             }
@@ -238,8 +244,22 @@ impl Workspaces {
     ) -> Result<(), Unprepared> {
         let Some(worktree) = Worktree::of(repository, record) else { return Ok(()) };
         worktree.unlock();
-        worktree.save(record.run).await?;
+        self.save(&worktree, &record.project, &record.work_item, record.run).await?;
         worktree.remove(&repository.trash()).await
+    }
+
+    /// Saves what `run` left, and remembers for which item: the note comes first, so that nothing is saved for ever.
+    async fn save(
+        &self,
+        worktree: &Worktree<'_>,
+        project: &str,
+        work_item: &str,
+        run: RunId,
+    ) -> Result<(), Unprepared> {
+        let clone = worktree.repository.clone.clone();
+        let at = Timestamp::from_ms(self.clock.now_ms());
+        self.saves(project, work_item, Saved { clone, reference: worktree::wip(run), at })?;
+        worktree.save(run).await.map(|_| ())
     }
 }
 

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::{JobId, RunId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::folder::encode;
+use super::kept::Kept;
 use crate::files;
 use crate::run_dir::RunDir;
 
+/// The ending of the files of [`Kept`].
+const KEPT: &str = "kept";
 /// How many pushed commits are remembered of an item.
 const PUSHED_MAX: usize = 32;
 
@@ -73,29 +77,53 @@ impl Records {
     }
 
     pub(super) fn write(&self, record: &Record) -> io::Result<()> {
-        let file = self.file(&record.project, &record.work_item, "json");
-        let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str()))
-        else {
-            return Ok(());
-        };
-        files::create_private_dir(folder)?;
-        files::write_durable(folder, name, &serde_json::to_vec(record)?)
+        write(&self.file(&record.project, &record.work_item, "json"), record)
     }
 
     pub(super) fn remove(&self, record: &Record) -> io::Result<()> {
         fs::remove_file(self.file(&record.project, &record.work_item, "json"))
     }
 
-    /// All of them; what cannot be read is passed over with a word.
+    /// What an item has beside a worktree; none: nothing.
+    pub(super) fn kept(&self, project: &str, work_item: &str) -> io::Result<Option<Kept>> {
+        files::read_json(&self.file(project, work_item, KEPT))
+    }
+
+    /// Notes what an item has, or that it has nothing more.
+    pub(super) fn write_kept(&self, kept: &Kept) -> io::Result<()> {
+        let file = self.file(&kept.project, &kept.work_item, KEPT);
+        if kept.is_empty() {
+            return match fs::remove_file(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            };
+        }
+        write(&file, kept)
+    }
+
+    /// All worktrees; what cannot be read is passed over with a word.
     pub(super) fn all(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.every("json");
+        records.sort_by_key(|record| record.run);
+        records
+    }
+
+    /// What all items have beside those.
+    pub(super) fn all_kept(&self) -> Vec<Kept> {
+        let mut all: Vec<Kept> = self.every(KEPT);
+        all.sort_by(|one, other| (&one.project, &one.work_item).cmp(&(&other.project, &other.work_item)));
+        all
+    }
+
+    fn every<T: DeserializeOwned>(&self, kind: &str) -> Vec<T> {
         let files = fs::read_dir(&self.folder)
             .into_iter()
             .flatten()
             .flatten()
             .flat_map(|project| fs::read_dir(project.path()).into_iter().flatten().flatten())
             .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-        let mut records: Vec<Record> = files
+            .filter(|path| path.extension().is_some_and(|extension| extension == kind));
+        files
             .filter_map(|path| match files::read_json(&path) {
                 Ok(record) => record,
                 Err(error) => {
@@ -103,9 +131,7 @@ impl Records {
                     None
                 }
             })
-            .collect();
-        records.sort_by_key(|record| record.run);
-        records
+            .collect()
     }
 
     /// Takes the lock of one item's workspace: whoever has it may change it.
@@ -121,6 +147,14 @@ impl Records {
     fn file(&self, project: &str, work_item: &str, extension: &str) -> PathBuf {
         self.folder.join(encode(project)).join(format!("{}.{extension}", encode(work_item)))
     }
+}
+
+fn write(file: &Path, record: &impl Serialize) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
+        return Ok(());
+    };
+    files::create_private_dir(folder)?;
+    files::write_durable(folder, name, &serde_json::to_vec(record)?)
 }
 
 /// Takes an advisory lock on a file, which is made if need be; none when somebody else has it for longer than `wait`.

@@ -209,6 +209,12 @@ impl<'a> Repository<'a> {
         Ok(())
     }
 
+    /// Removes a reference; one that is not there is none.
+    pub(super) async fn forget(&self, reference: &str) -> Result<(), Unprepared> {
+        let removing = self.local().args(["update-ref", "-d", reference]);
+        removing.run().await.map(|_| ()).map_err(|error| broken(error.to_string()))
+    }
+
     /// A call in the clone, under its lock.
     pub(super) fn local(&self) -> super::git::Call<'_> {
         self.git.local(&self.clone).holding(&self.lock)

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use domain::workspace::{HeadRule, HookCommands, Repository as Spec, branch};
 use domain::{JobId, RunId};
+use service::Clock;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -36,7 +37,8 @@ impl Place {
             user_name: "Orch".to_owned(),
             user_email: "orch@localhost".to_owned(),
         };
-        let workspaces = Workspaces::new(dir.path().join("workspaces"), git);
+        let workspaces =
+            Workspaces::new(dir.path().join("workspaces"), dir.path().join("state"), git, Clock::system());
         let place = Self { dir, workspaces };
         place.git("", &["init", "--quiet", "--bare", "--initial-branch=main", "forge.git"]);
         place.git("", &["init", "--quiet", "--initial-branch=main", "person"]);

@@ -16,7 +16,7 @@ use super::{Unprepared, broken, settings};
 use crate::files;
 
 /// Where unsaved work is kept in the clone, by the run that left it.
-pub(super) const WIP: &str = "refs/orch/wip/";
+const WIP: &str = "refs/orch/wip/";
 /// What a command that was killed, or is half done, leaves in a worktree's git folder.
 const HALF_DONE: [&str; 11] = [
     "index.lock",
@@ -31,6 +31,11 @@ const HALF_DONE: [&str; 11] = [
     "rebase-apply",
     "sequencer",
 ];
+
+/// Where the unsaved work of a run is kept.
+pub(super) fn wip(run: RunId) -> String {
+    format!("{WIP}{run}")
+}
 
 /// A worktree of a repository whose lock is held.
 pub(super) struct Worktree<'a> {
@@ -142,7 +147,7 @@ impl<'a> Worktree<'a> {
 
     async fn try_save(&self, run: RunId) -> Result<Option<String>, Unprepared> {
         let failed = |error: GitError| broken(error.to_string());
-        let name = format!("{WIP}{run}");
+        let name = wip(run);
         let (commit, before) = (self.commit().await?, self.repository.commit(&name).await?);
         let branch = self.repository.commit(&format!("refs/heads/{}", self.branch)).await?;
         let dirty = self.path.exists() && self.is_dirty().await?;

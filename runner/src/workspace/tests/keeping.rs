@@ -57,8 +57,15 @@ async fn what_another_runner_pushed_is_gone_on_from() {
     assert_eq!(read(&first, "other.txt").as_deref(), Some("from elsewhere\n"));
     assert_eq!(git(&second.path, &["symbolic-ref", "--short", "HEAD"]), "orch/SHOP-1");
     // On a runner that never had it, too.
-    let elsewhere =
-        Place { workspaces: Workspaces::new(place.file("other"), place.workspaces.git.clone()), ..place };
+    let elsewhere = Place {
+        workspaces: Workspaces::new(
+            place.file("other"),
+            place.file("state"),
+            place.workspaces.git.clone(),
+            Clock::system(),
+        ),
+        ..place
+    };
     assert_eq!(elsewhere.prepare("SHOP-1", &spec).await.unwrap().head, pushed);
 }
 
