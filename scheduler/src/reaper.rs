@@ -151,7 +151,13 @@ pub(crate) async fn end_lost(shared: &Shared, run: &LiveRun, how: LostHow) {
         LiveRunState::Started => Event::Ended { run: run.run, conclusion: Conclusion::Lost { how } },
     };
     let renewals = if how == LostHow::LeaseExpired { renewals::seen(shared, run.run) } else { None };
-    match move_job(shared, run.job, &event, Report { renewals, ..Report::default() }).await {
+    // Nobody reports how such a run ended: this is all that its history will ever say.
+    let evidence = match run.state {
+        LiveRunState::Offered => format!("{} did not confirm it", run.node),
+        LiveRunState::Started => format!("{how} ({})", run.node),
+    };
+    let report = Report { renewals, evidence: Some(evidence), ..Report::default() };
+    match move_job(shared, run.job, &event, report).await {
         Ok(_) => {
             shared.reaped.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job.id = %run.job, run.id = %run.run, runner = %run.node, how = how.as_str(), "run given up");

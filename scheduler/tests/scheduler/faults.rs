@@ -168,6 +168,8 @@ async fn renews_keep_a_run_alive_and_stragglers_do_not() {
     stack.clock.advance(Duration::from_secs(121));
     stack.reaches(job, "queued").await;
     assert_eq!(stack.ends(job).await, ["lost lease_expired"]);
+    let evidence = stack.runs(job).await.remove(0).evidence;
+    assert!(evidence.is_some_and(|words| words.starts_with("nothing was heard of its runner")));
 }
 
 #[tokio::test]
@@ -202,6 +204,8 @@ async fn a_newer_incarnation_without_the_run_proves_its_death() {
     node.incarnation = 3;
     node.register(&stack, &[]).await.unwrap();
     assert_eq!(stack.ends(job).await[0], "lost node_lost");
+    let evidence = stack.runs(job).await.remove(0).evidence;
+    assert!(evidence.is_some_and(|words| words.starts_with("its runner came back without it")));
 
     let second = node.started(&stack, 2).await;
     // Two hosts of one identity: the run is on the other one.

@@ -136,7 +136,7 @@ fn conclude_agent(
     patterns: &Patterns,
     now: Timestamp,
 ) -> (Conclusion, String) {
-    let lost = |how: LostHow| (Conclusion::Lost { how }, how.as_str().to_owned());
+    let lost = |how: LostHow| (Conclusion::Lost { how }, how.to_string());
     let judged = || {
         let Judgement { class, evidence, .. } = classify(outcome, patterns, now);
         let conclusion = if resumed && resume::is_refused(&class) {

@@ -169,14 +169,14 @@ Idle
   no result: permanent/idle (was silent longer than its stage allows)
   success:   success/none (result.subtype success)
 SelfFenced
-  no result: lost/self_fenced (self_fenced)
-  success:   lost/self_fenced (self_fenced)
+  no result: lost/self_fenced (its runner heard nothing of the scheduler for a whole lease and ended it)
+  success:   lost/self_fenced (its runner heard nothing of the scheduler for a whole lease and ended it)
 Drained
   no result: drained (drained)
   success:   success/none (result.subtype success)
 ShimLost
-  no result: lost/shim_lost (shim_lost)
-  success:   lost/shim_lost (shim_lost)
+  no result: lost/shim_lost (its keeper was killed or crashed, and its agent was killed with it)
+  success:   lost/shim_lost (its keeper was killed or crashed, and its agent was killed with it)
 SpawnFailed { error: "no such file" }
   no result: permanent/crash (could not be started: no such file)
   success:   success/none (result.subtype success)

@@ -1,5 +1,7 @@
 //! What can happen to a job, and the refusal of what cannot.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
@@ -144,6 +146,18 @@ impl LostHow {
             Self::ShimLost => "shim_lost",
             Self::NodeLost => "node_lost",
         }
+    }
+}
+
+/// What happened to the run, for people who look at its end.
+impl fmt::Display for LostHow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeaseExpired => "nothing was heard of its runner for a whole lease",
+            Self::SelfFenced => "its runner heard nothing of the scheduler for a whole lease and ended it",
+            Self::ShimLost => "its keeper was killed or crashed, and its agent was killed with it",
+            Self::NodeLost => "its runner came back without it, or a person said that the node is gone",
+        })
     }
 }
 
