@@ -3,3 +3,4 @@
 mod pipeline;
 mod shapes;
 mod stack;
+mod worktree;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use e2e::harness::claude::{real_claude, stub_settings};
-use e2e::harness::{Stack, until};
+use e2e::harness::{Stack, StackBuilder, until};
 use e2e::stub_api::{Behaviour, Credential, StubApi, parse_script};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -33,12 +33,20 @@ impl Real {
         script: Vec<Behaviour>,
         credential: Credential,
     ) -> anyhow::Result<Self> {
+        Self::build(Stack::builder().orch_toml(orch_toml), script, credential).await
+    }
+
+    /// With a stack that is laid out as a test wants it.
+    pub(crate) async fn build(
+        builder: StackBuilder,
+        script: Vec<Behaviour>,
+        credential: Credential,
+    ) -> anyhow::Result<Self> {
         let stub = StubApi::start((Ipv4Addr::LOCALHOST, 0).into(), script).await?;
         let settings = stub_settings(&stub, credential);
         let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
         let passed = format!("ORCH_E2E,{}", names.join(","));
-        let mut builder = Stack::builder()
-            .orch_toml(orch_toml)
+        let mut builder = builder
             .env("ORCH_CLAUDE_BIN", &real_claude()?.to_string_lossy())
             .env("ORCH_AGENT_ENV", &passed)
             .env("ORCH_BACKOFF_BASE_SECONDS", "1")
