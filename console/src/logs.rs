@@ -29,8 +29,11 @@ pub(crate) async fn stream(
     stop: CancellationToken,
 ) -> Result<impl IntoResponse, Response> {
     let of = Some(v1::stream_logs_request::Of::RunId(run.to_string()));
-    let begun =
-        service::grpc::call(BEGIN_TIMEOUT, admin.stream_logs(v1::StreamLogsRequest { of, follow })).await;
+    let begun = service::grpc::call(
+        BEGIN_TIMEOUT,
+        admin.stream_logs(v1::StreamLogsRequest { of, follow, tail_bytes: None }),
+    )
+    .await;
     let frames = begun.map_err(|status| refusal(&status))?.into_inner();
     let text = frames.map(|frame| Ok::<_, Infallible>(piece(frame))).take_until(stop.cancelled_owned());
     let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];

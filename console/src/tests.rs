@@ -196,7 +196,7 @@ impl tonic::server::ServerStreamingService<v1::StreamLogsRequest> for StubLogs {
     type Future = std::future::Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<v1::StreamLogsRequest>) -> Self::Future {
-        let v1::StreamLogsRequest { of, follow } = request.into_inner();
+        let v1::StreamLogsRequest { of, follow, .. } = request.into_inner();
         if of != Some(v1::stream_logs_request::Of::RunId(RUN.to_owned())) {
             return std::future::ready(Err(Status::not_found("there is no such run")));
         }

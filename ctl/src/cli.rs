@@ -10,7 +10,7 @@ use service::settings::DatabaseSettings;
 use crate::admin::{SchedulerAccess, accounts, breakers, budgets, items, jobs, logs, queue, runners};
 use crate::exit::{Failure, exit_codes_help};
 use crate::print::Output;
-use crate::{classify, config_check, copies, dev, doctor, manual, migrate};
+use crate::{classify, config_check, copies, dev, doctor, manual, migrate, top};
 
 /// Orch runs coding agents unattended: this is its admin command
 #[derive(Clone, Debug, Parser)]
@@ -69,6 +69,13 @@ pub(crate) enum Admin {
         #[command(flatten)]
         access: SchedulerAccess,
     },
+    /// Watch everything live: what runs, what waits and why, who needs you, runners, quota, spending
+    ///
+    /// Keys: up and down select a job, whose why and log are shown below; c ends it, after a question; q quits.
+    Top {
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
     /// List jobs, the newest first
     Jobs {
         #[command(flatten)]
@@ -79,6 +86,7 @@ pub(crate) enum Admin {
     /// Show a job with all its runs
     Job {
         /// Job
+        #[arg(value_parser = jobs::parse_id)]
         id: i64,
         #[command(flatten)]
         access: SchedulerAccess,
@@ -86,6 +94,7 @@ pub(crate) enum Admin {
     /// Say why a job is where it is, until when, and what to do
     Why {
         /// Job
+        #[arg(value_parser = jobs::parse_id)]
         id: i64,
         #[command(flatten)]
         access: SchedulerAccess,
@@ -100,6 +109,7 @@ pub(crate) enum Admin {
     /// End a job; a running agent gets time to stop
     Cancel {
         /// Job
+        #[arg(value_parser = jobs::parse_id)]
         id: i64,
         #[command(flatten)]
         access: SchedulerAccess,
@@ -107,6 +117,7 @@ pub(crate) enum Admin {
     /// Queue a failed or cancelled job again
     Retry {
         /// Job
+        #[arg(value_parser = jobs::parse_id)]
         id: i64,
         #[command(flatten)]
         access: SchedulerAccess,
@@ -206,6 +217,7 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         Admin::Restore(ask) => copies::restore(&ask, output, now).await,
         Admin::Enqueue { ask, access } => jobs::enqueue(&access, ask, output).await,
         Admin::Queue { access } => queue::show(&access, output, now).await,
+        Admin::Top { access } => top::run(&access, output).await,
         Admin::Jobs { list, access } => jobs::list(&access, list, output, now).await,
         Admin::Job { id, access } => jobs::show(&access, id, output, now).await,
         Admin::Why { id, access } => jobs::why(&access, id, output, now).await,
@@ -259,6 +271,7 @@ mod tests {
             "orch enqueue --project shop --stage review --work-item SHOP-12 --prompt - --priority -3 --key k",
             "orch queue --json",
             "orch --json jobs --status queued",
+            "orch top",
             "orch job 7",
             "orch why 7 --json",
             "orch logs 7 -f",

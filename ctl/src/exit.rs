@@ -33,6 +33,9 @@ pub(crate) fn exit_codes_help() -> String {
     format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
+/// SQLite's word for a file of another kind.
+const NO_DATABASE: &str = "file is not a database";
+
 impl Failure {
     /// The exit code.
     pub(crate) const fn code(&self) -> u8 {
@@ -66,6 +69,9 @@ impl From<store::Error> for Failure {
         match error {
             store::Error::Newer { .. } | store::Error::Older { .. } | store::Error::Setup(_) => {
                 Self::Usage(text)
+            }
+            store::Error::Corrupt(reason) if reason.contains(NO_DATABASE) => {
+                Self::Usage("the file is no database: say which one is with ORCH_DATABASE_URL".to_owned())
             }
             store::Error::Corrupt(_) => Self::No(text),
             store::Error::Unavailable(_) | store::Error::Closed => Self::Unreachable(text),

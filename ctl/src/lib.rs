@@ -16,6 +16,7 @@ mod manual;
 mod migrate;
 mod print;
 mod reference;
+mod top;
 
 use std::process::ExitCode;
 

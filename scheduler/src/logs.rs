@@ -118,6 +118,18 @@ pub(crate) struct LogReader {
 }
 
 impl LogReader {
+    /// Leaves out all but the last bytes of what is there now.
+    pub(crate) async fn skip_to_tail(&mut self, bytes: u64) -> io::Result<()> {
+        let log = self.log.clone();
+        let end = blocking(move || match fs::metadata(&log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            known => known.map(|metadata| metadata.len()),
+        })
+        .await?;
+        self.offset = self.offset.max(end.saturating_sub(bytes));
+        Ok(())
+    }
+
     /// The next piece; none at the end of what is there now.
     pub(crate) async fn next(&mut self) -> io::Result<Option<LogPiece>> {
         let (log, gaps, offset) = (self.log.clone(), self.gaps.clone(), self.offset);
@@ -209,6 +221,16 @@ mod tests {
         writer.append(&bytes(1_000_000, "tail")).await.unwrap();
         writer.sync().await.unwrap();
         assert_eq!(writer.end(), 1_000_004);
+
+        let mut end = logs.reader(run);
+        end.skip_to_tail(2).await.unwrap();
+        assert_eq!(all(&mut end).await, [bytes(1_000_002, "il")]);
+        let mut whole = logs.reader(run);
+        whole.skip_to_tail(u64::MAX).await.unwrap();
+        assert_eq!(all(&mut whole).await.len(), 3);
+        let mut none = logs.reader(RunId(Uuid::from_u128(8)));
+        none.skip_to_tail(2).await.unwrap();
+        assert_eq!(all(&mut none).await, []);
 
         let gap = LogPiece::Gap { from: 4, to: 1_000_000 };
         let tail = bytes(1_000_000, "tail");

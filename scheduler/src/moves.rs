@@ -14,7 +14,7 @@ const CONFLICTS_MAX: u32 = 50;
 /// Why a job was not moved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotMoved {
-    #[error("there is no job {0}")]
+    #[error("there is no job {0}: `orch jobs` lists them")]
     NotFound(JobId),
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),

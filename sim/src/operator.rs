@@ -129,7 +129,7 @@ async fn drain_now(url: &str) -> Result<(), Status> {
 }
 
 async fn read_slowly(admin: &mut AdminServiceClient<Channel>, job: JobId) -> Result<(), Status> {
-    let request = StreamLogsRequest { of: Some(Of::JobId(job.0)), follow: true };
+    let request = StreamLogsRequest { of: Some(Of::JobId(job.0)), follow: true, tail_bytes: None };
     let mut frames = grpc::call(WITHIN, admin.stream_logs(request)).await?.into_inner();
     for _ in 0..TRIES {
         tokio::time::sleep(PAUSE).await;

@@ -52,6 +52,11 @@ pub(crate) struct List {
     limit: u32,
 }
 
+/// Reads a job's id as people type it.
+pub(crate) fn parse_id(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "a job's id is a number: `orch jobs` lists them")
+}
+
 /// `orch enqueue`.
 pub(crate) async fn enqueue(access: &SchedulerAccess, ask: Enqueue, output: Output) -> Result<(), Failure> {
     let prompt = match ask.prompt.as_deref() {
@@ -154,7 +159,8 @@ fn spent(job: &v1::Job) -> String {
     format!("{}/{}/{}", job.attempts, job.transient_attempts, job.infra_attempts)
 }
 
-fn note(job: &v1::Job, now: Timestamp) -> String {
+/// What a job's row says of it beside its facts.
+pub(crate) fn note(job: &v1::Job, now: Timestamp) -> String {
     if let Some(waiting) = &job.waiting {
         let until = waiting.until.as_deref().map(|until| format!(", {}", when(until, now)));
         return format!("{}{}", waiting.reason, until.unwrap_or_default());
@@ -269,7 +275,7 @@ fn session(run: &v1::Run) -> String {
 }
 
 /// Why a job is where it is, and what to do.
-fn explanation(detail: &v1::JobDetail, now: Timestamp) -> String {
+pub(crate) fn explanation(detail: &v1::JobDetail, now: Timestamp) -> String {
     let Some(job) = &detail.job else { return String::new() };
     let id = job.id;
     let last = detail.runs.last();

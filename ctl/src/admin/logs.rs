@@ -24,7 +24,7 @@ pub(crate) struct Logs {
     /// Job id, or run id
     #[arg(value_name = "ID", value_parser = parse_target)]
     of: v1::stream_logs_request::Of,
-    /// Go on through later runs until the job is over
+    /// Go on through later runs and restarts until the job is over; exits 1 where it failed or was cancelled
     #[arg(long, short)]
     follow: bool,
 }
@@ -51,8 +51,11 @@ pub(crate) async fn show(access: &SchedulerAccess, logs: Logs, output: Output) -
             return ended;
         }
         match ended {
-            Ok(()) if over(&admin, &logs).await? => return Ok(()),
-            Ok(()) => {}
+            Ok(()) => match over(&admin, &logs).await? {
+                Some(End::Well) => return Ok(()),
+                Some(End::Badly(how)) => return Err(Failure::No(how)),
+                None => {}
+            },
             Err(Failure::Unreachable(reason)) => {
                 let now = clock.boot_ms();
                 let since = *silent_since.get_or_insert(now);
@@ -69,7 +72,7 @@ pub(crate) async fn show(access: &SchedulerAccess, logs: Logs, output: Output) -
 }
 
 async fn stream(admin: &Admin, logs: &Logs, read: &mut Read, output: Output) -> Result<(), Failure> {
-    let request = v1::StreamLogsRequest { of: Some(logs.of.clone()), follow: logs.follow };
+    let request = v1::StreamLogsRequest { of: Some(logs.of.clone()), follow: logs.follow, tail_bytes: None };
     let mut client = admin.client();
     let begun = service::grpc::call(ANSWER_TIMEOUT, client.stream_logs(request)).await;
     let mut frames = begun.map_err(|status| admin.refused(&status))?.into_inner();
@@ -93,15 +96,36 @@ async fn stream(admin: &Admin, logs: &Logs, read: &mut Read, output: Output) -> 
     Ok(())
 }
 
-/// Whether the job is over; a stream also ends when its scheduler stops.
-async fn over(admin: &Admin, logs: &Logs) -> Result<bool, Failure> {
-    let v1::stream_logs_request::Of::JobId(id) = logs.of else { return Ok(true) };
+/// How a job that was followed ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It did what it was to do.
+    Well,
+    /// It did not, and why.
+    Badly(String),
+}
+
+/// How the job ended, if it is over: a scheduler that was cut off ends its streams too. A run that was asked for alone is
+/// over with its stream.
+async fn over(admin: &Admin, logs: &Logs) -> Result<Option<End>, Failure> {
+    let v1::stream_logs_request::Of::JobId(id) = logs.of else { return Ok(Some(End::Well)) };
     match admin.ask(admin.client().get_job(v1::GetJobRequest { id })).await {
-        Ok(detail) => {
-            Ok(detail.job.is_none_or(|job| matches!(job.status.as_str(), "done" | "failed" | "cancelled")))
-        }
-        Err(Failure::Unreachable(_)) => Ok(false),
+        Ok(detail) => Ok(end_of(detail.job.unwrap_or_default())),
+        Err(Failure::Unreachable(_)) => Ok(None),
         Err(failure) => Err(failure),
+    }
+}
+
+fn end_of(job: v1::Job) -> Option<End> {
+    let id = job.id;
+    match job.status.as_str() {
+        "done" => Some(End::Well),
+        "failed" => {
+            let failure = job.failure.unwrap_or_default();
+            Some(End::Badly(format!("job {id} failed: {failure}; `orch why {id}` says more")))
+        }
+        "cancelled" => Some(End::Badly(format!("job {id} was cancelled; `orch retry {id}` queues it again"))),
+        _ => None,
     }
 }
 
@@ -178,6 +202,18 @@ mod tests {
         assert_eq!(read.fresh(frame("a", 10, "world", 0)), Some(frame("a", 13, "ld", 0)));
         assert_eq!(read.fresh(frame("b", 0, "next", 0)), Some(frame("b", 0, "next", 0)));
         assert_eq!(read.frames, 5);
+    }
+
+    #[test]
+    fn a_job_that_did_not_do_its_work_is_no_success() {
+        let job = |status: &str| v1::Job { id: 7, status: status.to_owned(), ..v1::Job::default() };
+        assert_eq!((end_of(job("done")), end_of(job("queued"))), (Some(End::Well), None));
+        let failed = v1::Job { failure: Some("crash".to_owned()), ..job("failed") };
+        assert_eq!(
+            end_of(failed),
+            Some(End::Badly("job 7 failed: crash; `orch why 7` says more".to_owned()))
+        );
+        assert!(matches!(end_of(job("cancelled")), Some(End::Badly(_))));
     }
 
     #[test]

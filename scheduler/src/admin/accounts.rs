@@ -28,7 +28,9 @@ pub(super) async fn resume(
         .await
         .map_err(|error| unavailable(&error))?;
     if !held {
-        return Err(Status::not_found(format!("account {account} is not held")));
+        return Err(Status::not_found(format!(
+            "account {account} is not held: `orch account` lists what holds them"
+        )));
     }
     tracing::info!(%account, "an operator resumed an account");
     shared.alert();

@@ -119,14 +119,19 @@ async fn find(shared: &Shared, request: &DecideItemRequest) -> Result<WorkItem, 
         let item =
             advance::read(shared, project, &request.item).await.map_err(|error| unavailable(&error))?;
         return item.ok_or_else(|| {
-            Status::not_found(format!("project {project} has no work item {}", request.item))
+            Status::not_found(format!(
+                "project {project} has no work item {}: `orch items` lists them",
+                request.item
+            ))
         });
     }
     let filter = ItemFilter { key: Some(request.item.clone()), limit: 2, ..ItemFilter::default() };
     let mut items = shared.store.work_items(filter).await.map_err(|error| unavailable(&error))?;
     match (items.pop(), items.pop()) {
         (Some(item), None) => Ok(item),
-        (None, _) => Err(Status::not_found(format!("there is no work item {}", request.item))),
+        (None, _) => {
+            Err(Status::not_found(format!("there is no work item {}: `orch items` lists them", request.item)))
+        }
         (Some(one), Some(other)) => Err(Status::invalid_argument(format!(
             "projects {} and {} have a work item {}: say which with --project",
             other.project, one.project, request.item

@@ -139,7 +139,7 @@ async fn read(shared: &Shared, id: JobId) -> Result<WaitingJob, Status> {
     newest
         .into_iter()
         .find(|entry| entry.job.id == id)
-        .ok_or_else(|| Status::not_found(format!("there is no job {id}")))
+        .ok_or_else(|| Status::not_found(format!("there is no job {id}: `orch jobs` lists them")))
 }
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Status {

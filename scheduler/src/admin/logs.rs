@@ -18,6 +18,8 @@ use crate::shared::Shared;
 const FRAMES_AHEAD: usize = 16;
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a stream that is cut off by the scheduler's end tries to say so.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 type Frames = mpsc::Sender<Result<LogFrame, Status>>;
 
@@ -30,33 +32,49 @@ pub(super) async fn stream(
         Some(stream_logs_request::Of::JobId(id)) => {
             let id = JobId(id);
             let job = shared.store.job(id).await.map_err(|error| unavailable(&error))?;
-            job.ok_or_else(|| Status::not_found(format!("there is no job {id}")))?;
+            job.ok_or_else(|| Status::not_found(format!("there is no job {id}: `orch jobs` lists them")))?;
             Of::Job(id)
         }
         Some(stream_logs_request::Of::RunId(id)) => {
             let id = convert::read_run_id(&id)?;
             let run = shared.store.run(id).await.map_err(|error| unavailable(&error))?;
-            run.ok_or_else(|| Status::not_found(format!("there is no run {id}")))?;
+            run.ok_or_else(|| {
+                Status::not_found(format!("there is no run {id}: `orch job ID` lists the runs of a job"))
+            })?;
             Of::Run(id)
         }
     };
     let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
-    let (shared, token, follow) = (shared.clone(), shared.tasks.token(), request.follow);
+    let (shared, token) = (shared.clone(), shared.tasks.token());
+    let wanted = Wanted { of, follow: request.follow, tail_bytes: request.tail_bytes };
     let tasks = shared.tasks.clone();
     tasks.spawn("log-stream", async move {
         let sending = async {
-            if let Err(Some(status)) = send(&shared, of, follow, &frames).await {
+            if let Err(Some(status)) = send(&shared, wanted, &frames).await {
                 // The reader may have gone.
                 let _ = frames.send(Err(status)).await;
             }
         };
         tokio::select! {
             biased;
-            _ = token.run_until_cancelled(sending) => {}
+            sent = token.run_until_cancelled(sending) => {
+                if sent.is_none() {
+                    let stops = Status::unavailable("the scheduler stops");
+                    // A reader that does not read misses it, and finds the connection gone.
+                    let _ = tokio::time::timeout(LAST_WORD, frames.send(Err(stops))).await;
+                }
+            }
             () = frames.closed() => {}
         }
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+#[derive(Clone, Copy)]
+struct Wanted {
+    of: Of,
+    follow: bool,
+    tail_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -66,14 +84,15 @@ enum Of {
 }
 
 /// Sends everything; an error without a status means that nobody reads any more.
-async fn send(shared: &Shared, of: Of, follow: bool, frames: &Frames) -> Result<(), Option<Status>> {
+async fn send(shared: &Shared, wanted: Wanted, frames: &Frames) -> Result<(), Option<Status>> {
+    let Wanted { of, follow, .. } = wanted;
     let mut sent = Epoch::default();
     loop {
         // The state first: what is written before a job is over is then certainly seen.
         let over = !follow || is_over(shared, of).await?;
         for run in runs(shared, of).await? {
             if run.epoch > sent {
-                send_run(shared, run.id, follow, frames).await?;
+                send_run(shared, run.id, wanted, frames).await?;
                 sent = run.epoch;
             }
         }
@@ -84,10 +103,18 @@ async fn send(shared: &Shared, of: Of, follow: bool, frames: &Frames) -> Result<
     }
 }
 
-async fn send_run(shared: &Shared, run: RunId, follow: bool, frames: &Frames) -> Result<(), Option<Status>> {
+async fn send_run(
+    shared: &Shared,
+    run: RunId,
+    wanted: Wanted,
+    frames: &Frames,
+) -> Result<(), Option<Status>> {
     let mut log = shared.logs.reader(run);
+    if let Some(bytes) = wanted.tail_bytes {
+        log.skip_to_tail(bytes).await.map_err(|error| could_not_read(&error))?;
+    }
     loop {
-        let over = !follow || has_ended(shared, run).await?;
+        let over = !wanted.follow || has_ended(shared, run).await?;
         while let Some(piece) = log.next().await.map_err(|error| could_not_read(&error))? {
             frames.send(Ok(frame(run, piece))).await.map_err(|_gone| None)?;
         }

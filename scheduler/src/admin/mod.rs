@@ -10,6 +10,7 @@ mod runners;
 use std::sync::Arc;
 
 use domain::work_item::decision::Word;
+use domain::{Event, IllegalEvent};
 use proto::convert;
 use proto::v1::admin_service_server::AdminService;
 use proto::v1::{
@@ -167,11 +168,24 @@ impl Service {
     }
 }
 
+/// Why a job does not do what a person asked of it, in their words.
+fn refusal(illegal: &IllegalEvent) -> String {
+    let IllegalEvent::WrongState { job, status, event } = illegal else { return illegal.to_string() };
+    let may = if *event == Event::CancelRequested.name() {
+        "only what is queued or runs can be cancelled"
+    } else if *event == Event::Retried.name() {
+        "only what failed or was cancelled can be retried, `orch enqueue` makes a new job"
+    } else {
+        return illegal.to_string();
+    };
+    format!("job {job} is {} already: {may}", status.as_str())
+}
+
 impl From<NotMoved> for Status {
     fn from(not_moved: NotMoved) -> Self {
         match not_moved {
             NotMoved::NotFound(_) => Self::not_found(not_moved.to_string()),
-            NotMoved::Illegal(_) => Self::failed_precondition(not_moved.to_string()),
+            NotMoved::Illegal(illegal) => Self::failed_precondition(refusal(&illegal)),
             NotMoved::Contended(_) | NotMoved::Store(_) => unavailable(&not_moved),
         }
     }

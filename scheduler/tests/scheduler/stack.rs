@@ -207,7 +207,11 @@ impl Stack {
 
     pub(crate) async fn stream_logs(&self, job: JobId, follow: bool) -> tonic::Streaming<LogFrame> {
         let of = Some(proto::v1::stream_logs_request::Of::JobId(job.0));
-        self.admin().stream_logs(StreamLogsRequest { of, follow }).await.unwrap().into_inner()
+        self.admin()
+            .stream_logs(StreamLogsRequest { of, follow, tail_bytes: None })
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// The head and the body of a plain HTTP answer.
