@@ -46,7 +46,7 @@ CMD ["orch-console"]
 FROM base AS runner
 # git and procps are for the agents as well as for Orch.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends git openssh-client procps \
+ && apt-get install -y --no-install-recommends git git-lfs openssh-client procps \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=claude /out/claude /usr/local/bin/
 COPY --from=build /out/orch-runner /usr/local/bin/

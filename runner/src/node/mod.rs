@@ -15,7 +15,7 @@ pub(crate) use start::begin as begin_start;
 pub(crate) use tidy::keep_tidy;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use tonic::transport::Channel;
 
 use crate::config::Options;
 use crate::identity::Identity;
-use crate::preflight::Preflights;
+use crate::preflight::{Preflights, Program};
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Wish;
 use crate::shims::Shims;
@@ -114,6 +114,7 @@ impl Node {
             token: options.git_token.clone(),
             user_name: options.git_user_name.clone(),
             user_email: options.git_user_email.clone(),
+            has_lfs: Program::find(Path::new("git-lfs")).is_some(),
         };
         let workspaces = Workspaces::new(
             options.workspace_dir.clone(),

@@ -17,6 +17,7 @@ use super::persist::{Attempt, Tried, persist};
 use crate::node::{Held, Node};
 use crate::workspace::Workspace;
 use crate::workspace::git::{Git, GitError, plain_url};
+use crate::workspace::lfs;
 
 /// How long one call may take that only asks.
 const ASK_WITHIN: Duration = Duration::from_mins(1);
@@ -62,10 +63,8 @@ pub(super) async fn pass(node: &Node, held: &Held) -> io::Result<Did> {
     };
     let (project, work_item) = (&held.assignment.project, &held.assignment.work_item);
     // Before it goes out: whoever finds it on the forge later knows that it is no work of somebody else's.
-    let own = match node.workspaces.pushes(project, work_item, &intent.head).await {
-        Ok(own) => own,
-        Err(unprepared) => return Ok(Did::failed(StepFault::Workspace, &unprepared.error)),
-    };
+    let own = node.workspaces.pushes(project, work_item, &intent.head).await;
+    let own = own.map_err(|unprepared| io::Error::other(unprepared.error))?;
     let git = node.workspaces.git();
     let mut asked = Push { git, workspace: &workspace, intent: &intent, own: &own };
     let did = persist(node, held, StepKind::Push, &mut asked).await?;
@@ -208,6 +207,7 @@ impl Push<'_> {
                 return Ok(Tried::Over(Did::failed(StepFault::RemoteMoved, &words)));
             }
         };
+        lfs::push(git, workspace, head).await?;
         git.remote(&workspace.transport, &workspace.clone_url)
             .within(MOVE_WITHIN)
             .args(["push", "--quiet", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"])

@@ -6,6 +6,8 @@ use domain::workspace::WorkspaceFault;
 /// The forge refuses us: waiting does not mend it.
 const AUTH: &[&str] = &[
     "authentication failed",
+    "authentication required",
+    "authorization error",
     "could not read username",
     "could not read password",
     "terminal prompts disabled",

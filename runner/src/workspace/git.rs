@@ -74,6 +74,8 @@ pub(crate) struct Git {
     pub(crate) user_name: String,
     /// The address beside it.
     pub(crate) user_email: String,
+    /// Whether the host has Git LFS.
+    pub(crate) has_lfs: bool,
 }
 
 impl Git {
@@ -83,6 +85,7 @@ impl Git {
             git: self,
             git_dir: Some(git_dir.to_owned()),
             work_tree: None,
+            folder: PathBuf::from("/"),
             arguments: Vec::new(),
             environment: Vec::new(),
             config: FORCED.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
@@ -156,6 +159,7 @@ pub(crate) struct Call<'a> {
     git: &'a Git,
     git_dir: Option<PathBuf>,
     work_tree: Option<PathBuf>,
+    folder: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     config: Vec<(String, String)>,
@@ -173,6 +177,13 @@ impl Call<'_> {
 
     pub(crate) fn work_tree(mut self, path: &Path) -> Self {
         self.work_tree = Some(path.to_owned());
+        self
+    }
+
+    /// In this folder, where git finds its repository itself.
+    pub(crate) fn inside(mut self, folder: &Path) -> Self {
+        self.git_dir = None;
+        folder.clone_into(&mut self.folder);
         self
     }
 
@@ -281,7 +292,7 @@ impl Call<'_> {
         if let Some(git_dir) = &self.git_dir {
             command.arg("--git-dir").arg(git_dir);
         }
-        command.current_dir("/");
+        command.current_dir(&self.folder);
         if let Some(work_tree) = &self.work_tree {
             command.arg("--work-tree").arg(work_tree).current_dir(work_tree);
         }

@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
+use domain::workspace::WorkspaceFault;
 use domain::{Account, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::prepare::{ITEM_WAIT, Workspaces};
-use super::{Unprepared, broken, folder, home};
+use super::{Unprepared, folder, home};
 
 /// The notes of one work item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +65,8 @@ impl Workspaces {
         run_dir: &Path,
     ) -> Result<(), Unprepared> {
         let Some(_item) = self.records.lock(project, work_item, ITEM_WAIT).await? else {
-            return Err(broken("the item's folders are in somebody else's hands".to_owned()));
+            let error = "the item's folders are being removed by the clean-up".to_owned();
+            return Err(Unprepared { fault: WorkspaceFault::Busy, error });
         };
         let mut kept = self.records.kept(project, work_item)?.unwrap_or_else(|| Kept::of(project, work_item));
         kept.runs.retain(|run| run.exists() && run != run_dir);

@@ -97,8 +97,7 @@ fn server(clone_url: &str) -> String {
         return url;
     }
     let url = url.trim_end_matches('/');
-    let suffix = if url.ends_with(".git") { "" } else { ".git" };
-    format!("{url}{suffix}/info/lfs")
+    format!("{}.git/info/lfs", url.strip_suffix(".git").unwrap_or(url))
 }
 
 /// The files that lie in the worktree as pointers, of those that are to be kept with Git LFS.

@@ -10,6 +10,7 @@ mod folder;
 pub(crate) mod git;
 pub(crate) mod hooks;
 mod kept;
+pub(crate) mod lfs;
 mod plan;
 mod prepare;
 mod record;

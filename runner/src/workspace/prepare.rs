@@ -16,7 +16,7 @@ use super::plan::{self, Plan, Seen};
 use super::record::{Record, Records};
 use super::repository::Repository;
 use super::worktree::{self, Worktree};
-use super::{Unprepared, Workspace, broken, folder, settings};
+use super::{Unprepared, Workspace, broken, folder, lfs, settings};
 
 /// How long the workspace of an item may be in somebody else's hands, such as the clean-up's.
 pub(super) const ITEM_WAIT: Duration = Duration::from_mins(2);
@@ -180,6 +180,7 @@ impl Workspaces {
         };
         record.git_dir = Some(standing.git_dir.clone());
         settings::place(&repository, &standing.git_dir, &path, &base_commit).await?;
+        lfs::fill(&repository, &standing).await?;
         let workspace = Workspace {
             path: path.clone(),
             git_dir: standing.git_dir.clone(),

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::git::{Git, GitError, plain_url};
 use super::record;
-use super::{Unprepared, broken, settings};
+use super::{Unprepared, broken, lfs, settings};
 use crate::files;
 
 /// How long the first one may take who clones a large repository.
@@ -38,7 +38,7 @@ pub(super) struct Repository<'a> {
     pub(super) git: &'a Git,
     pub(super) clone: PathBuf,
     pub(super) transport: PathBuf,
-    clone_url: &'a str,
+    pub(super) clone_url: &'a str,
     pub(super) lock: File,
 }
 
@@ -100,6 +100,7 @@ impl<'a> Repository<'a> {
         }
         let (clone, transport) = (self.clone.clone(), self.transport.clone());
         let config = config(self.git);
+        let storage = lfs::storage(&self.clone);
         service::blocking(move || {
             remove_stale_locks(&clone)?;
             remove_locks(&transport.join("refs"))?;
@@ -111,7 +112,7 @@ impl<'a> Repository<'a> {
             files::write_durable(
                 &transport,
                 "config",
-                b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
+                format!("[core]\n\trepositoryformatversion = 0\n\tbare = true\n{storage}").as_bytes(),
             )?;
             match std::os::unix::fs::symlink("../clone.git/objects", transport.join("objects")) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -322,9 +323,10 @@ fn config(git: &Git) -> String {
     format!(
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tsparseCheckout = true\n\
          [sparse]\n\texpectFilesOutsideOfPatterns = true\n[advice]\n\tsparseIndexExpanded = false\n\
-         [gc]\n\tauto = 0\n[user]\n\tname = {}\n\temail = {}\n",
+         [gc]\n\tauto = 0\n[user]\n\tname = {}\n\temail = {}\n{}",
         quoted(&git.user_name),
         quoted(&git.user_email),
+        if git.has_lfs { lfs::FILTERS } else { "" },
     )
 }
 

@@ -3,6 +3,7 @@
 mod cleaning;
 mod hostile;
 mod keeping;
+mod large;
 mod remote;
 mod steering;
 
@@ -36,6 +37,7 @@ impl Place {
             token: token.map(service::settings::Secret::new),
             user_name: "Orch".to_owned(),
             user_email: "orch@localhost".to_owned(),
+            has_lfs: true,
         };
         let workspaces =
             Workspaces::new(dir.path().join("workspaces"), dir.path().join("state"), git, Clock::system());

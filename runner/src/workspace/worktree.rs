@@ -264,7 +264,7 @@ impl<'a> Worktree<'a> {
         Ok(tree)
     }
 
-    fn call(&self) -> Call<'_> {
+    pub(super) fn call(&self) -> Call<'_> {
         let call = self.repository.git.local(&self.git_dir).holding(&self.repository.lock);
         if self.path.exists() { call.work_tree(self.path) } else { call }
     }
