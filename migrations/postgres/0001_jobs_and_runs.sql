@@ -418,3 +418,15 @@ CREATE TABLE reaper (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 INSERT INTO reaper (id) VALUES (1);
+
+-- The logs of runs: the bytes from one offset to another, or none where they were dropped. A log has no holes: each piece
+-- begins where the one before it ends.
+CREATE TABLE run_logs (
+    run_id      TEXT COLLATE "C" NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    from_offset BIGINT NOT NULL CHECK (from_offset >= 0),
+    to_offset   BIGINT NOT NULL,
+    bytes       BYTEA,
+    PRIMARY KEY (run_id, from_offset),
+    CONSTRAINT a_piece_ends_behind_its_start CHECK (to_offset > from_offset),
+    CONSTRAINT bytes_fill_their_piece CHECK (length(bytes) = to_offset - from_offset)
+);

@@ -169,9 +169,9 @@ async fn gather(
         pipeline::parse(text).map_err(|error| format!("{}: {error}", path.display()))
     };
     let pipeline = Watched::load(&options.config, Pipeline::default(), parse)?;
-    let logs = logs::Logs::open(options.log_dir.clone())
-        .with_context(|| format!("could not make the log folder {}", options.log_dir.display()))?;
     let Database { store, neighbours, lock } = database;
+    let logs = logs::Logs::open(&*store, options.log_dir.clone())
+        .with_context(|| format!("could not make the log folder {}", options.log_dir.display()))?;
     let nodes = store.nodes().await.context("could not read the runners")?;
     let lost = store.declared_lost().await.context("could not read the runners declared lost")?;
     let boot_ms = options.clock.boot_ms();

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use e2e::harness::{Service, Stack, until};
+use e2e::harness::{Service, Stack, StackBuilder, until};
 
 use crate::shop::{Ledger, WITHIN, enqueue, runner_of, shop, spent, verdicts};
 
 const AGENTS: usize = 20;
-const RUNNERS: [Service; 2] = [Service::Runner(0), Service::Runner(1)];
+pub(crate) const RUNNERS: [Service; 2] = [Service::Runner(0), Service::Runner(1)];
 
 /// Twenty agents that run until they are let go, half of them at a time.
-struct Fleet {
-    stack: Stack,
+pub(crate) struct Fleet {
+    pub(crate) stack: Stack,
     ledger: Ledger,
     jobs: Vec<i64>,
     doors: [PathBuf; 2],
@@ -21,7 +21,11 @@ struct Fleet {
 
 impl Fleet {
     async fn start() -> anyhow::Result<Self> {
-        let stack = shop()
+        Self::start_on(shop()).await
+    }
+
+    pub(crate) async fn start_on(builder: StackBuilder) -> anyhow::Result<Self> {
+        let stack = builder
             .runners(RUNNERS.len())
             .env("ORCH_RUNNER_SLOTS", "10")
             .env("ORCH_MAX_CONCURRENCY", "20")
@@ -48,13 +52,13 @@ impl Fleet {
     }
 
     /// Lets half of the agents end, and waits until they have.
-    async fn let_first_half_go(&self) -> anyhow::Result<()> {
+    pub(crate) async fn let_first_half_go(&self) -> anyhow::Result<()> {
         std::fs::write(&self.doors[0], b"")?;
         let ended = || async { Ok((self.ledger.ends() == AGENTS / 2).then_some(())) };
         until("the first half's end", WITHIN, ended).await
     }
 
-    async fn let_all_go_and_check(self) -> anyhow::Result<()> {
+    pub(crate) async fn let_all_go_and_check(self) -> anyhow::Result<()> {
         std::fs::write(&self.doors[0], b"")?;
         std::fs::write(&self.doors[1], b"")?;
         for id in &self.jobs {
@@ -74,7 +78,7 @@ impl Fleet {
     }
 
     /// The parts are killed, half of the agents end while they are away, and then they come back.
-    async fn survives_the_loss_of(mut self, parts: &[Service]) -> anyhow::Result<()> {
+    pub(crate) async fn survives_the_loss_of(mut self, parts: &[Service]) -> anyhow::Result<()> {
         let before = self.ledger.starts();
         self.kill(parts).await?;
         assert!(before.iter().all(crate::shop::Spawn::lives), "an agent died with {parts:?}");

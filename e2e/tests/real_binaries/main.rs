@@ -17,6 +17,7 @@ mod kills;
 mod limits;
 mod night;
 mod operators;
+mod postgres;
 mod preflight;
 mod pushes;
 mod reconcile;

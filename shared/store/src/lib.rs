@@ -21,10 +21,12 @@ mod postgres;
 mod purses;
 mod records;
 mod renewals;
+mod run_logs;
 mod sql;
 mod sqlite;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::account::AccountRecord;
@@ -46,6 +48,7 @@ pub use records::{
     Spender, Start, StoreStats, UsageNote, Violation,
 };
 pub use renewals::Renewals;
+pub use run_logs::RunLogs;
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
@@ -162,6 +165,11 @@ pub trait Store: Outbox + Outside + Purses + Renewals + Debug + Send + Sync + 's
 
     /// Looks for rows that break an invariant of DESIGN.md section 4 (`orch doctor`).
     async fn violations(&self) -> Result<Vec<Violation>, Error>;
+
+    /// The logs of runs, where the database keeps them; `None`: they are files.
+    fn run_logs(&self) -> Option<Arc<dyn RunLogs>> {
+        None
+    }
 
     /// Sizes worth watching.
     async fn stats(&self) -> Result<StoreStats, Error>;

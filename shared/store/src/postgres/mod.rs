@@ -5,9 +5,11 @@
 
 mod fault;
 mod lanes;
+mod logs;
 mod open;
 mod transaction;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,13 +19,14 @@ use tokio::task::JoinHandle;
 
 pub(crate) use self::fault::kind_of;
 use self::lanes::Lanes;
+use self::logs::PostgresLogs;
 pub(crate) use self::transaction::Transacting;
 use self::transaction::{Begin, Server};
 use crate::sql::Database;
 use crate::sql::connection::Reader;
 use crate::sql::fault::unavailable;
 use crate::sql::request::{Answer, Request};
-use crate::{Error, StoreStats};
+use crate::{Error, RunLogs, StoreStats};
 
 /// How long a statement's answer may take on this side, whatever became of the server's own limit: past it the
 /// connection is given up.
@@ -33,6 +36,7 @@ pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct PostgresDatabase {
     server: Server,
+    logs: Arc<PostgresLogs>,
     /// To the writers; none of a database opened for reading.
     lanes: Option<Lanes>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -53,6 +57,10 @@ impl Database for PostgresDatabase {
 
     async fn snapshot(&self) -> Result<Reader, Error> {
         Ok(Reader::Postgres(self.server.begin(Begin::Snapshot).await?))
+    }
+
+    fn run_logs(&self) -> Option<Arc<dyn RunLogs>> {
+        Some(Arc::clone(&self.logs) as Arc<dyn RunLogs>)
     }
 
     async fn check_writable(&self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Opening: the server, what it must be set to, and the schema.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Row as _};
@@ -8,6 +9,7 @@ use tokio::sync::Mutex;
 
 use super::PostgresDatabase;
 use super::lanes::Lanes;
+use super::logs::PostgresLogs;
 use super::transaction::{Begin, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, Server};
 use crate::sql::fault::unavailable;
 use crate::sql::schema;
@@ -20,7 +22,8 @@ impl PostgresDatabase {
     /// Opens the database that `url` names; see [`crate::open()`].
     pub(crate) async fn open(url: &str, access: Access) -> Result<Self, Error> {
         let server = server(url)?;
-        let mut database = Self { server, lanes: None, tasks: Mutex::new(Vec::new()) };
+        let logs = Arc::new(PostgresLogs::new(server.clone()));
+        let mut database = Self { server, logs, lanes: None, tasks: Mutex::new(Vec::new()) };
         if access == Access::Write {
             check_server(&database.server).await?;
             migrate(&database.server).await?;

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Postgres, Row as _};
 use tokio::time::timeout;
 
@@ -177,7 +178,15 @@ impl Transacting {
 
     /// Runs a statement of PostgreSQL's own that has no values and one row.
     pub(super) async fn fetch_one(&mut self, sql: &'static str) -> Result<PgRow, Fault> {
-        let answer = sqlx::query(sql).persistent(false).fetch_one(&mut *self.conn);
+        self.fetch(sqlx::query(sql)).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
+    }
+
+    /// Runs a statement of PostgreSQL's own that has one row at most.
+    pub(super) async fn fetch(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Option<PgRow>, Fault> {
+        let answer = query.persistent(false).fetch_optional(&mut *self.conn);
         Ok(timeout(ANSWER_WAIT_MAX, answer).await.map_err(|_| no_answer())??)
     }
 

@@ -22,6 +22,7 @@ pub(crate) mod schema;
 mod spending;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -37,7 +38,7 @@ use self::connection::Reader;
 use self::request::{Answer, Request};
 use crate::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
-    Schema, Store, StoreStats, Violation,
+    RunLogs, Schema, Store, StoreStats, Violation,
 };
 
 /// A database: how it is written and read.
@@ -51,6 +52,11 @@ pub(crate) trait Database: Debug + Send + Sync + 'static {
 
     /// A connection on which all reads see one state.
     async fn snapshot(&self) -> Result<Reader, Error>;
+
+    /// The logs of runs, where it keeps them.
+    fn run_logs(&self) -> Option<Arc<dyn RunLogs>> {
+        None
+    }
 
     /// Whether it takes writes, where it was opened for them.
     async fn check_writable(&self) -> Result<(), Error>;
@@ -231,6 +237,10 @@ impl Store for SqlStore {
 
     async fn violations(&self) -> Result<Vec<Violation>, Error> {
         self.read_violations().await
+    }
+
+    fn run_logs(&self) -> Option<Arc<dyn RunLogs>> {
+        self.database.run_logs()
     }
 
     async fn stats(&self) -> Result<StoreStats, Error> {

@@ -7,6 +7,7 @@ mod contract;
 #[path = "../sqlite/random.rs"]
 mod random;
 
+mod logs;
 mod plan;
 mod raw;
 mod schedulers;

@@ -15,31 +15,31 @@ use service::blocking;
 
 /// The folder of all logs.
 #[derive(Debug)]
-pub(crate) struct Logs {
+pub(crate) struct Files {
     folder: PathBuf,
 }
 
-impl Logs {
+impl Files {
     /// Makes the folder when it is not there.
-    pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
         Ok(Self { folder })
     }
 
     /// Opens a run's log for writing where it ends.
-    pub(crate) async fn writer(&self, run: RunId) -> io::Result<LogWriter> {
+    pub(super) async fn writer(&self, run: RunId) -> io::Result<FileWriter> {
         let (path, gaps) = (self.path(run, "log"), self.path(run, "gaps"));
         blocking(move || {
             let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
             let end = file.metadata()?.len();
-            Ok(LogWriter { file: Arc::new(file), gaps, end })
+            Ok(FileWriter { file: Arc::new(file), gaps, end })
         })
         .await
     }
 
     /// Reads a run's log from the start.
-    pub(crate) fn reader(&self, run: RunId) -> LogReader {
-        LogReader { log: self.path(run, "log"), gaps: self.path(run, "gaps"), offset: 0 }
+    pub(super) fn reader(&self, run: RunId) -> FileReader {
+        FileReader { log: self.path(run, "log"), gaps: self.path(run, "gaps"), offset: 0 }
     }
 
     fn path(&self, run: RunId, extension: &str) -> PathBuf {
@@ -49,20 +49,20 @@ impl Logs {
 
 /// Appends to one log. One writer at a time.
 #[derive(Debug)]
-pub(crate) struct LogWriter {
+pub(crate) struct FileWriter {
     file: Arc<File>,
     gaps: PathBuf,
     end: u64,
 }
 
-impl LogWriter {
+impl FileWriter {
     /// The offset after the last byte.
-    pub(crate) fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.end
     }
 
     /// Adds a piece. What is there already is left; what lies between is a gap.
-    pub(crate) async fn append(&mut self, piece: &LogPiece) -> io::Result<()> {
+    pub(super) async fn append(&mut self, piece: &LogPiece) -> io::Result<()> {
         match piece {
             LogPiece::Gap { from: _, to } => self.skip_to(*to).await,
             LogPiece::Bytes { offset, bytes } => {
@@ -81,7 +81,7 @@ impl LogWriter {
     }
 
     /// Declares everything from the end up to `to` dropped.
-    pub(crate) async fn skip_to(&mut self, to: u64) -> io::Result<()> {
+    pub(super) async fn skip_to(&mut self, to: u64) -> io::Result<()> {
         if to <= self.end {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl LogWriter {
     }
 
     /// Makes everything durable, the folder's entry included.
-    pub(crate) async fn sync(&mut self) -> io::Result<()> {
+    pub(super) async fn sync(&mut self) -> io::Result<()> {
         let (file, folder) = (self.file.clone(), self.gaps.parent().map(Path::to_path_buf));
         blocking(move || {
             file.sync_all()?;
@@ -111,15 +111,15 @@ impl LogWriter {
 
 /// Reads one log, also while it grows.
 #[derive(Debug)]
-pub(crate) struct LogReader {
+pub(crate) struct FileReader {
     log: PathBuf,
     gaps: PathBuf,
     offset: u64,
 }
 
-impl LogReader {
+impl FileReader {
     /// Leaves out all but the last bytes of what is there now.
-    pub(crate) async fn skip_to_tail(&mut self, bytes: u64) -> io::Result<()> {
+    pub(super) async fn skip_to_tail(&mut self, bytes: u64) -> io::Result<()> {
         let log = self.log.clone();
         let end = blocking(move || match fs::metadata(&log) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -131,7 +131,7 @@ impl LogReader {
     }
 
     /// The next piece; none at the end of what is there now.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<LogPiece>> {
+    pub(super) async fn next(&mut self) -> io::Result<Option<LogPiece>> {
         let (log, gaps, offset) = (self.log.clone(), self.gaps.clone(), self.offset);
         let piece = blocking(move || read(&log, &gaps, offset)).await?;
         if let Some(piece) = &piece {
@@ -192,7 +192,7 @@ mod tests {
         LogPiece::Bytes { offset, bytes: text.as_bytes().to_vec() }
     }
 
-    async fn all(reader: &mut LogReader) -> Vec<LogPiece> {
+    async fn all(reader: &mut FileReader) -> Vec<LogPiece> {
         let mut pieces = Vec::new();
         while let Some(piece) = reader.next().await.unwrap() {
             pieces.push(piece);
@@ -203,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_is_read_with_its_gaps_and_a_writer_goes_on_where_the_last_one_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let logs = Logs::open(folder.path().join("logs")).unwrap();
+        let logs = Files::open(folder.path().join("logs")).unwrap();
         let run = RunId(Uuid::from_u128(7));
         let mut reader = logs.reader(run);
         assert_eq!(reader.next().await.unwrap(), None);
@@ -241,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_log_comes_in_chunks() {
         let folder = tempfile::tempdir().unwrap();
-        let logs = Logs::open(folder.path().to_path_buf()).unwrap();
+        let logs = Files::open(folder.path().to_path_buf()).unwrap();
         let run = RunId(Uuid::from_u128(8));
         let text = "x".repeat(CHUNK_BYTES_MAX + 1);
         logs.writer(run).await.unwrap().append(&bytes(0, &text)).await.unwrap();
