@@ -195,6 +195,9 @@ CREATE TABLE sightings (
 ) STRICT, WITHOUT ROWID;
 
 -- How far the reconciler read each listing of each project.
+-- What may be forgotten, the oldest first.
+CREATE INDEX sightings_at ON sightings (at);
+
 CREATE TABLE cursors (
     listing TEXT NOT NULL CHECK (listing <> ''),
     project TEXT NOT NULL CHECK (project <> ''),

@@ -33,6 +33,15 @@ impl Outside for Database {
         self.inner.save_cursor(listing, project, cursor).await
     }
 
+    async fn prune_outside(
+        &self,
+        projects: Vec<String>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        self.inner.prune_outside(projects, before, limit).await
+    }
+
     async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error> {
         self.inner.items_waiting_outside(limit).await
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::shop::{LAUNCH_POINTS, PLANE_PROJECT, WITHIN, WORKSPACE, shop};
 
 const SHA: &str = "1111111111111111111111111111111111111111";
+const OTHER_SHA: &str = "2222222222222222222222222222222222222222";
 
 async fn forges() -> anyhow::Result<(Plane, Gitea)> {
     let project = Project {
@@ -101,8 +102,7 @@ async fn what_no_webhook_announced_is_found_once_and_a_late_webhook_confirms_it(
     let (plane, gitea) = forges().await?;
     let jane = plane.jane();
     let old = plane.create_issue(&jane, "Old", "<p>known</p>");
-    let launches: Vec<(&str, &str)> =
-        LAUNCH_POINTS.into_iter().filter(|(point, _)| *point != "gitea.push").collect();
+    let launches: Vec<(&str, &str)> = LAUNCH_POINTS.into_iter().collect();
     let stages_of = launches.iter().map(|(point, name)| stage(name, "") + &trigger(point, name));
     let orch_toml = project(&plane, "") + &stages_of.collect::<String>();
     let mut stack = started(&plane, &gitea, &orch_toml).await?;
@@ -118,6 +118,7 @@ async fn what_no_webhook_announced_is_found_once_and_a_late_webhook_confirms_it(
     let number = gitea.open_pull_request(&dev, "feature/x", "main", "Fix it", "because");
     gitea.review(&gitea.user("joe"), number, ReviewState::Rejected, "not yet");
     gitea.set_status(&dev, SHA, "ci/test", "failure", "2 failed");
+    gitea.push(&dev, "alone", OTHER_SHA);
 
     let mut expected: Vec<String> = launches.iter().map(|(_, name)| (*name).to_owned()).collect();
     expected.sort();
@@ -162,6 +163,61 @@ async fn what_no_webhook_announced_is_found_once_and_a_late_webhook_confirms_it(
         .await?;
     rounds(&plane, &gitea, 3).await?;
     assert_eq!(stages(&stack).await?.len(), expected.len() + 1);
+    stack.finish().await
+}
+
+/// What is told of twice alike is found twice, and no more often: a pull request opened again, the same rejection again, pushes.
+#[tokio::test]
+async fn what_happens_again_is_found_again() -> anyhow::Result<()> {
+    let (plane, gitea) = forges().await?;
+    let orch_toml = project(&plane, "")
+        + &stage("opened", "")
+        + &stage("rejected", "")
+        + &stage("pushed", "")
+        + "[[trigger]]\non = \"gitea.pull_request\"\nstage = \"opened\"\nwhen = { action = \"reopened\" }\n"
+        + &trigger("gitea.review", "rejected")
+        + "[[trigger]]\non = \"gitea.push\"\nstage = \"pushed\"\nwhen = { branch = \"release/*\" }\n";
+    let dev = gitea.jane();
+    gitea.push(&dev, "release/1", SHA);
+    let stack = started(&plane, &gitea, &orch_toml).await?;
+    let expect = async |expected: &[&str]| {
+        until("the jobs", WITHIN, || async {
+            Ok((stages(&stack).await?.len() >= expected.len()).then_some(()))
+        })
+        .await?;
+        rounds(&plane, &gitea, 2).await?;
+        assert_eq!(stages(&stack).await?, expected);
+        anyhow::Ok(())
+    };
+    gitea.push(&dev, "feature/x", SHA);
+    let number = gitea.open_pull_request(&dev, "feature/x", "main", "Fix it", "because");
+    rounds(&plane, &gitea, 2).await?;
+    for _ in 0..2 {
+        gitea.set_open(&dev, number, false);
+        rounds(&plane, &gitea, 2).await?;
+        gitea.set_open(&dev, number, true);
+        rounds(&plane, &gitea, 2).await?;
+    }
+    expect(&["opened", "opened"]).await?;
+    for times in 1..=2 {
+        gitea.review(&gitea.user("joe"), number, ReviewState::Rejected, "not yet");
+        expect(&["opened", "opened", "rejected", "rejected"][..2 + times]).await?;
+    }
+    // A branch that was there, one that is new, and one that nobody asks about.
+    gitea.push(&dev, "release/1", OTHER_SHA);
+    gitea.push(&dev, "release/2", SHA);
+    gitea.push(&dev, "elsewhere", OTHER_SHA);
+    gitea.push(&dev, "orch/SHOP-9", OTHER_SHA);
+    expect(&["opened", "opened", "pushed", "pushed", "rejected", "rejected"]).await?;
+    let pushed: Vec<Value> = jobs(&stack).await?.into_iter().filter(|job| job["stage"] == "pushed").collect();
+    let mut items: Vec<&str> = pushed.iter().filter_map(|job| job["work_item"].as_str()).collect();
+    items.sort_unstable();
+    assert_eq!(items, ["acme/shop@release/1", "acme/shop@release/2"]);
+    // Their webhooks come after all, and start nothing.
+    for sent in gitea.hooks().sent() {
+        let late = Webhook::gitea(SECRET, &sent.what.kind, &sent.what.kind, sent.what.body);
+        assert_ne!(stack.deliver(&late).await?.json()?["decision"], "enqueued", "{}", sent.what.kind);
+    }
     stack.finish().await
 }
 

@@ -1,16 +1,17 @@
 //! Reads the pull requests of a repository, the newest change first, and compares them with what was seen of them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::Timestamp;
 use domain::pipeline::{LaunchPoint, Project};
 use domain::reconcile::{Cursor, Page};
-use domain::sighting::Aspect;
+use domain::sighting::{Aspect, CLOSED, Seen};
 use serde_json::{Value, json};
 
 use super::asking::{Asking, Stop, segment};
 use super::tell::{As, Body, tell};
-use super::{OVERLAP, Source, cursor, save, visit};
+use super::{OVERLAP, Source, branches, cursor, is_new, save, visit};
 use crate::shared::Shared;
 
 /// Pull requests of a page: with one request for the reviews of each, a page fits into a round.
@@ -34,6 +35,7 @@ pub(super) async fn project(
     let Some(repo) = repo_path(project) else { return Ok(()) };
     let mut at = cursor(shared, Source::Gitea, project).await?;
     let mut heads = Vec::new();
+    let mut with_pulls = BTreeSet::new();
     loop {
         let page = at.page() + 1;
         let path = format!("{repo}/pulls?state=all&sort=recentupdate&page={page}&limit={PAGE_PULLS}");
@@ -51,8 +53,9 @@ pub(super) async fn project(
             }
         }
         // A status changes no pull request, so no listing shows it.
-        let open = pulls.iter().filter(|pull| pull["state"] == "open");
-        heads.extend(open.filter_map(|pull| pull["head"]["sha"].as_str().map(str::to_owned)));
+        let open = || pulls.iter().filter(|pull| pull["state"] != CLOSED);
+        with_pulls.extend(open().filter_map(|pull| pull["head"]["ref"].as_str().map(str::to_owned)));
+        heads.extend(open().filter_map(|pull| pull["head"]["sha"].as_str().map(str::to_owned)));
         let times = || pulls.iter().filter_map(changed);
         let page = Page { newest: times().max(), oldest: times().min(), more: pulls.len() == PAGE_PULLS };
         let after = at.after(page, OVERLAP);
@@ -66,6 +69,7 @@ pub(super) async fn project(
         }
     }
     heads.truncate(HEADS_MAX);
+    branches::branches(shared, project, &repo, &with_pulls, asking, found).await?;
     visit::gitea(shared, project, &repo, &mut at, heads, asking, found).await
 }
 
@@ -82,8 +86,15 @@ async fn compare(shared: &Arc<Shared>, project: &Project, at: &Cursor, pull: &Va
     let told = async |body: Body, taken: As| tell(shared, Source::Gitea, project, &body, taken).await;
     let seen = shared.store.sightings(&project.name, &[subject]).await?;
     let is_known = |aspect: &Aspect| seen.iter().any(|seen| seen.sighting.name.aspect == *aspect);
-    let is_new = !at.is_first_walk() && is_after(pull, "created_at", at.baseline);
+    let is_new = !at.is_first_walk() && is_after(shared, pull, "created_at", at);
     let mut found = 0;
+    let closed = |seen: &Seen| seen.sighting.name.aspect == Aspect::Open && seen.sighting.value == CLOSED;
+    if pull["state"] == CLOSED && pull["merged"] != true {
+        let taken = if is_known(&Aspect::Open) { As::Fact } else { As::Known };
+        found += told(body("pull_request", "closed", &Value::Null), taken).await?;
+    } else if pull["state"] != CLOSED && seen.iter().any(closed) {
+        found += told(body("pull_request", "reopened", &Value::Null), As::News).await?;
+    }
     if is_known(&Aspect::Head) {
         // Who pushed is not said.
         found += told(body("pull_request_sync", "synchronized", &Value::Null), As::News).await?;
@@ -95,7 +106,7 @@ async fn compare(shared: &Arc<Shared>, project: &Project, at: &Cursor, pull: &Va
         found += told(body("pull_request_label", "label_updated", &Value::Null), As::Fact).await?;
     }
     if pull["merged"] == true {
-        let merged_lately = is_after(pull, "merged_at", at.baseline) || is_known(&Aspect::Head);
+        let merged_lately = is_after(shared, pull, "merged_at", at) || is_known(&Aspect::Head);
         let taken = if !at.is_first_walk() && merged_lately { As::News } else { As::Known };
         found += told(body("pull_request", "closed", &pull["merged_by"]), taken).await?;
     }
@@ -119,7 +130,15 @@ async fn reviews(
     let path = format!("{repo}/pulls/{number}/reviews?limit=50");
     let Some(reviews) = asking.get::<Vec<Value>>("reviews", &path).await? else { return Ok(0) };
     let mut found = 0;
-    for review in reviews.iter().filter(|review| review["dismissed"] != true) {
+    // How many there are of the same words by the same person on the same commit, up to each.
+    let mut alike: BTreeMap<String, u32> = BTreeMap::new();
+    for review in &reviews {
+        let what = [&review["user"]["id"], &review["state"], &review["commit_id"], &review["body"]];
+        let times = alike.entry(json!(what).to_string()).or_default();
+        *times += 1;
+        if review["dismissed"] == true {
+            continue;
+        }
         let event = match review["state"].as_str() {
             Some("APPROVED") => "pull_request_review_approved",
             Some("REQUEST_CHANGES") => "pull_request_review_rejected",
@@ -131,9 +150,10 @@ async fn reviews(
             "repository": pull["base"]["repo"], "sender": review["user"],
             "review": {"id": review["id"], "type": event, "content": review["body"]}});
         let undated = review["submitted_at"].is_null();
-        let is_new = undated || is_after(review, "submitted_at", at.baseline);
+        let is_new = undated || is_after(shared, review, "submitted_at", at);
         let taken = if is_new { As::News } else { As::Known };
-        found += tell(shared, Source::Gitea, project, &Body::new(event, body), taken).await?;
+        let body = Body::new(event, body).times(*times);
+        found += tell(shared, Source::Gitea, project, &body, taken).await?;
     }
     Ok(found)
 }
@@ -146,7 +166,6 @@ fn changed(row: &Value) -> Option<Timestamp> {
     row["updated_at"].as_str().and_then(Timestamp::parse)
 }
 
-fn is_after(row: &Value, field: &str, baseline: Option<Timestamp>) -> bool {
-    let at = row[field].as_str().and_then(Timestamp::parse);
-    at.is_some_and(|at| baseline.is_some_and(|baseline| at > baseline))
+fn is_after(shared: &Shared, row: &Value, field: &str, at: &Cursor) -> bool {
+    is_new(row[field].as_str().and_then(Timestamp::parse), at.baseline, shared.now())
 }

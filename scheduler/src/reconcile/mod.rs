@@ -6,6 +6,7 @@
 //! of times, goes on next time where it stopped, and waits as long as it is told to.
 
 mod asking;
+mod branches;
 mod gitea;
 mod gone;
 mod plane;
@@ -35,6 +36,14 @@ const FIRST_WITHIN: Duration = Duration::from_secs(5);
 const JITTER: f64 = 0.1;
 /// Changes as old as this before what is known are read again: a replica may lag, and clocks of one sender differ.
 const OVERLAP: Duration = Duration::from_mins(2);
+/// What happened outside longer ago than this, and nobody knows of, starts nothing.
+const NEWS_WITHIN: Duration = Duration::from_hours(30 * 24);
+/// How long what was seen is kept at least, once nobody needs it: far longer than it would be news.
+const KEPT_FOR: Duration = Duration::from_hours(90 * 24);
+/// The most that is forgotten at once, so that no other write waits for it.
+const PRUNED_MAX: u32 = 500;
+/// How often is looked for what may be forgotten.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// The rounds in a row that may fail before people are told.
 const FAILURES_MAX: u32 = 3;
 
@@ -83,6 +92,8 @@ struct Rounds {
     failures: u32,
     /// When something was last found that no webhook announced.
     missed_at: Option<Timestamp>,
+    /// When there was last nothing more to forget.
+    pruned_at: Option<Timestamp>,
     /// The project whose turn it is, when the last round could not ask for all.
     turn: usize,
 }
@@ -124,7 +135,25 @@ impl Rounds {
             }
         };
         self.tell_blind(shared, source, error).await;
+        if let Err(error) = self.prune(shared).await {
+            tracing::warn!(error = error_chain(&error), "could not forget what nobody needs yet");
+        }
         wait
+    }
+
+    /// Forgets a little of what nobody needs any more; the next round goes on where there is more.
+    async fn prune(&mut self, shared: &Shared) -> Result<(), store::Error> {
+        let now = shared.now();
+        if self.pruned_at.is_some_and(|at| now.since(at) < PRUNE_EVERY) {
+            return Ok(());
+        }
+        let pipeline = shared.pipeline.get();
+        let projects = pipeline.projects.iter().map(|project| project.name.clone()).collect();
+        let forgotten = shared.store.prune_outside(projects, now.minus(KEPT_FOR), PRUNED_MAX).await?;
+        if forgotten < u64::from(PRUNED_MAX) {
+            self.pruned_at = Some(now);
+        }
+        Ok(())
     }
 
     /// Each project has its turn; the first one to ask for changes from round to round, so that none starves.
@@ -208,12 +237,25 @@ impl Rounds {
     }
 }
 
+/// Whether something that nobody knows of is new: it happened after `baseline`, and not too long ago.
+fn is_new(at: Option<Timestamp>, baseline: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_some_and(|at| baseline.is_some_and(|baseline| at > baseline) && now.since(at) <= NEWS_WITHIN)
+}
+
 /// How far the listing of a project was read.
 async fn cursor(shared: &Shared, source: Source, project: &Project) -> Result<Cursor, Stop> {
     Ok(shared.store.cursor(source.listing(), &project.name).await?.unwrap_or_default())
 }
 
 async fn save(shared: &Shared, source: Source, project: &Project, cursor: &Cursor) -> Result<(), Stop> {
-    let (listing, project) = (source.listing().to_owned(), project.name.clone());
-    Ok(shared.store.save_cursor(listing, project, cursor.clone()).await?)
+    save_listing(shared, source.listing(), project, cursor).await
+}
+
+async fn save_listing(
+    shared: &Shared,
+    listing: &str,
+    project: &Project,
+    cursor: &Cursor,
+) -> Result<(), Stop> {
+    Ok(shared.store.save_cursor(listing.to_owned(), project.name.clone(), cursor.clone()).await?)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::delivery::{Accepted, RECONCILE};
 use domain::pipeline::Project;
-use domain::sighting::{Seen, Sighting, Teller, judge};
+use domain::sighting::{Aspect, Seen, Sighting, Teller, judge};
 use events::plan::{Envelope, plan};
 use events::{Observed, gitea, plane};
 use serde_json::{Map, Value};
@@ -29,11 +29,13 @@ pub(super) struct Body {
     pub(super) object: Map<String, Value>,
     /// What would have been sent after it, before anybody looked: it starts what it starts, but no stage twice.
     since: Vec<Map<String, Value>>,
+    /// Of reviews: how many alike there are with this one.
+    times: u32,
 }
 
 impl Body {
     pub(super) fn new(event: &'static str, body: Value) -> Self {
-        Self { event, object: object(body), since: Vec::new() }
+        Self { event, object: object(body), since: Vec::new(), times: 1 }
     }
 
     /// What was sent before `later`, which tells of the same moment.
@@ -41,6 +43,12 @@ impl Body {
     pub(super) fn and(mut self, later: Self) -> Self {
         self.since.push(later.object);
         self
+    }
+
+    /// The last of so many reviews alike.
+    #[must_use]
+    pub(super) fn times(self, times: u32) -> Self {
+        Self { times, ..self }
     }
 }
 
@@ -98,7 +106,10 @@ pub(super) async fn tell(
     body: &Body,
     taken: As,
 ) -> Result<u32, Stop> {
-    let Some(observed) = observe(source, body) else { return Ok(0) };
+    let Some(mut observed) = observe(source, body) else { return Ok(0) };
+    for told in observed.sightings.iter_mut().filter(|told| matches!(told.name.aspect, Aspect::Review(_))) {
+        told.value = body.times.to_string();
+    }
     let known = known(shared, project, &observed).await?;
     let of = |told: &Sighting| known.iter().find(|seen| seen.sighting.name == told.name);
     let judged = |told: &Sighting| judge(of(told), told, Teller::Reconciler);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use domain::Timestamp;
 use domain::pipeline::Project;
 use domain::reconcile::Cursor;
 use domain::work_item::WorkItem;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::asking::{Asking, Stop, segment};
 use super::plane::{Place, comments};
 use super::tell::{As, Body, tell};
-use super::{Source, gone, save};
+use super::{NEWS_WITHIN, Source, gone, save};
 use crate::shared::Shared;
 
 /// The most items asked after in one round.
@@ -138,8 +139,12 @@ async fn statuses(
             "description": status["description"], "target_url": status["target_url"],
             "created_at": status["created_at"], "updated_at": status["updated_at"],
             "repository": repository, "sender": status["creator"]});
+        // One that nobody knows of any more may be very old.
+        let at = status["updated_at"].as_str().and_then(Timestamp::parse);
+        let is_old = at.is_some_and(|at| shared.now().since(at) > NEWS_WITHIN);
+        let taken = if is_old { As::Fact } else { taken };
         let told = tell(shared, Source::Gitea, project, &Body::new("status", body), taken).await?;
-        found += if told_as_runs { 0 } else { told };
+        found += if told_as_runs || is_old { 0 } else { told };
     }
     Ok(found)
 }

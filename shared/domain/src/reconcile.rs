@@ -61,6 +61,17 @@ impl Cursor {
         let since = self.since.unwrap_or_default().max(walk.newest);
         Self { since: Some(since), baseline: self.baseline.or(Some(since)), walk: None, ..self.clone() }
     }
+
+    /// The cursor after a part of a listing was worked through that knows no time of change: at its end it begins anew.
+    #[must_use]
+    pub fn after_part(&self, now: Timestamp, more: bool) -> Self {
+        let walk = self.walk.unwrap_or(Walk { page: 0, newest: now });
+        if more {
+            return Self { walk: Some(Walk { page: walk.page.saturating_add(1), ..walk }), ..self.clone() };
+        }
+        let since = Some(walk.newest);
+        Self { since, baseline: self.baseline.or(since), walk: None, ..self.clone() }
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +108,16 @@ mod tests {
         assert_eq!((over.since, over.baseline, over.page()), (Some(at(1_500)), Some(at(900)), 0));
         let quiet = over.after(page(1_500, 100, false), OVERLAP);
         assert_eq!(quiet, over, "nothing new changes nothing");
+    }
+
+    #[test]
+    fn a_listing_without_times_is_walked_from_end_to_end() {
+        let part = Cursor::default().after_part(at(10), true);
+        assert_eq!((part.page(), part.is_first_walk()), (1, true));
+        let over = part.after_part(at(20), false);
+        assert_eq!((over.page(), over.since, over.baseline), (0, Some(at(10)), Some(at(10))));
+        let again = over.after_part(at(30), true).after_part(at(40), false);
+        assert_eq!((again.page(), again.since, again.baseline), (0, Some(at(30)), Some(at(10))));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! whoever comes first starts what follows, the other one only confirms. What waits for the outside (`gate = ["ci"]`, a
 //! person's word on Plane, a maintainer's label) is decided from sightings, too.
 
+mod branches;
+mod reviews;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -50,8 +53,12 @@ pub enum Aspect {
     Head,
     /// That it was merged.
     Merged,
-    /// A review of it, by what tells it from others.
+    /// Whether a pull request is open.
+    Open,
+    /// Reviews of it, by what tells them from others: how many there are ([`mod@reviews`]).
     Review(String),
+    /// A branch's newest commit, by the branch's name ([`mod@branches`]).
+    Branch(String),
     /// A commit's status of this context.
     Status(String),
     /// A run of tests for a commit, by its workflow.
@@ -104,12 +111,28 @@ pub struct Judged {
 /// A webhook is news unless it only confirms what the reconciler found: which of two webhooks repeats the other is said by
 /// the keys of their jobs. What the reconciler reads is news when it differs and is no older than what is known.
 pub fn judge(known: Option<&Seen>, told: &Sighting, teller: Teller) -> Judged {
+    match told.name.aspect {
+        Aspect::Review(_) => return reviews::judge(known, told, teller),
+        Aspect::Branch(_) => return branches::judge(known, told, teller),
+        Aspect::Created
+        | Aspect::State
+        | Aspect::Labels
+        | Aspect::Assignees
+        | Aspect::Head
+        | Aspect::Merged
+        | Aspect::Open
+        | Aspect::Status(_)
+        | Aspect::Run(_) => {}
+    }
     let Some(seen) = known else { return Judged { news: true, kept: true } };
     let known = &seen.sighting;
     let is_older = told.version.zip(known.version).is_some_and(|(told, known)| told < known);
     match (told.value == known.value, teller) {
         (true, Teller::Webhook) => {
-            Judged { news: seen.teller == Teller::Webhook, kept: seen.teller == Teller::Reconciler }
+            // It was closed in between, and nobody said so.
+            let is_newer = told.version.zip(known.version).is_some_and(|(told, known)| told > known);
+            let again = told.name.aspect == Aspect::Open && is_newer;
+            Judged { news: seen.teller == Teller::Webhook || again, kept: seen.teller == Teller::Reconciler }
         }
         // A name that was missing before is worth keeping.
         (true, Teller::Reconciler) => Judged { news: false, kept: told.words != known.words && !is_older },
@@ -130,6 +153,10 @@ fn is_overtaken(seen: &Seen, told: &Sighting) -> bool {
     }
 }
 
+/// The value of [`Aspect::Open`] of a pull request that is open.
+pub const OPEN: &str = "open";
+/// The same of one that is closed, merged or not.
+pub const CLOSED: &str = "closed";
 /// The value of a test that is not over.
 pub const PENDING: &str = "pending";
 
@@ -143,6 +170,16 @@ impl Seen {
         teller: Teller,
         now: Timestamp,
     ) -> Self {
+        match (&told.name.aspect, known) {
+            (Aspect::Review(_), _) => {
+                let value = reviews::after(known, told, teller);
+                let at = known.filter(|known| known.sighting.value == value).map_or(now, |known| known.at);
+                let sighting = Sighting { value, ..told.clone() };
+                return Self { project: project.to_owned(), sighting, teller, at };
+            }
+            (Aspect::Branch(_), Some(known)) => return branches::after(known, told, teller, now),
+            _ => {}
+        }
         let same = known.filter(|known| known.sighting.value == told.value);
         let named = |word: &Word| word.name.is_some();
         let words = match same {
@@ -217,6 +254,8 @@ impl fmt::Display for Aspect {
             Self::Assignees => f.write_str("assignees"),
             Self::Head => f.write_str("head"),
             Self::Merged => f.write_str("merged"),
+            Self::Open => f.write_str("open"),
+            Self::Branch(name) => write!(f, "branch:{name}"),
             Self::Review(id) => write!(f, "review:{id}"),
             Self::Status(context) => write!(f, "status:{context}"),
             Self::Run(workflow) => write!(f, "run:{workflow}"),
@@ -243,6 +282,7 @@ impl Aspect {
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text.split_once(':') {
             Some(("review", id)) => Self::Review(id.to_owned()),
+            Some(("branch", name)) => Self::Branch(name.to_owned()),
             Some(("status", context)) => Self::Status(context.to_owned()),
             Some(("run", workflow)) => Self::Run(workflow.to_owned()),
             Some(_) => return None,
@@ -253,6 +293,7 @@ impl Aspect {
                 "assignees" => Self::Assignees,
                 "head" => Self::Head,
                 "merged" => Self::Merged,
+                "open" => Self::Open,
                 _ => return None,
             },
         })
@@ -324,6 +365,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pull_request_may_be_opened_again_though_nobody_saw_it_closed() {
+        let open = |ms| Sighting {
+            version: Some(Timestamp::from_ms(ms)),
+            ..Sighting::of("acme/shop#1", Aspect::Open, OPEN)
+        };
+        let found = seen(open(5), Teller::Reconciler);
+        assert_eq!(told(&found, &open(5), Teller::Webhook), (false, true), "late");
+        assert_eq!(told(&found, &open(4), Teller::Webhook), (false, true), "later still");
+        assert_eq!(told(&found, &open(6), Teller::Webhook), (true, true));
+    }
+
+    #[test]
     fn names_that_come_later_are_kept() {
         let word = |name: Option<&str>| vec![Word { id: "s1".to_owned(), name: name.map(str::to_owned) }];
         let bare = seen(Sighting { words: word(None), ..state("s1", 5) }, Teller::Webhook);
@@ -347,6 +400,8 @@ mod tests {
             Aspect::Assignees,
             Aspect::Head,
             Aspect::Merged,
+            Aspect::Open,
+            Aspect::Branch("release/1:2".to_owned()),
             Aspect::Review("5:approved".to_owned()),
             Aspect::Status("ci / build: x".to_owned()),
             Aspect::Run(String::new()),

@@ -30,6 +30,13 @@ pub trait Outside {
     /// Keeps how far a listing was read.
     async fn save_cursor(&self, listing: String, project: String, cursor: Cursor) -> Result<(), Error>;
 
+    /// Forgets at most `limit` sightings that last changed before `before` and that nobody needs any more: of projects that
+    /// are not among `projects`, of pull requests that are closed, of tests of a commit that is no open pull request's and no
+    /// unfinished work item's, and of branches that are gone; and the cursors of projects of which no sighting is left.
+    /// Gives how many sightings.
+    async fn prune_outside(&self, projects: Vec<String>, before: Timestamp, limit: u32)
+    -> Result<u64, Error>;
+
     /// Reads the work items that something outside may move, those that waited longest first: the ones that wait for the
     /// tests of their commit, for approval, or for a maintainer's label.
     async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error>;

@@ -172,10 +172,10 @@ impl Api {
         let found = match path {
             [] => Some(Said::json(200, &view::repository(state, url))),
             ["branches"] => {
-                Some(page(state.branches.iter().map(|(name, sha)| view::branch(name, sha)).collect()))
+                Some(page(state.branches.iter().map(|(name, sha)| view::branch(name, sha, state)).collect()))
             }
             ["branches", name] => {
-                state.branches.get(*name).map(|sha| Said::json(200, &view::branch(name, sha)))
+                state.branches.get(*name).map(|sha| Said::json(200, &view::branch(name, sha, state)))
             }
             ["pulls"] => {
                 let pulls = listing::issues(asked, state, Some(true));

@@ -129,6 +129,8 @@ pub(super) struct State {
     pub(super) users: Vec<User>,
     pub(super) bare: Option<PathBuf>,
     pub(super) branches: BTreeMap<String, String>,
+    /// When each was last pushed to; the others have lain there for ever.
+    pub(super) pushed_at: BTreeMap<String, Timestamp>,
     pub(super) issues: Vec<Issue>,
     pub(super) comments: Vec<Comment>,
     pub(super) statuses: Vec<Status>,
@@ -156,6 +158,7 @@ impl State {
             users: Vec::new(),
             bare: None,
             branches: BTreeMap::from([("main".to_owned(), "ba5e".repeat(10))]),
+            pushed_at: BTreeMap::new(),
             issues: Vec::new(),
             comments: Vec::new(),
             statuses: Vec::new(),
@@ -266,6 +269,7 @@ impl State {
 
     /// Moves a branch, and what is open from it.
     pub(super) fn push(&mut self, branch: &str, after: &str, now: Timestamp) -> Made<()> {
+        self.pushed_at.insert(branch.to_owned(), now);
         let before = if after == ZERO {
             self.branches.remove(branch)
         } else {

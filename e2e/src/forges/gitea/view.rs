@@ -133,8 +133,9 @@ pub(super) fn combined(sha: &str, kept: &State, url: &str) -> Value {
         "repository": repository(kept, url), "commit_url": "", "url": ""})
 }
 
-pub(super) fn branch(name: &str, sha: &str) -> Value {
-    json!({"name": name, "commit": {"id": sha, "message": "", "url": ""}, "protected": false,
+pub(super) fn branch(name: &str, sha: &str, kept: &State) -> Value {
+    let at_push = kept.pushed_at.get(name).copied().unwrap_or_default();
+    json!({"name": name, "commit": {"id": sha, "message": "a change\n", "url": "", "timestamp": at(at_push)}, "protected": false,
         "required_approvals": 0, "enable_status_check": false, "status_check_contexts": [], "user_can_push": true,
         "user_can_merge": true})
 }

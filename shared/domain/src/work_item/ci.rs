@@ -69,6 +69,8 @@ pub fn says<'a>(sightings: impl IntoIterator<Item = &'a Sighting>) -> CiSays {
             | Aspect::Assignees
             | Aspect::Head
             | Aspect::Merged
+            | Aspect::Open
+            | Aspect::Branch(_)
             | Aspect::Review(_) => {}
         }
     }

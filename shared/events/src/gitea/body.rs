@@ -51,6 +51,7 @@ pub(super) struct PullRequest {
     pub(super) html_url: Option<String>,
     pub(super) user: Option<User>,
     pub(super) merge_commit_sha: Option<String>,
+    pub(super) state: Option<String>,
     pub(super) updated_at: Option<String>,
     pub(super) review_comments: Option<i64>,
     pub(super) labels: Option<Vec<Label>>,

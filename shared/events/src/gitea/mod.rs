@@ -12,6 +12,8 @@ use domain::pipeline::Trust;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use push::{branch_at, branch_subject};
+
 use crate::Refusal;
 use crate::identifier;
 use crate::observed::{Observed, Place};
@@ -23,6 +25,10 @@ pub fn observe(event: &str, object: &Map<String, Value>) -> Result<Observed, Ref
         "push" => push::observe(&shaped(object)?),
         "pull_request" | "pull_request_sync" => match pull_request::action(action, object) {
             Some(action) => pull_request::observe(action, &shaped(object)?),
+            None if action == "closed" => match shaped(object) {
+                Ok(event) => pull_request::observe_closed(&event),
+                Err(_) => Ok(nothing(object)),
+            },
             None => Ok(nothing(object)),
         },
         "pull_request_label" => match shaped(object) {

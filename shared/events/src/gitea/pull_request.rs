@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use domain::launch::{Facts, LaunchEvent, Subject};
 use domain::pipeline::{LaunchPoint, PullRequestAction, ReviewVerdict, Trust};
-use domain::sighting::{Aspect, Sighting, Word};
+use domain::sighting::{Aspect, CLOSED, OPEN, Sighting, Word};
 use serde_json::{Map, Value};
 
 use super::body::{PullRequest, PullRequestEvent};
@@ -32,13 +32,17 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
     let repo = repo_key(&event.repository);
     let facts = Facts { branch: Some(pull.base.clone()), action: Some(action), ..Facts::default() };
     let sightings = match action {
-        PullRequestAction::Merged => vec![pull.sighting(&repo, Aspect::Merged, "1")],
-        PullRequestAction::Opened | PullRequestAction::Reopened | PullRequestAction::Synchronized => {
-            vec![pull.sighting(&repo, Aspect::Head, &pull.head_sha), pull.labels(&repo)]
+        PullRequestAction::Merged => {
+            vec![pull.sighting(&repo, Aspect::Merged, "1"), pull.sighting(&repo, Aspect::Open, CLOSED)]
+        }
+        // The first is what it is about: one that is opened again has the commit that it had.
+        PullRequestAction::Reopened => {
+            vec![pull.open(&repo), pull.sighting(&repo, Aspect::Head, &pull.head_sha), pull.labels(&repo)]
+        }
+        PullRequestAction::Opened | PullRequestAction::Synchronized => {
+            vec![pull.sighting(&repo, Aspect::Head, &pull.head_sha), pull.labels(&repo), pull.open(&repo)]
         }
     };
-    // A pull request that is opened again has the commit that it had.
-    let is_told = action != PullRequestAction::Reopened;
     let launch = LaunchEvent {
         point: LaunchPoint::GiteaPullRequest,
         subject: pull.subject(),
@@ -47,12 +51,13 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
         facts,
         head: Some(pull.head_sha.clone()),
         semantic_key: format!(
-            "gitea.pull_request:{repo}#{}:{}:{}",
+            "gitea.pull_request:{repo}#{}:{}:{}{}",
             pull.number,
             pull.head_sha,
-            action.as_str()
+            action.as_str(),
+            times(action, event)?
         ),
-        sighting: sightings.first().filter(|_| is_told).map(|told| told.name.clone()),
+        sighting: sightings.first().map(|told| told.name.clone()),
     };
     let mut account = pull.account(event);
     account.facts.push(("event", Some("pull_request".to_owned())));
@@ -63,6 +68,22 @@ pub(super) fn observe(action: PullRequestAction, event: &PullRequestEvent) -> Re
     }
     let actor = launch.actor;
     Ok(Observed { place, events: vec![launch], account, sightings, actor })
+}
+
+/// It may be opened again more than once with one commit.
+fn times(action: PullRequestAction, event: &PullRequestEvent) -> Result<String, Refusal> {
+    let changed_at = event.pull_request.updated_at.as_deref().unwrap_or_default();
+    if action != PullRequestAction::Reopened || changed_at.is_empty() {
+        return Ok(String::new());
+    }
+    if is_word(changed_at) { Ok(format!(":{changed_at}")) } else { Err(Refusal::Identifier) }
+}
+
+/// It was closed and not merged: nothing starts by that, but it may be opened again.
+pub(super) fn observe_closed(event: &PullRequestEvent) -> Result<Observed, Refusal> {
+    let pull = Checked::new(event)?;
+    let told = pull.sighting(&repo_key(&event.repository), Aspect::Open, CLOSED);
+    Ok(Observed::nothing(place(&event.repository)?).showing(actor(event.sender.as_ref()), vec![told]))
 }
 
 /// Its labels changed: nothing starts by that, but somebody may have let it go further.
@@ -195,6 +216,12 @@ impl<'a> Checked<'a> {
     fn sighting(&self, repo: &str, aspect: Aspect, value: &str) -> Sighting {
         let version = self.pull.updated_at.as_deref().and_then(Timestamp::parse);
         Sighting { version, ..Sighting::of(&format!("{repo}#{}", self.number), aspect, value) }
+    }
+
+    /// Whether it is open.
+    fn open(&self, repo: &str) -> Sighting {
+        let is_closed = self.pull.state.as_deref() == Some(CLOSED);
+        self.sighting(repo, Aspect::Open, if is_closed { CLOSED } else { OPEN })
     }
 
     fn labels(&self, repo: &str) -> Sighting {

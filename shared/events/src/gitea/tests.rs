@@ -133,7 +133,9 @@ fn pull_requests_by_action() {
         let event = one(event, &document);
         assert_eq!(event.facts.action, Some(action));
         assert_eq!(event.facts.branch.as_deref(), Some("main"));
-        assert_eq!(event.semantic_key, format!("gitea.pull_request:acme/shop#12:{SHA}:{}", action.as_str()));
+        let times = if action == PullRequestAction::Reopened { ":2026-11-20T09:15:00Z" } else { "" };
+        let key = format!("gitea.pull_request:acme/shop#12:{SHA}:{}{times}", action.as_str());
+        assert_eq!(event.semantic_key, key);
     }
     for action in ["closed", "edited", "label_updated", "deleted", "teleported", ""] {
         assert!(starts_nothing("pull_request", &pull_request(action)), "{action}");
@@ -267,7 +269,15 @@ fn what_a_body_shows_is_told_whether_it_starts_anything_or_not() {
         pull
     });
     let head = format!("acme/shop#12 head={SHA}");
-    assert_eq!(shown("pull_request", &labelled), [head.clone(), "acme/shop#12 labels=3,9".to_owned()]);
+    let (labels, open) = ("acme/shop#12 labels=3,9".to_owned(), "acme/shop#12 open=open".to_owned());
+    assert_eq!(shown("pull_request", &labelled), [head.clone(), labels, open.clone()]);
+    let again = pull_request("reopened");
+    assert_eq!(shown("pull_request", &again), [open, head.clone(), "acme/shop#12 labels=".to_owned()]);
+    let aspect = one("pull_request", &again).sighting.map(|name| name.aspect.to_string());
+    assert_eq!(aspect.as_deref(), Some("open"));
+    let closed = pull_request("closed");
+    assert_eq!(shown("pull_request", &closed), ["acme/shop#12 open=closed"]);
+    assert!(starts_nothing("pull_request", &closed));
     assert_eq!(
         one("pull_request", &labelled).sighting.map(|name| name.aspect.to_string()).as_deref(),
         Some("head")
@@ -280,5 +290,9 @@ fn what_a_body_shows_is_told_whether_it_starts_anything_or_not() {
     assert_eq!(shown("status", &status("pending")), of("pending"));
     assert!(starts_nothing("status", &status("pending")));
     assert_eq!(shown("status", &status("failure")), of("failure"));
-    assert_eq!(shown("push", &push()), Vec::<String>::new());
+    let pushed = &observed("push", &push()).unwrap().sightings[0];
+    assert_eq!((pushed.value.as_str(), pushed.words[0].id.as_str()), (SHA, OTHER));
+    assert!(pushed.name.subject.starts_with("acme/shop@refs/heads/"), "{pushed:?}");
+    let gone = with(push(), "/after", json!("0".repeat(40)));
+    assert_eq!(observed("push", &gone).unwrap().sightings[0].value, "0".repeat(40));
 }

@@ -131,7 +131,13 @@ fn sighting(item: &WorkItem, item_id: Uuid, aspect: Aspect) -> Option<Sighting> 
         Aspect::State => Sighting::of_ids(&subject, aspect, words(&[said(item.state_id.as_deref())?])),
         Aspect::Labels => Sighting::of_ids(&subject, aspect, words(item.label_ids.as_deref()?)),
         Aspect::Assignees => Sighting::of_ids(&subject, aspect, words(item.assignee_ids.as_deref()?)),
-        Aspect::Head | Aspect::Merged | Aspect::Review(_) | Aspect::Status(_) | Aspect::Run(_) => {
+        Aspect::Head
+        | Aspect::Merged
+        | Aspect::Open
+        | Aspect::Branch(_)
+        | Aspect::Review(_)
+        | Aspect::Status(_)
+        | Aspect::Run(_) => {
             return None;
         }
     };

@@ -1,13 +1,16 @@
 //! [`Outside`] on the tables.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use domain::reconcile::Cursor;
-use domain::sighting::{Seen, Sighting, Teller};
+use domain::sighting::{Aspect, CLOSED, Seen, Sighting, SightingName, Teller};
 use domain::work_item::{ItemState, Why, WorkItem};
 use domain::{Job, JobState, Timestamp};
 
 use super::MemoryStore;
-use crate::intake::{Intake, Known};
+use super::tables::Tables;
+use crate::intake::{Intake, Known, SightingKey};
 use crate::{Error, Outside};
 
 #[async_trait]
@@ -50,6 +53,31 @@ impl Outside for MemoryStore {
         })
     }
 
+    async fn prune_outside(
+        &self,
+        projects: Vec<String>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        self.write("prune_outside", |tables| {
+            let mut old: Vec<(Timestamp, SightingKey)> = tables
+                .sightings
+                .iter()
+                .filter(|(_, seen)| seen.at < before && tables.is_forgettable(seen, &projects, before))
+                .map(|(key, seen)| (seen.at, key.clone()))
+                .collect();
+            old.sort();
+            old.truncate(limit as usize);
+            for (_, key) in &old {
+                tables.sightings.remove(key);
+            }
+            let left: BTreeSet<String> =
+                tables.sightings.keys().map(|(project, _)| project.clone()).collect();
+            tables.cursors.retain(|(_, project), _| projects.contains(project) || left.contains(project));
+            Ok(old.len() as u64)
+        })
+    }
+
     async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error> {
         self.read(|tables| {
             let mut items: Vec<&WorkItem> =
@@ -89,6 +117,56 @@ impl Outside for MemoryStore {
                 .cloned()
                 .collect()
         })
+    }
+}
+
+impl Tables {
+    /// Whether nobody needs an old sighting any more.
+    fn is_forgettable(&self, seen: &Seen, projects: &[String], before: Timestamp) -> bool {
+        let name = &seen.sighting.name;
+        if !projects.contains(&seen.project) {
+            return true;
+        }
+        match &name.aspect {
+            Aspect::Status(_) | Aspect::Run(_) => !self.needs_tests_of(&seen.project, &name.subject),
+            Aspect::Branch(_) => seen.sighting.value.bytes().all(|letter| letter == b'0'),
+            aspect => {
+                let of_subject = || {
+                    let of = |other: &&Seen| {
+                        other.project == seen.project && other.sighting.name.subject == name.subject
+                    };
+                    self.sightings.values().filter(of)
+                };
+                let is_last = *aspect != Aspect::Open
+                    || of_subject().all(|other| other.sighting.name.aspect == Aspect::Open);
+                self.is_closed(&seen.project, &name.subject)
+                    && of_subject().all(|other| other.at < before)
+                    && is_last
+            }
+        }
+    }
+
+    fn is_closed(&self, project: &str, subject: &str) -> bool {
+        let name = SightingName { subject: subject.to_owned(), aspect: Aspect::Open };
+        let open = self.sightings.get(&(project.to_owned(), name));
+        open.is_some_and(|seen| seen.sighting.value == CLOSED)
+    }
+
+    /// Whether a commit, `acme/shop@…`, is that of an open pull request or of a work item that has not ended.
+    fn needs_tests_of(&self, project: &str, subject: &str) -> bool {
+        let Some((_, commit)) = subject.split_once('@') else { return true };
+        let of_item = |item: &WorkItem| {
+            let ended = matches!(item.state, ItemState::Done | ItemState::Cancelled);
+            item.project == project && !ended && item.head.as_deref() == Some(commit)
+        };
+        let of_pull = |seen: &Seen| {
+            let name = &seen.sighting.name;
+            seen.project == project
+                && name.aspect == Aspect::Head
+                && seen.sighting.value == commit
+                && !self.is_closed(project, &name.subject)
+        };
+        self.items.values().any(of_item) || self.sightings.values().any(of_pull)
     }
 }
 

@@ -205,7 +205,7 @@ async fn single(conn: &mut Connection<'_>, request: &Request) -> Result<Option<A
         }
         Request::Renew(node, held) => Ok(Some(Answer::Renewed(leases::renew(conn, node, held).await?))),
         Request::Outbox(ask) => Ok(Some(Answer::Outbox(outbox::answer(conn, ask).await?))),
-        Request::Outside(ask) => outside::answer(conn, ask).await.map(|()| Some(Answer::Done)),
+        Request::Outside(ask) => outside::answer(conn, ask).await.map(Some),
         Request::Purses(ask) => Ok(Some(spending::answer(conn, ask).await?)),
         Request::Decide(change, audit) => {
             Ok(Some(Answer::Applied(items::decide(conn, change, audit).await?)))

@@ -8,11 +8,11 @@ use domain::sighting::{Seen, Sighting, Teller};
 use domain::work_item::WorkItem;
 use domain::{Job, Timestamp};
 
-use super::SqlStore;
 use super::connection::{Connection, query};
 use super::fault::Fault;
-use super::request::Request;
+use super::request::{Answer, Request};
 use super::rows::{self, JsonRows, json};
+use super::{SqlStore, mismatch};
 use crate::intake::{Intake, Known, SightingKey};
 use crate::{Error, Outside};
 
@@ -20,11 +20,12 @@ use crate::{Error, Outside};
 #[derive(Debug)]
 pub(crate) enum Ask {
     Note { project: String, sightings: Vec<Sighting>, teller: Teller, now: Timestamp },
+    Prune { projects: Vec<String>, before: Timestamp, limit: u32 },
     SaveCursor { listing: String, project: String, cursor: Cursor },
 }
 
 /// Does what is asked, in the writer's transaction.
-pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<(), Fault> {
+pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<Answer, Fault> {
     match ask {
         Ask::Note { project, sightings, teller, now } => {
             let names = sightings.iter().map(|told| (project.clone(), told.name.clone()));
@@ -33,12 +34,20 @@ pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<(), F
             for told in sightings {
                 intake.note(project, told, *teller, *now);
             }
-            save(conn, intake.sightings.values()).await
+            save(conn, intake.sightings.values()).await?;
+            Ok(Answer::Done)
+        }
+        Ask::Prune { projects, before, limit } => {
+            let projects = rows::text_of(projects)?;
+            let query = query!("sightings_prune").bind(projects.as_str()).bind(before.as_ms()).bind(*limit);
+            let pruned = query.execute(conn).await?;
+            query!("cursors_prune").bind(projects).execute(conn).await?;
+            Ok(Answer::Pruned(pruned))
         }
         Ask::SaveCursor { listing, project, cursor } => {
             let query = query!("cursor_save").bind(listing).bind(project);
             query.bind(rows::text_of(cursor)?).execute(conn).await?;
-            Ok(())
+            Ok(Answer::Done)
         }
     }
 }
@@ -120,6 +129,18 @@ impl Outside for SqlStore {
 
     async fn save_cursor(&self, listing: String, project: String, cursor: Cursor) -> Result<(), Error> {
         self.ask(Request::Outside(Ask::SaveCursor { listing, project, cursor })).await.map(|_| ())
+    }
+
+    async fn prune_outside(
+        &self,
+        projects: Vec<String>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        match self.ask(Request::Outside(Ask::Prune { projects, before, limit })).await? {
+            Answer::Pruned(rows) => Ok(rows),
+            other => Err(mismatch(&other)),
+        }
     }
 
     async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error> {

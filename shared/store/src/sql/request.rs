@@ -46,6 +46,8 @@ pub(crate) enum Answer {
     Done,
     /// Whether there was what was asked for.
     Found(bool),
+    /// How many rows were forgotten.
+    Pruned(u64),
     Repaired(Vec<Repair>),
     Renewed(BTreeSet<RunId>),
     Outbox(outbox::Told),

@@ -90,6 +90,7 @@ macro_rules! every_rule {
                 what_a_webhook_announced_is_not_found_again,
                 two_reconcilers_are_harmless,
                 sightings_and_cursors_are_kept,
+                what_nobody_needs_is_forgotten_a_few_at_a_time,
                 a_newer_commit_asks_a_running_review_to_end,
                 items_that_wait_for_the_outside_are_found,
                 an_outsider_joins_no_item_of_others;

@@ -222,3 +222,68 @@ pub(crate) async fn an_outsider_joins_no_item_of_others(store: Arc<dyn Store>) {
     assert_eq!(item(&store, "SHOP-1").await.standing, Standing::Trusted);
     assert_eq!(item(&store, "acme/shop#9").await.standing, Standing::Outsider);
 }
+
+/// Forgotten is what is old and of no use: of projects that are gone, closed pull requests, tests of commits that nothing
+/// waits for, branches that are gone. What somebody may ask for again stays, however old.
+pub(crate) async fn what_nobody_needs_is_forgotten_a_few_at_a_time(store: Arc<dyn Store>) {
+    let [h3, h4] = ["3", "4"].map(|digit| digit.repeat(40));
+    let tests =
+        |head: &str| Sighting::of(&format!("acme/shop@{head}"), Aspect::Status("ci".into()), "failure");
+    let pull = |number: u32, head: &str, open: &str| {
+        let of = |aspect, value: &str| Sighting::of(&format!("acme/shop#{number}"), aspect, value);
+        vec![of(Aspect::Head, head), of(Aspect::Labels, ""), of(Aspect::Open, open)]
+    };
+    let branch = |name: &str, sha: &str| {
+        Sighting::of(&format!("acme/shop@refs/heads/{name}"), Aspect::Branch(name.into()), sha)
+    };
+    let note = |project: &str, sightings, ms| {
+        store.note_sightings(project.into(), sightings, Teller::Webhook, later(ms))
+    };
+    // A work item that has not ended is about H1, an open pull request about H2.
+    let about = NewJob {
+        origin: Origin { head: Some(H1.into()), ..Origin::default() },
+        about: About { moves_head: true, ..About::default() },
+        ..keyed("SHOP-1", "k")
+    };
+    store.accept(delivery("d", 'a', vec![about])).await.unwrap();
+    note("shop", [pull(1, H2, "open"), pull(2, &h3, "closed")].concat(), 10).await.unwrap();
+    note("shop", pull(3, &h4, "closed"), 900).await.unwrap();
+    note("shop", vec![tests(H1), tests(H2), tests(&h3), state("s1", 5)], 10).await.unwrap();
+    note("shop", vec![branch("main", H1), branch("gone", &"0".repeat(40))], 10).await.unwrap();
+    note("gone", vec![tests(H1), state("s1", 5)], 10).await.unwrap();
+    for project in ["shop", "gone"] {
+        store.save_cursor("gitea.pull_requests".into(), project.into(), Cursor::default()).await.unwrap();
+    }
+    let prune = |ms, limit| store.prune_outside(vec!["shop".into()], later(ms), limit);
+    assert_eq!(prune(10, 100).await.unwrap(), 0, "nothing is as old as that");
+    let mut forgotten = Vec::new();
+    while let rows @ 1.. = prune(100, 2).await.unwrap() {
+        forgotten.push(rows);
+    }
+    assert!(forgotten.iter().all(|rows| *rows <= 2), "{forgotten:?}");
+    assert_eq!(
+        forgotten.iter().sum::<u64>(),
+        7,
+        "pull request 2, its tests, the branch, and the other project"
+    );
+    assert_eq!(store.cursor("gitea.pull_requests", "gone").await.unwrap(), None);
+    assert!(store.cursor("gitea.pull_requests", "shop").await.unwrap().is_some());
+    let mut subjects: Vec<String> = (1..=3).map(|number| format!("acme/shop#{number}")).collect();
+    subjects.extend([H1, H2, &h3].map(|head| format!("acme/shop@{head}")));
+    subjects.extend([ISSUE.to_owned()]);
+    subjects.extend(["main", "gone"].map(|name| format!("acme/shop@refs/heads/{name}")));
+    let kept = store.sightings("shop", &subjects).await.unwrap();
+    let mut kept: Vec<String> = kept.into_iter().map(|seen| seen.sighting.name.subject).collect();
+    kept.dedup();
+    let expected = [
+        ISSUE.to_owned(),
+        "acme/shop#1".into(),
+        "acme/shop#3".into(),
+        format!("acme/shop@{H1}"),
+        format!("acme/shop@{H2}"),
+        "acme/shop@refs/heads/main".into(),
+    ];
+    kept.sort();
+    assert_eq!(kept, expected);
+    assert_eq!(store.sightings("gone", &subjects).await.unwrap(), []);
+}
