@@ -203,6 +203,9 @@ CREATE TABLE sightings (
     PRIMARY KEY (project, subject, aspect)
 );
 
+-- What may be forgotten, the oldest first.
+CREATE INDEX sightings_at ON sightings (at);
+
 -- How far the reconciler read each listing of each project.
 CREATE TABLE cursors (
     listing TEXT COLLATE "C" NOT NULL CHECK (listing <> ''),

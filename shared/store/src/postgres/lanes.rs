@@ -69,7 +69,7 @@ impl Lanes {
             Request::Accept(_)
             | Request::Enqueue(..)
             | Request::Decide(..)
-            | Request::Outside(outside::Ask::Note { .. }) => &self.intake,
+            | Request::Outside(outside::Ask::Note { .. } | outside::Ask::Prune { .. }) => &self.intake,
             Request::Apply(change) if change.item.is_some() => &self.intake,
             // A pause that was answered lets no claim through that read the time before it.
             Request::Claim(_) | Request::SetPaused(..) => &self.claim,

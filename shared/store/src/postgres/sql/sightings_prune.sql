@@ -1,0 +1,33 @@
+-- Forgets at most $3 sightings of before $2 that nobody needs; $1: [project, …], those that are configured.
+WITH configured AS MATERIALIZED (
+    SELECT value AS project FROM jsonb_array_elements_text($1::jsonb) AS c (value)
+), needed AS MATERIALIZED (
+    SELECT w.project AS project, '@' || w.head AS tail
+    FROM work_items AS w
+    WHERE w.state NOT IN ('done', 'cancelled') AND w.head IS NOT NULL
+    UNION
+    SELECT h.project, '@' || h.value
+    FROM sightings AS h
+    WHERE h.aspect = 'head'
+      AND NOT EXISTS (SELECT 1 FROM sightings AS o
+                      WHERE o.project = h.project AND o.subject = h.subject AND o.aspect = 'open' AND o.value = 'closed')
+)
+DELETE FROM sightings WHERE (project, subject, aspect) IN (
+    SELECT s.project, s.subject, s.aspect
+    FROM sightings AS s
+    WHERE s.at < $2
+      AND (s.project NOT IN (SELECT project FROM configured)
+        OR ((substr(s.aspect, 1, 7) = 'status:' OR substr(s.aspect, 1, 4) = 'run:')
+            AND NOT EXISTS (SELECT 1 FROM needed AS n
+                            WHERE n.project = s.project AND n.tail = substr(s.subject, strpos(s.subject, '@'))))
+        OR (substr(s.aspect, 1, 7) = 'branch:' AND trim(BOTH '0' FROM s.value) = '')
+        OR (EXISTS (SELECT 1 FROM sightings AS o
+                    WHERE o.project = s.project AND o.subject = s.subject AND o.aspect = 'open' AND o.value = 'closed')
+            AND NOT EXISTS (SELECT 1 FROM sightings AS l
+                            WHERE l.project = s.project AND l.subject = s.subject AND l.at >= $2)
+            -- The last to go is what says that it is closed.
+            AND (s.aspect <> 'open'
+                OR NOT EXISTS (SELECT 1 FROM sightings AS l
+                               WHERE l.project = s.project AND l.subject = s.subject AND l.aspect <> 'open'))))
+    ORDER BY s.at
+    LIMIT $3)
