@@ -194,10 +194,10 @@ CREATE TABLE sightings (
     PRIMARY KEY (project, subject, aspect)
 ) STRICT, WITHOUT ROWID;
 
--- How far the reconciler read each listing of each project.
 -- What may be forgotten, the oldest first.
 CREATE INDEX sightings_at ON sightings (at);
 
+-- How far the reconciler read each listing of each project.
 CREATE TABLE cursors (
     listing TEXT NOT NULL CHECK (listing <> ''),
     project TEXT NOT NULL CHECK (project <> ''),

@@ -13,6 +13,7 @@ use service::telemetry::trace_context;
 use store::ClaimRequest;
 
 use crate::budgets;
+use crate::cancels;
 use crate::moves::error_chain;
 use crate::shared::{DATABASE, Shared};
 use crate::supervise::supervise;
@@ -28,13 +29,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let token = shared.tasks.token();
     let mut pipeline = shared.pipeline.subscribe();
     let mut served_at = BTreeMap::new();
+    let mut woken = false;
     loop {
+        // What woke it may have asked a run to end, such as the newer commit of a webhook.
+        if std::mem::take(&mut woken) && token.run_until_cancelled(cancels::tell(&shared)).await.is_none() {
+            return;
+        }
         // A wake during the look is kept, so nothing falls between the look and the wait.
         let Some(wait) = token.run_until_cancelled(look(&shared, &mut served_at)).await else { return };
         tokio::select! {
             biased;
             () = token.cancelled() => return,
-            () = shared.wake.notified() => {}
+            () = shared.wake.notified() => woken = true,
             _ = pipeline.changed() => {}
             () = tokio::time::sleep(wait) => {}
         }

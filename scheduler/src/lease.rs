@@ -139,10 +139,10 @@ impl LeaseBook {
         self.leases.keys().copied().collect()
     }
 
-    pub(crate) fn request_cancel(&mut self, run: RunId) {
-        if let Some(lease) = self.leases.get_mut(&run) {
-            lease.run.cancel_requested = true;
-        }
+    /// Takes down that a run shall end; tells whether that is new.
+    pub(crate) fn request_cancel(&mut self, run: RunId) -> bool {
+        let Some(lease) = self.leases.get_mut(&run) else { return false };
+        !std::mem::replace(&mut lease.run.cancel_requested, true)
     }
 
     pub(crate) fn set_started(&mut self, run: RunId) {

@@ -7,6 +7,7 @@ mod accounts;
 mod admin;
 mod advance;
 mod budgets;
+mod cancels;
 mod claim;
 mod conditions;
 mod config;

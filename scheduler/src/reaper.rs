@@ -16,7 +16,7 @@ use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::shared::Shared;
 use crate::supervise::supervise;
-use crate::{accounts, dispatch, renewals, sanitize};
+use crate::{accounts, cancels, dispatch, renewals, sanitize};
 
 /// How often leases and nodes are looked at, at most.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -208,7 +208,7 @@ pub(crate) async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
             shared.runs.start(run.id);
         }
         if cancel_requested_at.is_some() || run.stop.is_some() {
-            shared.runs.book(|book| book.request_cancel(run.id));
+            cancels::tell_of(shared, run.id).await;
         }
     }
     Ok(())

@@ -259,6 +259,10 @@ impl Store for Database {
         self.inner.live_runs().await
     }
 
+    async fn cancel_requests(&self) -> Result<Vec<RunId>, Error> {
+        self.inner.cancel_requests().await
+    }
+
     async fn jobs(&self, filter: JobFilter) -> Result<Vec<WaitingJob>, Error> {
         self.inner.jobs(filter).await
     }

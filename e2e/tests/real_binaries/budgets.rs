@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::harness::{Stack, until};
+use e2e::harness::{Service, Stack, until};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -104,5 +104,81 @@ async fn no_more_agents_run_side_by_side_than_a_days_budget_has_room_for() -> an
     eprintln!("at most {most} agents ran side by side, {reasons} jobs said what they wait for");
     assert!((2..=6).contains(&most), "{most} agents ran side by side");
     assert!(reasons > 0, "the others say what they wait for");
+    stack.finish().await
+}
+
+/// The order to stop is durable before a node hears of it: a scheduler that is killed between the order and the end of the run
+/// goes on with it, and the end is told from a person's cancel.
+#[tokio::test]
+async fn a_scheduler_that_dies_between_the_order_to_stop_and_the_end_goes_on_with_it() -> anyhow::Result<()> {
+    let mut stack = shop().orch_toml(BUDGETS).env("ORCH_KILL_GRACE_SECONDS", "5").start().await?;
+    // Deaf to TERM: its end takes the whole grace, in which the scheduler dies.
+    let id = enqueue(&stack, "deaf=1 spend=240:1000:500").await?;
+    let ordered = || async {
+        let log = stack.process(Service::Scheduler).log();
+        Ok(log.contains("a run is ended: its budget is spent").then_some(()))
+    };
+    until("the order to stop", WITHIN, ordered).await?;
+    stack.process(Service::Scheduler).kill().await?;
+    stack.process(Service::Scheduler).start().await?;
+    let job = stack.until_status(id, "failed", WITHIN).await?;
+    assert_eq!((spent(&job), verdicts(&job)), ([0, 0, 0, 1], vec![("permanent", "budget")]), "{job:#}");
+    let item = item_of(&stack, &job).await?;
+    assert_eq!((&item["state"], &item["needs"]["why"]), (&Value::from("needs_you"), &Value::from("budget")));
+    stack.finish().await
+}
+
+/// Several agents of one work item run into its budget at once: all are stopped, each once, and the item asks for a person.
+#[tokio::test]
+async fn agents_of_one_work_item_that_run_into_its_budget_together_are_all_stopped() -> anyhow::Result<()> {
+    const AGENTS: u64 = 4;
+    const BUDGET: u64 = 8_000;
+    /// Tokens a second, of each.
+    const PACE: u64 = 1_000;
+    let orch_toml = BUDGETS
+        .replace("item_tokens = 5000", &format!("item_tokens = {BUDGET}"))
+        .replace("day_tokens = 20000", "day_tokens = 10000000")
+        .replace("run_tokens = 3000", "run_tokens = 2000");
+    let stack = shop()
+        .orch_toml(&orch_toml)
+        .env("ORCH_MAX_CONCURRENCY", "4")
+        .env("ORCH_RUNNER_SLOTS", "4")
+        .start()
+        .await?;
+    let mut jobs = Vec::new();
+    for _ in 0..AGENTS {
+        let prompt = "fake: spend=240:500:500";
+        let ask = [
+            "enqueue",
+            "--project",
+            "shop",
+            "--stage",
+            "pushed",
+            "--work-item",
+            "SHOP-1",
+            "--prompt",
+            prompt,
+        ];
+        jobs.extend(stack.orch(&ask).await?["id"].as_i64());
+    }
+    let all_run = || async {
+        let queue = stack.orch(&["queue"]).await?;
+        Ok((queue["counts"]["running"].as_u64() == Some(AGENTS)).then_some(()))
+    };
+    until("all of them to run", WITHIN, all_run).await?;
+    let mut tokens = 0;
+    for id in &jobs {
+        let job = stack.until_status(*id, "failed", WITHIN).await?;
+        assert_eq!((spent(&job), verdicts(&job)), ([0, 0, 0, 1], vec![("permanent", "budget")]), "{job:#}");
+        tokens += job["runs"][0]["input_tokens"].as_u64().unwrap_or_default();
+    }
+    eprintln!("{AGENTS} agents spent {tokens} of {BUDGET} tokens before they were stopped");
+    let most = BUDGET + AGENTS * PACE * STOPPED_WITHIN.as_secs();
+    assert!(
+        (BUDGET..=most).contains(&tokens),
+        "{tokens} tokens of {BUDGET} were spent, {most} would be the most"
+    );
+    let item = item_of(&stack, &stack.job(jobs[0]).await?).await?;
+    assert_eq!((&item["state"], &item["needs"]["why"]), (&Value::from("needs_you"), &Value::from("budget")));
     stack.finish().await
 }

@@ -4,7 +4,7 @@ use e2e::forges::gitea::ReviewState;
 use e2e::forges::plane::Project;
 use e2e::forges::{Gitea, Plane};
 use e2e::harness::{SECRET, Service, Stack, Webhook, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::shop::{LAUNCH_POINTS, PLANE_PROJECT, WITHIN, WORKSPACE, shop};
 
@@ -293,6 +293,113 @@ async fn what_is_gone_outside_ends_inside() -> anyhow::Result<()> {
     };
     until("both jobs to be cancelled", WITHIN, all_over).await?;
     assert_eq!(item(&stack, &kept).await?["state"], "active");
+    stack.finish().await
+}
+
+/// Both forges may say when they want to be asked again.
+#[tokio::test]
+async fn a_limit_is_obeyed_and_nothing_is_lost_by_it() -> anyhow::Result<()> {
+    const WAIT_S: u64 = 4;
+    let (plane, gitea) = forges().await?;
+    let orch_toml = project(&plane, "")
+        + &stage("created", "")
+        + &stage("opened", "")
+        + &trigger("plane.issue_created", "created")
+        + &trigger("gitea.pull_request", "opened");
+    let stack = started(&plane, &gitea, &orch_toml).await?;
+    let limit = e2e::forges::Fault::Limited(WAIT_S);
+    let limited_at = jiff::Timestamp::now();
+    plane.faults().next(http::Method::GET, "/work-items/", limit, 1);
+    gitea.faults().next(http::Method::GET, "/pulls", limit, 1);
+    plane.create_issue(&plane.jane(), "New", "<p>please</p>");
+    gitea.push(&gitea.jane(), "feature/x", SHA);
+    gitea.open_pull_request(&gitea.jane(), "feature/x", "main", "Fix it", "because");
+    until("both jobs", WITHIN, || async { Ok((stages(&stack).await?.len() >= 2).then_some(())) }).await?;
+    assert_eq!(stages(&stack).await?, ["created", "opened"]);
+    // What was limited is not in the log: the first of each listing after that is the next one.
+    let least = limited_at + std::time::Duration::from_secs(WAIT_S);
+    let of_plane = plane.requests().into_iter().filter(|asked| asked.what.path.ends_with("/work-items/"));
+    let of_gitea = gitea.requests().into_iter().filter(|asked| asked.what.path.ends_with("/pulls"));
+    for asked in [of_plane.collect::<Vec<_>>(), of_gitea.collect()] {
+        let next = asked.iter().map(|asked| asked.at).find(|at| *at > limited_at).expect("it asked again");
+        assert!(next >= least, "asked at {next}, limited at {limited_at}");
+    }
+    stack.finish().await
+}
+
+/// A push while a review runs makes that review worthless: its agent is ended, and the newest commit is reviewed.
+#[tokio::test]
+async fn a_push_ends_the_running_review_of_the_commit_before() -> anyhow::Result<()> {
+    let (plane, gitea) = forges().await?;
+    let orch_toml = project(&plane, "")
+        + &stage("mended", "")
+        + &stage("reviewed", "gate = [\"verdict\"]\non_fail = \"mended\"\n")
+        + &trigger("gitea.pull_request", "reviewed");
+    let stack = started(&plane, &gitea, &orch_toml).await?;
+    gitea.hooks().send_to(stack.addr(Service::Ingest), SECRET);
+    let dev = gitea.jane();
+    gitea.push(&dev, "feature/x", SHA);
+    let number = gitea.open_pull_request(&dev, "feature/x", "main", "Fix it", "fake: then=hang");
+    let of = async |head: &str, status: &str| {
+        let jobs = jobs(&stack).await?;
+        Ok(jobs.into_iter().find(|job| job["head"] == head && job["status"] == status))
+    };
+    let first = until("the first review", WITHIN, || of(SHA, "running")).await?;
+    gitea.push(&dev, "feature/x", OTHER_SHA);
+    let ended = until("its end", WITHIN, || of(SHA, "cancelled")).await?;
+    assert_eq!(ended["id"], first["id"]);
+    let second = until("the review of the newest", WITHIN, || of(OTHER_SHA, "running")).await?;
+    let key = format!("acme/shop#{number}");
+    let item = item(&stack, &key).await?;
+    assert_eq!((&item["state"], &item["stage"]), (&Value::from("active"), &Value::from("reviewed")));
+    assert_eq!(item["head"], OTHER_SHA, "{item:#}");
+    assert_eq!(jobs(&stack).await?.len(), 2);
+    stack.orch(&["cancel", &second["id"].to_string()]).await?;
+    until("the end", WITHIN, || of(OTHER_SHA, "cancelled")).await?;
+    stack.finish().await
+}
+
+/// An outsider's pull request is looked at, and goes further once somebody who may gives it the label.
+#[tokio::test]
+async fn an_outsiders_pull_request_waits_for_the_label() -> anyhow::Result<()> {
+    let (plane, _) = forges().await?;
+    let orch_toml = project(&plane, "trust = \"member\"\ntrust_label = \"let-in\"\n")
+        + &stage("looked", "on_pass = \"landed\"\n")
+        + &stage("landed", "")
+        + &trigger("gitea.pull_request", "looked");
+    let stack = shop().orch_toml(&orch_toml).start().await?;
+    let repository = json!({"id": 17, "full_name": "acme/shop", "owner": {"id": 3, "login": "acme"}});
+    let fork = json!({"id": 99, "full_name": "eve/shop"});
+    let (eve, maintainer) = (json!({"id": 66, "login": "eve"}), json!({"id": 3, "login": "acme"}));
+    let told = |number: u32, action: &str, kind: &str, by: &Value, labels: &[&str]| {
+        let labels: Vec<Value> = labels.iter().map(|name| json!({"id": 7, "name": name})).collect();
+        let body = json!({"action": action, "number": number, "repository": repository, "sender": by,
+            "pull_request": {"number": number, "title": "Let me help", "body": "please", "state": "open", "user": eve,
+                "labels": labels, "updated_at": "2026-11-20T09:15:00Z",
+                "base": {"ref": "main", "sha": OTHER_SHA, "repo_id": 17, "repo": repository},
+                "head": {"ref": "orch/SHOP-1", "sha": SHA, "repo_id": 99, "repo": fork}}});
+        Webhook::gitea(SECRET, "pull_request", kind, body.to_string())
+    };
+    for number in [5, 6] {
+        let opened = told(number, "opened", "pull_request", &eve, &[]);
+        assert_eq!(stack.deliver(&opened).await?.json()?["decision"], "enqueued");
+        let waits = until_state(&stack, &format!("acme/shop#{number}"), "needs_you").await?;
+        assert_eq!((&waits["needs"]["why"], &waits["standing"]), (&json!("trust"), &json!("outsider")));
+    }
+    assert_eq!(
+        stages(&stack).await?,
+        ["looked", "looked"],
+        "a fork's branch is nobody's, and nothing followed"
+    );
+    // Another label is nobody's word.
+    for (number, label) in [(5, "bug"), (6, "let-in")] {
+        let labelled = told(number, "label_updated", "pull_request_label", &maintainer, &[label]);
+        assert_eq!(stack.deliver(&labelled).await?.json()?["decision"], "ignored");
+    }
+    let done = until_state(&stack, "acme/shop#6", "done").await?;
+    assert_eq!((&done["stage"], &done["standing"]), (&json!("landed"), &json!("lifted")));
+    assert_eq!(item(&stack, "acme/shop#5").await?["state"], "needs_you");
+    assert_eq!(stages(&stack).await?, ["landed", "looked", "looked"]);
     stack.finish().await
 }
 

@@ -139,6 +139,9 @@ pub trait Store: Outbox + Outside + Purses + Renewals + Debug + Send + Sync + 's
     /// Reads every run that has not ended.
     async fn live_runs(&self) -> Result<Vec<Run>, Error>;
 
+    /// Reads which live runs were asked to end.
+    async fn cancel_requests(&self) -> Result<Vec<RunId>, Error>;
+
     /// Counts the runs that were claimed at `since` or later by class and reason, the most frequent first.
     async fn tally(&self, since: Timestamp) -> Result<Vec<RunTally>, Error>;
 

@@ -10,7 +10,7 @@ use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::work_item::{ItemChange, WorkItem};
-use domain::{Account, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
+use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Timestamp};
 
 use super::MemoryStore;
 use crate::intake::{Item, ItemAnswer};
@@ -165,6 +165,15 @@ impl Store for MemoryStore {
 
     async fn live_runs(&self) -> Result<Vec<Run>, Error> {
         self.read(|tables| tables.live().cloned().collect())
+    }
+
+    async fn cancel_requests(&self) -> Result<Vec<RunId>, Error> {
+        self.read(|tables| {
+            let asked =
+                |job: &&Job| matches!(job.state, JobState::Running { cancel_requested_at: Some(_), .. });
+            let jobs = tables.live().filter_map(|run| tables.job(run.job)).map(|row| &row.job);
+            jobs.filter(asked).filter_map(|job| job.state.run()).collect()
+        })
     }
 
     async fn jobs(&self, filter: JobFilter) -> Result<Vec<WaitingJob>, Error> {

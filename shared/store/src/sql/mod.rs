@@ -207,6 +207,10 @@ impl Store for SqlStore {
         self.read_live_runs().await
     }
 
+    async fn cancel_requests(&self) -> Result<Vec<RunId>, Error> {
+        self.read_cancel_requests().await
+    }
+
     async fn jobs(&self, filter: JobFilter) -> Result<Vec<WaitingJob>, Error> {
         self.read_jobs(filter).await
     }

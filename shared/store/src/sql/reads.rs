@@ -83,6 +83,11 @@ impl SqlStore {
         self.fetch_all(query).await?.iter().map(rows::run).collect()
     }
 
+    pub(super) async fn read_cancel_requests(&self) -> Result<Vec<RunId>, Error> {
+        let query = query!("cancel_requests");
+        self.fetch_all(query).await?.iter().map(|row| rows::run_id(rows::get(row, "run_id")?)).collect()
+    }
+
     pub(super) async fn read_tally(&self, since: Timestamp) -> Result<Vec<RunTally>, Error> {
         let query = query!("tally").bind(RunId::lowest_at(since).to_string());
         self.fetch_all(query).await?.iter().map(rows::tally).collect()

@@ -146,8 +146,10 @@ pub(crate) async fn a_newer_commit_asks_a_running_review_to_end(store: Arc<dyn S
     let asked =
         |job: &domain::Job| matches!(job.state, JobState::Running { cancel_requested_at: Some(_), .. });
     assert!(!asked(&read(&store, running.id).await), "the same commit, or a stage that lets it finish");
+    assert_eq!(store.cancel_requests().await.unwrap(), []);
     store.accept(delivery("d4", 'd', vec![of(H2, "k4", true)])).await.unwrap();
     assert!(asked(&read(&store, running.id).await));
+    assert_eq!(store.cancel_requests().await.unwrap(), running.state.run().into_iter().collect::<Vec<_>>());
     store.accept(delivery("d5", 'e', vec![of(&H1.replace('1', "5"), "k5", true)])).await.unwrap();
     let unfinished = store.unfinished_jobs_of("shop", "SHOP-1").await.unwrap();
     let shown: Vec<_> = unfinished.iter().map(|job| job.state.status()).collect();
