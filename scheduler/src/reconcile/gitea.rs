@@ -54,7 +54,9 @@ pub(super) async fn project(
         }
         // A status changes no pull request, so no listing shows it.
         let open = || pulls.iter().filter(|pull| pull["state"] != CLOSED);
-        with_pulls.extend(open().filter_map(|pull| pull["head"]["ref"].as_str().map(str::to_owned)));
+        // A fork's branch may be called as one of ours.
+        let ours = open().filter(|pull| pull["head"]["repo_id"] == pull["base"]["repo_id"]);
+        with_pulls.extend(ours.filter_map(|pull| pull["head"]["ref"].as_str().map(str::to_owned)));
         heads.extend(open().filter_map(|pull| pull["head"]["sha"].as_str().map(str::to_owned)));
         let times = || pulls.iter().filter_map(changed);
         let page = Page { newest: times().max(), oldest: times().min(), more: pulls.len() == PAGE_PULLS };
