@@ -114,11 +114,11 @@ async fn a_scheduler_that_dies_between_the_order_to_stop_and_the_end_goes_on_wit
     let mut stack = shop().orch_toml(BUDGETS).env("ORCH_KILL_GRACE_SECONDS", "5").start().await?;
     // Deaf to TERM: its end takes the whole grace, in which the scheduler dies.
     let id = enqueue(&stack, "deaf=1 spend=240:1000:500").await?;
-    let ordered = || async {
-        let log = stack.process(Service::Scheduler).log();
-        Ok(log.contains("a run is ended: its budget is spent").then_some(()))
-    };
-    until("the order to stop", WITHIN, ordered).await?;
+    let deadline = Instant::now() + WITHIN;
+    while !stack.process(Service::Scheduler).log().contains("a run is ended: its budget is spent") {
+        assert!(Instant::now() < deadline, "no order to stop");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     stack.process(Service::Scheduler).kill().await?;
     stack.process(Service::Scheduler).start().await?;
     let job = stack.until_status(id, "failed", WITHIN).await?;
