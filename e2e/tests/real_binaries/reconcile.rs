@@ -103,7 +103,10 @@ async fn what_no_webhook_announced_is_found_once_and_a_late_webhook_confirms_it(
     let jane = plane.jane();
     let old = plane.create_issue(&jane, "Old", "<p>known</p>");
     let launches: Vec<(&str, &str)> = LAUNCH_POINTS.into_iter().collect();
-    let stages_of = launches.iter().map(|(point, name)| stage(name, "") + &trigger(point, name));
+    // A push to a pull request's branch is that one's affair, and its own webhook's.
+    let when = |point: &str| if point == "gitea.push" { "when = { branch = \"alone\" }\n" } else { "" };
+    let stages_of =
+        launches.iter().map(|(point, name)| stage(name, "") + &trigger(point, name) + when(point));
     let orch_toml = project(&plane, "") + &stages_of.collect::<String>();
     let mut stack = started(&plane, &gitea, &orch_toml).await?;
     assert_eq!(stages(&stack).await?, Vec::<String>::new(), "what was there before is no news");
@@ -180,6 +183,7 @@ async fn what_happens_again_is_found_again() -> anyhow::Result<()> {
     let dev = gitea.jane();
     gitea.push(&dev, "release/1", SHA);
     let stack = started(&plane, &gitea, &orch_toml).await?;
+    let sent_before = gitea.hooks().sent().len();
     let expect = async |expected: &[&str]| {
         until("the jobs", WITHIN, || async {
             Ok((stages(&stack).await?.len() >= expected.len()).then_some(()))
@@ -214,7 +218,7 @@ async fn what_happens_again_is_found_again() -> anyhow::Result<()> {
     items.sort_unstable();
     assert_eq!(items, ["acme/shop@release/1", "acme/shop@release/2"]);
     // Their webhooks come after all, and start nothing.
-    for sent in gitea.hooks().sent() {
+    for sent in gitea.hooks().sent().split_off(sent_before) {
         let late = Webhook::gitea(SECRET, &sent.what.kind, &sent.what.kind, sent.what.body);
         assert_ne!(stack.deliver(&late).await?.json()?["decision"], "enqueued", "{}", sent.what.kind);
     }
