@@ -51,7 +51,9 @@ pub(super) async fn with_renewals_as_expected(
     if runs.is_empty() {
         return Ok(round);
     }
-    let query = query!("leases_of").bind(text_of(&runs)?);
+    let asked = text_of(&runs)?;
+    query!("leases_hold").bind(&asked).fetch_all(conn).await?;
+    let query = query!("leases_of").bind(asked);
     let rows = query.fetch_all(conn).await?;
     let counts = rows.iter().map(count).collect::<Result<BTreeMap<_, _>, Error>>()?;
     round.retain(|&index| {

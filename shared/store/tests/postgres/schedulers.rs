@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::admission::{Facts, ProjectLimits, Serial};
 use domain::delivery::{Accepted, NewJob};
+use domain::transition::{Conclusion, Event, LostHow};
 use domain::{Class, JobId};
 use futures::future::join_all;
-use store::{Applied, Store};
+use store::{Applied, Change, Store};
 
 use super::contract::values::{T0, change, claim, delivery, ended, fleet, job, keyed, later, read};
 use super::{fresh, open};
@@ -166,4 +167,44 @@ async fn four_that_start_at_once_migrate_once() {
         assert_eq!(schema.found, schema.needed);
         store.close().await;
     }
+}
+
+/// One scheduler hears of a run while another gives it up: it is renewed or given up, never both, or two agents would
+/// live.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_renewed_or_given_up() {
+    let (database, store) = fresh().await;
+    let other = open(&database).await;
+    let (mut renewed, mut given_up) = (0, 0);
+    for round in 0..60 {
+        store.enqueue(job(&format!("A-{round}")), T0).await.unwrap();
+        let start = claim(&store, later(10), fleet(1_000), 1).await.starts.remove(0);
+        let (run, held) = (start.run.id, vec![(start.run.id, start.run.epoch)]);
+        // Every other run was renewed before.
+        let mut count = 0;
+        if round % 2 == 0 {
+            count += store.renew(start.run.node.clone(), held.clone()).await.unwrap().len() as u64;
+        }
+        let lost = Event::Ended { run, conclusion: Conclusion::Lost { how: LostHow::LeaseExpired } };
+        let give_up = Change { renewals: Some(count), ..change(&start.job, &lost, later(50)) };
+        let (heard, applied) = tokio::join!(other.renew(start.run.node.clone(), held), store.apply(give_up));
+        match (heard.unwrap().contains(&run), applied.unwrap()) {
+            (true, Applied::Conflict) => renewed += 1,
+            (false, Applied::Done) => given_up += 1,
+            both => panic!("round {round}: {both:?}"),
+        }
+        // A run that goes on ends here, so that none of its work is in the next round's way.
+        if store.run(run).await.unwrap().unwrap().ended_at.is_none() {
+            let end = change(&read(&store, start.job.id).await, &ended(run, Class::Success), later(60));
+            assert_eq!(store.apply(end).await.unwrap(), Applied::Done);
+        } else {
+            store
+                .apply(change(&read(&store, start.job.id).await, &Event::CancelRequested, later(60)))
+                .await
+                .unwrap();
+        }
+    }
+    assert_eq!(renewed + given_up, 60);
+    other.close().await;
+    store.close().await;
 }

@@ -1,10 +1,13 @@
--- $1: node, $2: [[run, epoch], …]
+-- $1: node, $2: [[run, epoch], …]. A run that somebody gives up just now is waited for, and is not renewed then.
+WITH held AS MATERIALIZED (
+    SELECT id FROM runs
+    WHERE (id, epoch) IN (SELECT c.value ->> 0, (c.value ->> 1)::bigint FROM jsonb_array_elements($2::jsonb) AS c (value))
+      AND node = $1
+      AND ended_at IS NULL
+    ORDER BY id
+    FOR SHARE
+)
 INSERT INTO leases (run_id, renewals)
-SELECT DISTINCT runs.id, 1
-FROM jsonb_array_elements($2::jsonb) AS c (value)
-JOIN runs ON runs.id = c.value ->> 0
-WHERE runs.epoch = (c.value ->> 1)::bigint
-  AND runs.node = $1
-  AND runs.ended_at IS NULL
+SELECT id, 1 FROM held
 ON CONFLICT (run_id) DO UPDATE SET renewals = leases.renewals + 1
 RETURNING run_id
