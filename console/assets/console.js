@@ -60,6 +60,7 @@ if (link) {
   // The browser connects again by itself; the first event after that is the whole present state.
   const events = new EventSource("/events");
   events.addEventListener("queue", () => { say("live", "live"); refresh(); });
+  events.addEventListener("runs", () => refresh());
   events.addEventListener("trouble", (event) => say("cut", event.data));
   events.onopen = () => say("live", "live");
   events.onerror = () => say("cut", "connecting again");

@@ -2,16 +2,18 @@
 //! was; a script gets the scheduler's answer as JSON.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Extension, Path, State as Shared};
+use axum::extract::{ConnectInfo, Extension, Form, Path, Query, State as Shared};
 use axum::http::header::REFERER;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Json, Redirect, Response};
 use axum::routing::post;
 use proto::v1;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use service::grpc::ActsAs;
 use tonic::{Code, Status};
 
 use crate::access::Asker;
@@ -33,75 +35,156 @@ pub(crate) fn router() -> Router<State> {
         .route("/breakers/{account}/reset", post(reset_breaker))
         .route("/items/{project}/{key}/approve", post(approve))
         .route("/items/{project}/{key}/reject", post(reject))
+        .route("/requeue", post(retry_many))
+        .route("/raise", post(raise))
 }
 
 async fn cancel(Shared(mut state): Shared<State>, Path(id): Path<i64>, ask: Ask) -> Response {
-    let call = state.admin.cancel_job(v1::CancelJobRequest { id });
-    ask.answer("cancel", &id.to_string(), call).await
+    let call = state.admin.cancel_job(ask.by(v1::CancelJobRequest { id }));
+    ask.answer(call).await
 }
 
 async fn retry(Shared(mut state): Shared<State>, Path(id): Path<i64>, ask: Ask) -> Response {
-    let call = state.admin.retry_job(v1::RetryJobRequest { id });
-    ask.answer("retry", &id.to_string(), call).await
+    let call = state.admin.retry_job(ask.by(v1::RetryJobRequest { id }));
+    ask.answer(call).await
 }
 
-async fn pause(Shared(mut state): Shared<State>, ask: Ask) -> Response {
-    ask.answer("pause", "all", state.admin.pause(v1::PauseRequest {})).await
+/// All starts, or those of a part.
+#[derive(Deserialize)]
+struct OfPart {
+    project: Option<String>,
+    stage: Option<String>,
 }
 
-async fn resume(Shared(mut state): Shared<State>, ask: Ask) -> Response {
-    ask.answer("resume", "all", state.admin.resume(v1::ResumeRequest {})).await
+async fn pause(Shared(mut state): Shared<State>, Query(part): Query<OfPart>, ask: Ask) -> Response {
+    let call = state.admin.pause(ask.by(v1::PauseRequest { project: part.project, stage: part.stage }));
+    ask.answer(call).await
+}
+
+async fn resume(Shared(mut state): Shared<State>, Query(part): Query<OfPart>, ask: Ask) -> Response {
+    let call = state.admin.resume(ask.by(v1::ResumeRequest { project: part.project, stage: part.stage }));
+    ask.answer(call).await
 }
 
 async fn drain(Shared(mut state): Shared<State>, Path(node): Path<String>, ask: Ask) -> Response {
-    let call = state.admin.drain_runner(v1::DrainRunnerRequest { node: node.clone() });
-    ask.answer("drain", &node, call).await
+    let call = state.admin.drain_runner(ask.by(v1::DrainRunnerRequest { node }));
+    ask.answer(call).await
 }
 
 async fn resume_account(Shared(mut state): Shared<State>, Path(account): Path<String>, ask: Ask) -> Response {
-    let call = state.admin.resume_account(v1::ResumeAccountRequest { account: account.clone() });
-    ask.answer("resume account", &account, call).await
+    let call = state.admin.resume_account(ask.by(v1::ResumeAccountRequest { account }));
+    ask.answer(call).await
 }
 
 async fn reset_breaker(Shared(mut state): Shared<State>, Path(account): Path<String>, ask: Ask) -> Response {
-    let call = state.admin.reset_breaker(v1::ResetBreakerRequest { account: account.clone() });
-    ask.answer("reset breaker", &account, call).await
+    let call = state.admin.reset_breaker(ask.by(v1::ResetBreakerRequest { account }));
+    ask.answer(call).await
 }
 
 async fn approve(Shared(mut state): Shared<State>, Path(item): Path<(String, String)>, ask: Ask) -> Response {
-    let (decision, key) = decision(item);
-    ask.answer("approve", &key, state.admin.approve_item(decision)).await
+    let call = state.admin.approve_item(ask.by(decision(item)));
+    ask.answer(call).await
 }
 
 async fn reject(Shared(mut state): Shared<State>, Path(item): Path<(String, String)>, ask: Ask) -> Response {
-    let (decision, key) = decision(item);
-    ask.answer("reject", &key, state.admin.reject_item(decision)).await
+    let call = state.admin.reject_item(ask.by(decision(item)));
+    ask.answer(call).await
 }
 
-fn decision((project, key): (String, String)) -> (v1::DecideItemRequest, String) {
-    let by = Some("an operator at the console".to_owned());
-    let decision = v1::DecideItemRequest { item: key.clone(), project: Some(project), note: None, by };
-    (decision, key)
+fn decision((project, key): (String, String)) -> v1::DecideItemRequest {
+    v1::DecideItemRequest { item: key, project: Some(project), note: None, by: None }
+}
+
+/// The filter of the page that retries many; what is left empty is not asked for.
+#[derive(Deserialize)]
+pub(crate) struct Filter {
+    status: Option<String>,
+    project: Option<String>,
+    stage: Option<String>,
+    reason: Option<String>,
+    since: Option<String>,
+}
+
+impl Filter {
+    /// Whether anything was asked at all.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// As the scheduler is asked.
+    pub(crate) fn request(self, dry_run: bool) -> v1::RetryJobsRequest {
+        let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        v1::RetryJobsRequest {
+            status: given(self.status),
+            project: given(self.project),
+            stage: given(self.stage),
+            reason: given(self.reason),
+            since: given(self.since),
+            limit: 0,
+            dry_run,
+        }
+    }
+}
+
+async fn retry_many(Shared(mut state): Shared<State>, ask: Ask, Form(filter): Form<Filter>) -> Response {
+    let call = state.admin.retry_jobs(ask.by(filter.request(false)));
+    ask.at("/").answer(call).await
+}
+
+/// The form of the page that raises a budget.
+#[derive(Deserialize)]
+struct Raise {
+    scope: String,
+    key: String,
+    usd: Option<String>,
+    tokens: Option<String>,
+    runs: Option<String>,
+    note: Option<String>,
+}
+
+async fn raise(Shared(mut state): Shared<State>, ask: Ask, Form(raise): Form<Raise>) -> Response {
+    let numbers = (number(raise.usd), number(raise.tokens), number(raise.runs));
+    let (Ok(usd), Ok(tokens), Ok(runs)) = numbers else {
+        return page::problem(StatusCode::BAD_REQUEST, "dollars, tokens and runs are numbers, such as 5");
+    };
+    let note = raise.note.filter(|note| !note.trim().is_empty());
+    let request =
+        v1::RaiseBudgetRequest { scope: raise.scope, key: raise.key, usd, tokens, runs, note, by: None };
+    let call = state.admin.raise_budget(ask.by(request));
+    ask.at("/").answer(call).await
+}
+
+/// A field that may be left empty.
+fn number<T: std::str::FromStr>(text: Option<String>) -> Result<Option<T>, T::Err> {
+    text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::parse).transpose()
 }
 
 /// Who asks, and in which form he wants the answer.
-struct Ask {
-    asker: Asker,
+pub(crate) struct Ask {
+    who: ActsAs,
     /// The page to go back to; `None`: a script asks.
     back: Option<String>,
 }
 
 impl Ask {
+    /// The request, with who asks.
+    fn by<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        self.who.write(request.metadata_mut());
+        request
+    }
+
+    /// A person goes on there.
+    fn at(mut self, path: &str) -> Self {
+        self.back = self.back.map(|_| path.to_owned());
+        self
+    }
+
     async fn answer<T: Serialize>(
         self,
-        verb: &'static str,
-        subject: &str,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Response {
-        let done = service::grpc::call(CALL_TIMEOUT, call).await;
-        let ok = done.is_ok();
-        tracing::info!(verb, subject, ok, by = ?self.asker.by, "a person acted through the console");
-        match (done, self.back) {
+        match (service::grpc::call(CALL_TIMEOUT, call).await, self.back) {
             (Ok(_), Some(back)) => Redirect::to(&back).into_response(),
             (Ok(reply), None) => Json(reply.into_inner()).into_response(),
             (Err(status), Some(_)) => page::problem(code(&status), &explain(&status)),
@@ -121,7 +204,9 @@ impl axum::extract::FromRequestParts<State> for Ask {
             .await
             .map_err(axum::response::IntoResponse::into_response)?;
         let back = wants_page(&parts.headers).then(|| page_before(&parts.headers));
-        Ok(Self { asker, back })
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
+        let who = ActsAs { by: Some(asker.words().to_owned()), via: "console", from: peer };
+        Ok(Self { who, back })
     }
 }
 
@@ -133,7 +218,7 @@ fn page_before(headers: &HeaderMap) -> String {
     path.filter(|path| path.starts_with('/') && !path.starts_with("//")).unwrap_or_else(|| "/".to_owned())
 }
 
-fn code(status: &Status) -> StatusCode {
+pub(crate) fn code(status: &Status) -> StatusCode {
     match status.code() {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::InvalidArgument => StatusCode::BAD_REQUEST,
@@ -153,7 +238,7 @@ fn code(status: &Status) -> StatusCode {
     }
 }
 
-fn explain(status: &Status) -> String {
+pub(crate) fn explain(status: &Status) -> String {
     if code(status) == StatusCode::SERVICE_UNAVAILABLE {
         return format!("the scheduler, which alone acts, could not be asked: {}", status.message());
     }

@@ -11,6 +11,7 @@ mod assets;
 mod config;
 mod database;
 mod events;
+mod history;
 mod logs;
 mod page;
 mod routes;
@@ -77,7 +78,12 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
         .await
         .with_context(|| format!("could not listen on {} (ORCH_CONSOLE_ADDR)", options.addr))?;
     let addr = listener.local_addr().context("could not read the address listened on")?;
-    let channel = service::grpc::channel(&options.scheduler_url, &options.tls)?;
+    let connect = || {
+        let channel = service::grpc::channel(&options.scheduler_url, &options.tls)?;
+        let client = AdminServiceClient::new(channel);
+        Ok::<_, Refused>(client.max_decoding_message_size(service::grpc::MESSAGE_BYTES_MAX))
+    };
+    let logs = (0..logs::CONNECTIONS).map(|_| connect()).collect::<Result<_, _>>()?;
 
     let readiness = Readiness::new(&[database::CONDITION]);
     let metrics = Metrics::new();
@@ -88,7 +94,8 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     let state = routes::State {
         database,
         queue: options.queue,
-        admin: AdminServiceClient::new(channel).max_decoding_message_size(service::grpc::MESSAGE_BYTES_MAX),
+        admin: connect()?,
+        logs: logs::Logs::new(logs),
         clock: options.clock,
         events: events.clone(),
         stop: tasks.token(),

@@ -1,17 +1,19 @@
 //! The routes: pages for people, the same facts as JSON for scripts, and the log of a run.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Extension, Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Json, Response};
 use axum::routing::get;
-use domain::{JobId, Timestamp};
+use domain::Timestamp;
 use proto::convert::{self, QueueSettings};
 use proto::v1;
 use proto::v1::admin_service_client::AdminServiceClient;
 use serde::Deserialize;
 use service::Clock;
-use store::{JobFilter, Store};
+use store::ActFilter;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -19,8 +21,16 @@ use crate::access::{Asker, Credential};
 use crate::answer::{problem, wants_page};
 use crate::database::Database;
 use crate::events::Events;
+use crate::history::{self, History};
+use crate::logs::Logs;
 use crate::page::{self, Frame};
-use crate::{actions, logs, snapshot};
+use crate::snapshot::Live;
+use crate::{actions, snapshot};
+
+/// How long the scheduler may take to say what live runs do; without it the page shows all else.
+const LIVE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the scheduler may take to find jobs.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the routes share.
 #[derive(Clone, Debug)]
@@ -28,6 +38,7 @@ pub(crate) struct State {
     pub(crate) database: Database,
     pub(crate) queue: QueueSettings,
     pub(crate) admin: AdminServiceClient<Channel>,
+    pub(crate) logs: Logs,
     pub(crate) clock: Clock,
     pub(crate) events: Events,
     /// Ends streams that follow.
@@ -45,6 +56,9 @@ pub(crate) fn router(state: State) -> Router {
         .route("/", get(home))
         .route("/queue", get(queue))
         .route("/events", get(events))
+        .route("/audit", get(audit))
+        .route("/requeue", get(many))
+        .route("/raise", get(raise))
         .route("/jobs/{id}", get(job))
         .route("/runs/{id}/log", get(log))
         .merge(actions::router())
@@ -70,12 +84,74 @@ async fn home(Shared(state): Shared<State>, Extension(asker): Extension<Asker>) 
     let now = state.now();
     let read = async {
         let store = state.database.store()?;
-        snapshot::read(store.as_ref(), state.queue, now).await.map_err(|error| failed(&error))
+        let live = live(&state).await;
+        snapshot::read(store.as_ref(), state.queue, live, now).await.map_err(|error| failed(&error))
     };
     match read.await {
         Ok(whole) => Html(page::home::page(&frame(asker, now), &whole).into_string()).into_response(),
         Err(reason) => page::problem(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
+}
+
+/// What the scheduler says of live runs, as long as it answers at once: the page does not wait for it.
+pub(crate) async fn live(state: &State) -> Result<Live, String> {
+    let mut admin = state.admin.clone();
+    let asked = service::grpc::call(LIVE_TIMEOUT, admin.list_live(v1::ListLiveRequest {})).await;
+    asked.map(|reply| Live::from(reply.into_inner())).map_err(|status| status.message().to_owned())
+}
+
+#[derive(Deserialize)]
+struct AuditQuery {
+    before: Option<i64>,
+}
+
+async fn audit(
+    Shared(state): Shared<State>,
+    Extension(asker): Extension<Asker>,
+    Query(query): Query<AuditQuery>,
+) -> Response {
+    let read = async {
+        let filter = ActFilter { before: query.before, subject: None, limit: page::audit::ENTRIES_MAX };
+        state.database.store()?.acts(filter).await.map_err(|error| failed(&error))
+    };
+    match read.await {
+        Ok(acts) => Html(page::audit::page(&frame(asker, state.now()), &acts).into_string()).into_response(),
+        Err(reason) => page::problem(StatusCode::SERVICE_UNAVAILABLE, &reason),
+    }
+}
+
+async fn many(
+    Shared(mut state): Shared<State>,
+    Extension(asker): Extension<Asker>,
+    Query(filter): Query<actions::Filter>,
+) -> Response {
+    let asked = filter.is_asked();
+    let request = filter.request(true);
+    let found = if asked {
+        let call = state.admin.retry_jobs(request.clone());
+        let found = service::grpc::call(ASK_TIMEOUT, call).await;
+        Some(found.map(tonic::Response::into_inner).map_err(|status| actions::explain(&status)))
+    } else {
+        None
+    };
+    let page = page::many::page(&frame(asker, state.now()), &request, found.as_ref());
+    Html(page.into_string()).into_response()
+}
+
+#[derive(Deserialize)]
+struct RaiseQuery {
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    key: String,
+}
+
+async fn raise(
+    Shared(state): Shared<State>,
+    Extension(asker): Extension<Asker>,
+    Query(RaiseQuery { scope, key }): Query<RaiseQuery>,
+) -> Response {
+    Html(page::raise::page(&frame(asker, state.now()), &scope, &key).into_string()).into_response()
 }
 
 async fn events(Shared(state): Shared<State>, headers: HeaderMap) -> Response {
@@ -99,30 +175,19 @@ async fn job(
     let now = state.now();
     let read = async {
         let store = state.database.store().map_err(|reason| (StatusCode::SERVICE_UNAVAILABLE, reason))?;
-        let detail = read_job(store.as_ref(), &id).await;
+        let detail = history::read(store.as_ref(), &id, wants_page(&headers)).await;
         let detail = detail.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, failed(&error)))?;
         detail.ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no job {id}")))
     };
     match (read.await, wants_page(&headers)) {
-        (Ok(detail), true) => {
-            let page = page::job::page(&frame(asker, now), &detail, query.run.as_deref());
+        (Ok(history), true) => {
+            let page = page::job::page(&frame(asker, now), &history, query.run.as_deref());
             Html(page.into_string()).into_response()
         }
-        (Ok(detail), false) => Json(detail).into_response(),
+        (Ok(History { detail, .. }), false) => Json(detail).into_response(),
         (Err((status, reason)), true) => page::problem(status, &reason),
         (Err((status, reason)), false) => problem(status, &reason),
     }
-}
-
-async fn read_job(store: &dyn Store, id: &str) -> Result<Option<v1::JobDetail>, store::Error> {
-    let Ok(number) = id.parse::<i64>() else { return Ok(None) };
-    // The newest job below the next id: it comes with the reason why it waits, which a plain read does not tell.
-    let newest = JobFilter { status: None, before: Some(JobId(number.saturating_add(1))), limit: 1 };
-    let found = store.jobs(newest).await?;
-    let Some(entry) = found.into_iter().find(|entry| entry.job.id == JobId(number)) else { return Ok(None) };
-    let runs = store.runs_of(entry.job.id).await?;
-    let late = store.late_outcomes_of(entry.job.id).await?;
-    Ok(Some(convert::job_detail(&entry, &runs, &late)))
 }
 
 #[derive(Deserialize)]
@@ -138,7 +203,7 @@ async fn log(
 ) -> Result<Response, Response> {
     let run = convert::read_run_id(&id)
         .map_err(|_| problem(StatusCode::NOT_FOUND, &format!("there is no run {id}: a run id is a UUID")))?;
-    let text = logs::stream(state.admin, run, query.follow, state.stop).await?;
+    let text = state.logs.stream(run, query.follow, state.stop).await?;
     Ok(text.into_response())
 }
 

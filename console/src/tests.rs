@@ -104,7 +104,7 @@ async fn it_lives_without_a_database_and_recovers_when_one_appears() {
         "counts": {"queued": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0},
         "paused": false, "max_concurrency": 4, "oldest_ready_seconds": null, "recent": [],
         "alerts": {"pending": 0, "last_error": null, "set_aside": 0, "sinks": []}, "needs_you": [],
-        "config_error": null,
+        "config_error": null, "paused_parts": [],
         "resilience": {
             "breaker": [{
                 "account": "default", "state": "closed", "consecutive_transient": 0, "threshold": 5, "open_until": null

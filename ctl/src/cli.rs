@@ -7,7 +7,7 @@ use domain::Timestamp;
 use service::Clock;
 use service::settings::DatabaseSettings;
 
-use crate::admin::{SchedulerAccess, accounts, breakers, budgets, items, jobs, logs, queue, runners};
+use crate::admin::{SchedulerAccess, accounts, audit, breakers, budgets, items, jobs, logs, queue, runners};
 use crate::exit::{Failure, exit_codes_help};
 use crate::print::Output;
 use crate::{classify, config_check, copies, dev, doctor, manual, migrate, top};
@@ -143,13 +143,24 @@ pub(crate) enum Admin {
         #[command(flatten)]
         access: SchedulerAccess,
     },
+    /// Say who did what, from where, and what came of it, the newest first
+    Audit {
+        #[command(flatten)]
+        list: audit::List,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
     /// Start nothing more; running agents go on
     Pause {
+        #[command(flatten)]
+        part: queue::OfPart,
         #[command(flatten)]
         access: SchedulerAccess,
     },
     /// Start due jobs again
     Resume {
+        #[command(flatten)]
+        part: queue::OfPart,
         #[command(flatten)]
         access: SchedulerAccess,
     },
@@ -227,8 +238,9 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         Admin::Items { list, access } => items::list(&access, list, output, now).await,
         Admin::Approve { decide, access } => items::approve(&access, decide, output).await,
         Admin::Reject { decide, access } => items::reject(&access, decide, output).await,
-        Admin::Pause { access } => queue::pause(&access, output).await,
-        Admin::Resume { access } => queue::resume(&access, output).await,
+        Admin::Audit { list, access } => audit::list(&access, list, output, now).await,
+        Admin::Pause { part, access } => queue::pause(&access, part, output).await,
+        Admin::Resume { part, access } => queue::resume(&access, part, output).await,
         Admin::Runners { verb: None, access } => runners::list(&access, output, now).await,
         Admin::Runners { verb: Some(runners::Verb::Lost { node }), access } => {
             runners::lose(&access, node, output).await
@@ -282,7 +294,11 @@ mod tests {
             "orch approve SHOP-12 --project shop --note fine --by ada",
             "orch reject acme/shop#12",
             "orch pause",
+            "orch pause --project shop",
             "orch resume",
+            "orch resume --stage review --json",
+            "orch audit",
+            "orch audit 7 -n 5 --before 100",
             "orch runners",
             "orch runners lost node-1 --json",
             "orch drain node-1 --wait",
@@ -310,6 +326,7 @@ mod tests {
             "orch jobs --status odd",
             "orch items --state odd",
             "orch approve",
+            "orch pause --project shop --stage review",
             "orch classify --now soon",
             "orch enqueue",
             "orch completions cmd",

@@ -15,7 +15,7 @@ use common::Dev;
 use regex::Regex;
 
 /// In the order in which they are played: later ones go on with the jobs of earlier ones.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
     "config",
     "classify",
     "migrate",
@@ -35,6 +35,7 @@ const ORDER: [&str; 29] = [
     "budget",
     "account",
     "breaker",
+    "audit",
     "runners",
     "doctor",
     "backup",

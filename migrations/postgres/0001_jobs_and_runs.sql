@@ -126,6 +126,9 @@ CREATE INDEX jobs_status ON jobs (status, id);
 CREATE INDEX jobs_unfinished ON jobs (project, work_item, id) WHERE status IN ('queued', 'running');
 -- What a newer commit replaces.
 CREATE INDEX jobs_of_a_head ON jobs (project, work_item, stage) WHERE status = 'queued' AND head IS NOT NULL;
+CREATE INDEX jobs_waiting_for_a_stage ON jobs (project, stage, created_at) WHERE status = 'queued';
+CREATE INDEX jobs_of_a_parent ON jobs (parent_job, id) WHERE parent_job IS NOT NULL;
+CREATE INDEX jobs_by_stage ON jobs (project, stage, status);
 
 -- Further keys of jobs: of causes that joined one that was not over, and so made none of their own.
 CREATE TABLE joined_keys (
@@ -176,6 +179,8 @@ CREATE INDEX work_items_waiting_outside ON work_items (updated_at, id)
     WHERE state = 'waits_for_ci' OR (state = 'needs_you' AND needs::jsonb #>> '{why,why}' IN ('approval', 'trust'));
 CREATE INDEX work_items_open ON work_items (project, key) WHERE state IN ('active', 'waits_for_ci', 'needs_you');
 CREATE INDEX work_items_needing ON work_items (updated_at, id) WHERE state = 'needs_you';
+CREATE INDEX work_items_bounced ON work_items (project)
+    WHERE state IN ('active', 'waits_for_ci', 'needs_you') AND bounces <> '{}';
 
 -- Other names of a work item: the pull request of an issue's branch, the issue's id, the commits of its pull request.
 CREATE TABLE work_item_aliases (
@@ -238,10 +243,25 @@ CREATE TABLE audit (
     id        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at        BIGINT NOT NULL,
     by        TEXT COLLATE "C" NOT NULL CHECK (by <> ''),
+    -- Through which door: console, cli, grpc, or orch for what Orch decides by what it sees outside.
+    via       TEXT COLLATE "C" NOT NULL DEFAULT 'orch' CHECK (via <> ''),
+    -- The address it came from, where there is one.
+    origin    TEXT COLLATE "C",
     verb      TEXT COLLATE "C" NOT NULL CHECK (verb <> ''),
+    -- What it was done to.
+    subject   TEXT COLLATE "C" NOT NULL DEFAULT '',
     project   TEXT COLLATE "C",
     work_item TEXT COLLATE "C",
-    note      TEXT COLLATE "C"
+    note      TEXT COLLATE "C",
+    -- done, or why it was refused.
+    result    TEXT COLLATE "C" NOT NULL DEFAULT 'done' CHECK (result <> '')
+);
+
+CREATE TABLE paused_parts (
+    scope TEXT COLLATE "C" NOT NULL CHECK (scope IN ('project', 'stage')),
+    name  TEXT COLLATE "C" NOT NULL CHECK (name <> ''),
+    since BIGINT NOT NULL,
+    PRIMARY KEY (scope, name)
 );
 
 -- One row per try. The pair (job, epoch) is the fencing token and is never used twice (I4).
@@ -297,6 +317,7 @@ CREATE UNIQUE INDEX runs_live ON runs (job_id) WHERE ended_at IS NULL;
 -- I8: at most one live probe per opening of an account's breaker.
 CREATE UNIQUE INDEX runs_probe ON runs (account, opening) WHERE probe AND ended_at IS NULL;
 CREATE INDEX runs_half_ended ON runs (job_id) WHERE (state = 'ended') <> (ended_at IS NOT NULL);
+CREATE INDEX runs_ended ON runs (ended_at, class, reason, cost_usd) WHERE ended_at IS NOT NULL;
 
 -- How often a live run was renewed: a row of its own, with room beside it, so that a renewal touches no index (HOT).
 CREATE TABLE leases (

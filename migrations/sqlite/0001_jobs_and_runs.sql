@@ -125,6 +125,39 @@ CREATE TABLE joined_keys (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX joined_keys_of_job ON joined_keys (job_id);
 
+-- What is oldest of what waits for a stage.
+CREATE INDEX jobs_waiting_for_a_stage ON jobs (project, stage, created_at) WHERE status = 'queued';
+-- What followed from a job's end.
+CREATE INDEX jobs_of_a_parent ON jobs (parent_job, id) WHERE parent_job IS NOT NULL;
+
+-- How many jobs there are: kept by the triggers below in the transaction of whatever writes a job, so that no reader
+-- counts rows. `orch doctor` compares it with them.
+CREATE TABLE job_counts (
+    project TEXT    NOT NULL,
+    stage   TEXT    NOT NULL,
+    status  TEXT    NOT NULL,
+    jobs    INTEGER NOT NULL,
+    PRIMARY KEY (project, stage, status)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER jobs_count_new AFTER INSERT ON jobs BEGIN
+    INSERT INTO job_counts (project, stage, status, jobs) VALUES (new.project, new.stage, new.status, 1)
+    ON CONFLICT (project, stage, status) DO UPDATE SET jobs = jobs + 1;
+END;
+
+CREATE TRIGGER jobs_count_moved AFTER UPDATE OF project, stage, status ON jobs
+WHEN (old.project, old.stage, old.status) <> (new.project, new.stage, new.status) BEGIN
+    UPDATE job_counts SET jobs = jobs - 1
+    WHERE project = old.project AND stage = old.stage AND status = old.status;
+    INSERT INTO job_counts (project, stage, status, jobs) VALUES (new.project, new.stage, new.status, 1)
+    ON CONFLICT (project, stage, status) DO UPDATE SET jobs = jobs + 1;
+END;
+
+CREATE TRIGGER jobs_count_gone AFTER DELETE ON jobs BEGIN
+    UPDATE job_counts SET jobs = jobs - 1
+    WHERE project = old.project AND stage = old.stage AND status = old.status;
+END;
+
 CREATE TABLE job_payloads (
     job_id  INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
     payload TEXT NOT NULL
@@ -167,6 +200,9 @@ CREATE INDEX work_items_waiting_outside ON work_items (updated_at, id)
     WHERE state = 'waits_for_ci' OR (state = 'needs_you' AND needs ->> '$.why.why' IN ('approval', 'trust'));
 CREATE INDEX work_items_open ON work_items (project, key) WHERE state IN ('active', 'waits_for_ci', 'needs_you');
 CREATE INDEX work_items_needing ON work_items (updated_at, id) WHERE state = 'needs_you';
+-- Those that some stage sent back.
+CREATE INDEX work_items_bounced ON work_items (project)
+    WHERE state IN ('active', 'waits_for_ci', 'needs_you') AND bounces <> '{}';
 
 -- Other names of a work item: the pull request of an issue's branch, the issue's id, the commits of its pull request.
 CREATE TABLE work_item_aliases (
@@ -224,16 +260,32 @@ CREATE TABLE spending (
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
 
--- What people decided.
+-- What was decided and done by somebody's word, and what of it was refused.
 CREATE TABLE audit (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     at        INTEGER NOT NULL,
     by        TEXT    NOT NULL CHECK (by <> ''),
+    -- Through which door: console, cli, grpc, or orch for what Orch decides by what it sees outside.
+    via       TEXT    NOT NULL DEFAULT 'orch' CHECK (via <> ''),
+    -- The address it came from, where there is one.
+    origin    TEXT,
     verb      TEXT    NOT NULL CHECK (verb <> ''),
+    -- What it was done to.
+    subject   TEXT    NOT NULL DEFAULT '',
     project   TEXT,
     work_item TEXT,
-    note      TEXT
+    note      TEXT,
+    -- done, or why it was refused.
+    result    TEXT    NOT NULL DEFAULT 'done' CHECK (result <> '')
 ) STRICT;
+
+-- Projects and stages of which an operator lets nothing start.
+CREATE TABLE paused_parts (
+    scope TEXT    NOT NULL CHECK (scope IN ('project', 'stage')),
+    name  TEXT    NOT NULL CHECK (name <> ''),
+    since INTEGER NOT NULL,
+    PRIMARY KEY (scope, name)
+) STRICT, WITHOUT ROWID;
 
 -- One row per try. The pair (job, epoch) is the fencing token and is never used twice (I4).
 CREATE TABLE runs (
@@ -286,6 +338,25 @@ CREATE UNIQUE INDEX runs_live ON runs (job_id) WHERE ended_at IS NULL;
 -- I8: at most one live probe per opening of an account's breaker.
 CREATE UNIQUE INDEX runs_probe ON runs (account, opening) WHERE probe = 1 AND ended_at IS NULL;
 CREATE INDEX runs_half_ended ON runs (job_id) WHERE (state = 'ended') <> (ended_at IS NOT NULL);
+
+-- How runs ended, by the hour of their end in UTC milliseconds: kept by the trigger below, and not taken back when a run
+-- is forgotten.
+CREATE TABLE ended_runs (
+    hour     INTEGER NOT NULL,
+    class    TEXT    NOT NULL,
+    reason   TEXT    NOT NULL,
+    runs     INTEGER NOT NULL,
+    cost_usd REAL    NOT NULL,
+    PRIMARY KEY (hour, class, reason)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER runs_count_ended AFTER UPDATE OF ended_at ON runs
+WHEN old.ended_at IS NULL AND new.ended_at IS NOT NULL BEGIN
+    INSERT INTO ended_runs (hour, class, reason, runs, cost_usd)
+    VALUES (new.ended_at - new.ended_at % 3600000, coalesce(new.class, ''), coalesce(new.reason, ''), 1,
+            coalesce(new.cost_usd, 0.0))
+    ON CONFLICT (hour, class, reason) DO UPDATE SET runs = runs + 1, cost_usd = cost_usd + excluded.cost_usd;
+END;
 
 -- How often a live run was renewed: written only where several schedulers may share the database.
 CREATE TABLE leases (

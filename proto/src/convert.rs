@@ -1,7 +1,7 @@
 //! Domain to wire and back. What cannot be read back is an error that names the field.
 
 use domain::account::AccountRecord;
-use domain::admission::Waiting;
+use domain::admission::{Part, Waiting};
 use domain::breaker::BreakerState;
 use domain::budget::{Amount, Limit, Purse, Spending, Unit, usd};
 use domain::classify::{Patterns, conclude};
@@ -181,7 +181,12 @@ pub fn queue(overview: &Overview, settings: QueueSettings, now: Timestamp) -> v1
         alerts: Some(alerts(&overview.outbox)),
         needs_you: overview.needs_you.iter().map(work_item).collect(),
         config_error: overview.config_error.clone(),
+        paused_parts: overview.paused_parts.iter().map(paused_part).collect(),
     }
+}
+
+fn paused_part(part: &Part) -> v1::PausedPart {
+    v1::PausedPart { scope: part.scope().to_owned(), name: part.name().to_owned() }
 }
 
 fn alerts(records: &[SinkRecord]) -> v1::Alerts {

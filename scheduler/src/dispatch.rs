@@ -32,7 +32,7 @@ use crate::supervise::traced;
 /// How long a node that took an offer has for its Start before it is asked again.
 const START_WAIT: Duration = Duration::from_secs(10);
 /// A run's longest life where its stage names none.
-const MAX_RUNTIME: Duration = Duration::from_hours(2);
+pub(crate) const MAX_RUNTIME: Duration = Duration::from_hours(2);
 /// What a run may take that is asked for the form of a verdict alone.
 const REFORMAT_TURNS: u32 = 3;
 const REFORMAT_RUNTIME: Duration = Duration::from_mins(10);

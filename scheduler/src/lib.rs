@@ -25,6 +25,7 @@ mod nodes;
 mod outbox;
 mod outside;
 mod prompt;
+mod pulse;
 mod reaper;
 mod reconcile;
 mod renewals;
@@ -200,6 +201,7 @@ async fn gather(
         prompts: prompt::Prompts::new(&options.config),
         runs: live::LiveRuns::default(),
         meter: budgets::Meter::default(),
+        pulses: pulse::Pulses::default(),
         links: links::Links::new(options.tls),
         logs,
         reaped: AtomicU32::new(0),

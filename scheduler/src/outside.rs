@@ -66,7 +66,7 @@ async fn move_item(shared: &Shared, item: &WorkItem) -> Result<(), store::Error>
     let note = domain::text::clean(&settled.note, NOTE_BYTES_MAX);
     let posts = shared.reporting.with(|terms| report::of_settlement(&scene, &settled, terms));
     let (by, verb) = (settled.by, settled.verb);
-    let audit = Audit { at: now, by: by.to_owned(), verb, note: Some(note.clone()), posts };
+    let audit = Audit { at: now, actor: by.into(), verb, note: Some(note.clone()), posts };
     // A conflict: somebody else moved it, and the next look sees where it is.
     if shared.store.decide(settled.change, audit).await? == Applied::Done {
         tracing::info!(project = item.project, work_item = item.key, by, verb, note, "work item moves");

@@ -24,6 +24,7 @@ use crate::logs::Logs;
 use crate::nodes::{Moment, Nodes};
 use crate::outbox::{Reporting, Sinks};
 use crate::prompt::Prompts;
+use crate::pulse::Pulses;
 use crate::renewals::Neighbours;
 
 /// The condition of `/readyz` that says whether the database takes claims.
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) runs: LiveRuns,
     /// What live runs report of themselves.
     pub(crate) meter: Meter,
+    /// What live runs are doing.
+    pub(crate) pulses: Pulses,
     pub(crate) links: Links,
     pub(crate) logs: Logs,
     /// Runs given up for lost that the database has not been told of yet.

@@ -56,10 +56,11 @@ pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch
     };
     let watched = tokio::select! {
         biased;
-        () = over => return,
-        watched = outcome(shared, &place) => watched,
+        () = over => None,
+        watched = outcome(shared, &place) => Some(watched),
     };
-    let (log, outcome) = watched;
+    shared.pulses.forget(place.run);
+    let Some((log, outcome)) = watched else { return };
     finalize::finish(shared, run, &place, log, outcome).await;
 }
 
@@ -121,6 +122,9 @@ pub(crate) async fn once(
         };
         if let Some(watch_frame::Frame::Heartbeat(heartbeat)) = &frame.frame {
             shared.meter.take(place.run, heartbeat.progress_json.as_deref());
+        }
+        if let Some(watch_frame::Frame::Chunk(chunk)) = &frame.frame {
+            shared.pulses.take(place.run, &chunk.data, shared.now());
         }
         if let Some(outcome) = take(frame, log, skipped).await? {
             return Ok(outcome);

@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::account::AccountRecord;
+use domain::admission::Part;
 use domain::breaker::BreakerState;
 use domain::budget::{Amount, Exceeded, Purse, Spending};
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
 use domain::outbox::{Message, Settlement, Sink, SinkRecord, Take};
-use domain::overview::{LateOutcome, Overview, RunTally, WaitingJob};
+use domain::overview::{HourTally, LateOutcome, Overview, RunTally, StageRecord, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::transition::RunChange;
 use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Alert, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use store::{
-    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
-    Outbox, Purses, Renewals, Schema, Spender, Store, StoreStats, UsageNote, Violation,
+    Act, ActFilter, Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, GivenUp,
+    ItemFilter, JobFilter, Outbox, Purses, Renewals, Schema, Spender, Store, StoreStats, UsageNote, Views,
+    Violation,
 };
 
 use crate::broken::Broken;
@@ -407,6 +409,41 @@ impl Purses for Database {
 
     async fn spenders(&self) -> Result<Vec<Spender>, Error> {
         self.inner.spenders().await
+    }
+}
+
+#[async_trait]
+impl Views for Database {
+    async fn stage_records(&self) -> Result<Vec<StageRecord>, Error> {
+        self.inner.stage_records().await
+    }
+
+    async fn ended_since(&self, since: Timestamp) -> Result<Vec<HourTally>, Error> {
+        self.inner.ended_since(since).await
+    }
+
+    async fn follow_ups(&self, job: JobId, limit: u32) -> Result<Vec<Job>, Error> {
+        self.inner.follow_ups(job, limit).await
+    }
+
+    async fn given_up(&self, filter: GivenUp) -> Result<Vec<JobId>, Error> {
+        self.inner.given_up(filter).await
+    }
+
+    async fn set_part_paused(&self, part: Part, paused: bool, now: Timestamp) -> Result<bool, Error> {
+        self.paced(self.inner.set_part_paused(part, paused, now)).await
+    }
+
+    async fn paused_parts(&self) -> Result<BTreeSet<Part>, Error> {
+        self.inner.paused_parts().await
+    }
+
+    async fn note_act(&self, act: Act) -> Result<(), Error> {
+        self.paced(self.inner.note_act(act)).await
+    }
+
+    async fn acts(&self, filter: ActFilter) -> Result<Vec<Act>, Error> {
+        self.inner.acts(filter).await
     }
 }
 

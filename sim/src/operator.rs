@@ -114,8 +114,8 @@ async fn obey(admin: &mut AdminServiceClient<Channel>, order: &Order, orders: &O
         Order::Lose(node) => {
             grpc::call(WITHIN, admin.lose_runner(LoseRunnerRequest { node })).await.map(drop)
         }
-        Order::Pause(true) => grpc::call(WITHIN, admin.pause(PauseRequest {})).await.map(drop),
-        Order::Pause(false) => grpc::call(WITHIN, admin.resume(ResumeRequest {})).await.map(drop),
+        Order::Pause(true) => grpc::call(WITHIN, admin.pause(PauseRequest::default())).await.map(drop),
+        Order::Pause(false) => grpc::call(WITHIN, admin.resume(ResumeRequest::default())).await.map(drop),
         Order::ReadSlowly(job) => read_slowly(admin, job).await,
         Order::KeepResuming => resume(admin, orders).await,
     }
@@ -141,7 +141,7 @@ async fn read_slowly(admin: &mut AdminServiceClient<Channel>, job: JobId) -> Res
 
 async fn resume(admin: &mut AdminServiceClient<Channel>, orders: &Orders) -> Result<(), Status> {
     // A pause or a drain that was tried for long may come after its end.
-    grpc::call(WITHIN, admin.resume(ResumeRequest {})).await?;
+    grpc::call(WITHIN, admin.resume(ResumeRequest::default())).await?;
     let runners = grpc::call(WITHIN, admin.list_runners(ListRunnersRequest {})).await?.into_inner().runners;
     let drained = runners.into_iter().filter(|runner| runner.state == "draining").map(|runner| runner.id);
     orders.drained.lock().unwrap_or_else(PoisonError::into_inner).extend(drained);

@@ -60,6 +60,17 @@ pub(crate) enum Credential {
     Loopback,
 }
 
+impl Asker {
+    /// Who he is, as far as the console knows: it knows tokens, not names.
+    pub(crate) const fn words(self) -> &'static str {
+        match self.by {
+            Credential::Token => "who has the console's token",
+            Credential::Session => "an operator at the console",
+            Credential::Loopback => "an operator on this host",
+        }
+    }
+}
+
 /// The tokens that open the console.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {

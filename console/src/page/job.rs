@@ -1,31 +1,36 @@
-//! One job: what it is, why it waits, each of its tries, and the log of the newest.
+//! One job: what it is, why it waits, what it follows from, each of its tries, and the log of one.
 
 use domain::Timestamp;
+use domain::budget::usd;
 use maud::{Markup, html};
 use proto::v1;
+use store::Act;
 
 use super::home::cost;
-use super::words::{short, span, state, when};
-use super::{Frame, button, live, part};
+use super::words::{dollars, short, span, state, when};
+use super::{Frame, button, live, part, segment};
 use crate::assets;
+use crate::history::History;
 
 /// The page; `chosen` is the run whose log is shown, the newest when there is no such run.
-pub(crate) fn page(frame: &Frame, detail: &v1::JobDetail, chosen: Option<&str>) -> Markup {
+pub(crate) fn page(frame: &Frame, history: &History, chosen: Option<&str>) -> Markup {
+    let detail = &history.detail;
     let job = detail.job.clone().unwrap_or_default();
     let shown = detail.runs.iter().find(|run| Some(run.run_id.as_str()) == chosen).or(detail.runs.last());
     let main = html! {
         h1 { "Job " (job.id) ": " (job.work_item) " · " (job.stage) }
         div class="rooms" {
-            (part("facts", "panel wide", &facts(frame, &job, detail.why.as_ref())))
-            (part("tries", "panel wide", &tries(frame, detail, shown)))
-            @if let Some(run) = shown { section class="panel wide" aria-labelledby="log-title" { (log(run)) } }
-            @else { (part("log-none", "panel wide", &html! { h2 id="log-none-title" { "Log" } p class="empty" { "It has not run yet: reload once it has." } })) }
+            (part("facts", "panel w7", &facts(frame, &job, history)))
+            (part("causes", "panel w5", &causes(frame, &job, history)))
+            (part("tries", "panel w12", &tries(frame, detail, shown)))
+            @if let Some(run) = shown { section class="panel w12" aria-labelledby="log-title" { (log(run)) } }
+            @else { (part("log-none", "panel w12", &html! { h2 id="log-none-title" { "Log" } p class="empty" { "It has not run yet: reload once it has." } })) }
         }
     };
     live(frame, &format!("Job {} · Orch", job.id), &html! {}, &main, shown.map(|_| assets::LOG_SCRIPT.url))
 }
 
-fn facts(frame: &Frame, job: &v1::Job, why: Option<&v1::Why>) -> Markup {
+fn facts(frame: &Frame, job: &v1::Job, history: &History) -> Markup {
     html! {
         h2 id="facts-title" { "Now" }
         dl class="facts" {
@@ -35,21 +40,29 @@ fn facts(frame: &Frame, job: &v1::Job, why: Option<&v1::Why>) -> Markup {
                 dd { (waiting.reason) @if let Some(until) = &waiting.until { ", until " (when(until, frame.now)) } }
             }
             @if let Some(failure) = &job.failure { dt { "failed" } dd { (failure) } }
-            dt { "project" } dd { (job.project) }
-            dt { "role" } dd { (job.role) }
-            dt { "priority" } dd { (job.priority) }
-            dt { "spent" }
+            dt { "project" } dd { (job.project) ", priority " (job.priority) ", " (job.role) }
+            @if let Some(head) = &job.head { dt { "commit" } dd { (short(head)) } }
+            dt { "tries spent" }
             dd { (job.attempts) " attempts, " (job.transient_attempts) " put off by limits, " (job.infra_attempts) " lost with a runner" }
+            @for (scope, key, spending) in &history.spent {
+                dt { "spent on this " (scope.as_str()) }
+                dd {
+                    (dollars(usd(spending.spent.usd_micros))) ", " (spending.spent.tokens) " tokens, " (spending.spent.runs) " tries "
+                    @if frame.acts() {
+                        a href={ "/raise?scope=" (scope.as_str()) "&key=" (segment(key)) } aria-label={ "raise the budget of this " (scope.as_str()) } { "raise…" }
+                    }
+                }
+            }
             dt { "made" } dd { (when(&job.created_at, frame.now)) }
             dt { "changed" } dd { (when(&job.updated_at, frame.now)) }
         }
-        @if let Some(why) = why { (chain(why)) }
+        @if let Some(why) = &history.detail.why { (chain(why)) }
         @if frame.acts() {
             @match job.status.as_str() {
                 "queued" | "running" => {
                     (button(&format!("/jobs/{}/cancel", job.id), "Cancel", "danger", Some(&format!("Cancel job {}? It never runs again by itself.", job.id))))
                 }
-                "failed" | "cancelled" => { (button(&format!("/jobs/{}/retry", job.id), "Retry", "main", None)) }
+                "failed" | "cancelled" => { (button(&format!("/jobs/{}/retry", job.id), "Retry", "main", Some("Queue it again, its budgets reset?"))) }
                 _ => {}
             }
         }
@@ -64,6 +77,40 @@ fn chain(why: &v1::Why) -> Markup {
             summary { "What it has to pass before it starts" }
             ol {
                 @for one in &why.conditions { li { (state(&one.state)) " " (one.text) } }
+            }
+        }
+    }
+}
+
+/// Where it comes from, what followed from it, and what people did to it.
+fn causes(frame: &Frame, job: &v1::Job, history: &History) -> Markup {
+    let step = |other: &v1::Job| {
+        html! {
+            a href={ "/jobs/" (other.id) } { "#" (other.id) " " (other.work_item) } " · " (other.stage) " " (state(&other.status))
+        }
+    };
+    html! {
+        h2 id="causes-title" { "Causes and effects" }
+        ol class="chain" {
+            li {
+                @match &job.delivery {
+                    Some(delivery) => { "webhook " code { (delivery) } },
+                    None => "no webhook: a person or Orch itself made it",
+                }
+            }
+            @for cause in history.causes.iter().rev() { li { (step(cause)) } }
+            li aria-current="true" { strong { "#" (job.id) " this job" } @if let Some(replaced) = job.replaces { ", in the place of " a href={ "/jobs/" (replaced) } { "#" (replaced) } } }
+            @for effect in &history.follow_ups { li { (step(effect)) } }
+        }
+        @if !history.acts.is_empty() {
+            h3 { "What people did" }
+            ul class="acts" {
+                @for act in &history.acts {
+                    li {
+                        (when(&act.at.to_string(), frame.now)) " " (act.actor.by) " (" (act.actor.via) "): " (act.verb)
+                        @if act.result != Act::DONE { ", refused: " (act.result) }
+                    }
+                }
             }
         }
     }

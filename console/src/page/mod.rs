@@ -1,9 +1,12 @@
 //! The pages, as pure functions of what was read. Every text from outside is escaped by the template; nothing that an
 //! agent printed is ever markup.
 
+pub(crate) mod audit;
 pub(crate) mod home;
 pub(crate) mod job;
 pub(crate) mod login;
+pub(crate) mod many;
+pub(crate) mod raise;
 mod words;
 
 use axum::response::{Html, IntoResponse as _, Response};
@@ -53,6 +56,7 @@ pub(crate) fn live(
                     span class="link" data-link data-state="" role="status" { "not live" }
                     span class="push" {}
                     (controls)
+                    a href="/audit" { "Audit" }
                     a href="/queue" { "JSON" }
                     @if frame.leavable {
                         form method="post" action="/logout" { button { "Log out" } }

@@ -43,6 +43,16 @@ pub(super) fn short(id: &str) -> Markup {
 
 const SHORT_CHARS: usize = 8;
 
+/// A count in three figures at most: `950`, `12.3k`, `4.5M`.
+#[expect(clippy::cast_precision_loss, reason = "shown to three figures")]
+pub(super) fn thousands(count: u64) -> String {
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..1_000_000 => format!("{:.1}k", count as f64 / 1e3),
+        _ => format!("{:.1}M", count as f64 / 1e6),
+    }
+}
+
 /// US dollars, to the cent or, below one, to the hundredth of it.
 pub(super) fn dollars(amount: f64) -> String {
     if amount < 1.0 { format!("${amount:.4}") } else { format!("${amount:.2}") }
@@ -56,6 +66,11 @@ mod tests {
     fn spans_have_two_units_at_most() {
         let spans = [-5, 0, 59_999, 245_000, 10_920_000, 522_000_000].map(span);
         assert_eq!(spans, ["0 s", "0 s", "59 s", "4 min 5 s", "3 h 2 min", "6 d 1 h"]);
+    }
+
+    #[test]
+    fn counts_are_short() {
+        assert_eq!([999, 12_345, 4_500_000].map(thousands), ["999", "12.3k", "4.5M"]);
     }
 
     #[test]

@@ -122,3 +122,83 @@ impl Listener {
 fn field(event: &str, name: &str) -> Option<String> {
     event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
 }
+
+#[tokio::test]
+async fn the_overview_says_how_much_is_where_and_what_is_paused() {
+    let console = Console::start(None, None).await;
+    let store = console.with_database().await;
+    let now = Timestamp::from_ms(NOW_MS);
+    for item in ["SHOP-1", "SHOP-2"] {
+        store.enqueue(hostile(item), now).await.unwrap();
+    }
+    store.set_part_paused(domain::admission::Part::Project("shop".to_owned()), true, now).await.unwrap();
+    let (status, page) = console.ask("/", PAGE).await;
+    assert_eq!(status, 200);
+    for said in [
+        "2 waiting",
+        "Nothing of project <strong>shop</strong> starts",
+        "action=\"/resume?project=shop\"",
+        "The scheduler does not answer",
+        "No try has ended",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert_eq!(console.json("/queue").await.1["paused_parts"], json!([{"scope": "project", "name": "shop"}]));
+    store.close().await;
+    console.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_stands_with_its_causes_its_effects_and_what_people_did() {
+    let console = Console::start(None, None).await;
+    let store = console.with_database().await;
+    let now = Timestamp::from_ms(NOW_MS);
+    let first = store.enqueue(hostile("SHOP-1"), now).await.unwrap().job;
+    let origin = Origin { parent: Some(first), ..Origin::default() };
+    let second = store.enqueue(NewJob { origin, ..hostile("SHOP-1") }, now).await.unwrap().job;
+    let origin = Origin { parent: Some(second), ..Origin::default() };
+    store.enqueue(NewJob { origin, ..hostile("SHOP-1") }, now).await.unwrap();
+    let act = store::Act {
+        id: 0,
+        at: now,
+        actor: store::Actor {
+            by: "<script>ada</script>".to_owned(),
+            via: "cli".to_owned(),
+            origin: Some("10.1.2.3".to_owned()),
+        },
+        verb: "cancel".to_owned(),
+        subject: second.to_string(),
+        project: None,
+        work_item: None,
+        note: None,
+        result: "it is <b>done</b> already".to_owned(),
+    };
+    store.note_act(act).await.unwrap();
+    let page = console.ask("/jobs/2", PAGE).await.1;
+    for said in [
+        "#1 SHOP-1",
+        "#2 this job",
+        "#3 SHOP-1",
+        "&lt;script&gt;ada&lt;/script&gt; (cli): cancel, refused: it is &lt;b&gt;",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let audit = console.ask("/audit", PAGE).await.1;
+    assert!(audit.contains("cli 10.1.2.3") && audit.contains("href=\"/jobs/2\""), "{audit}");
+    assert!(!page.contains("<script>ada") && !audit.contains("<script>ada"));
+    assert!(console.ask("/audit?before=1", PAGE).await.1.contains("Nobody did anything yet"));
+    store.close().await;
+    console.stop().await;
+}
+
+#[tokio::test]
+async fn who_retries_many_sees_first_why_it_cannot_be() {
+    let console = Console::start(None, None).await;
+    let form = console.ask("/requeue", PAGE).await.1;
+    assert!(form.contains("name=\"reason\"") && !form.contains("id=\"found\""), "{form}");
+    let asked = console.ask("/requeue?status=failed&project=%22%3E%3Cb%3E", PAGE).await.1;
+    assert!(asked.contains("the scheduler, which alone acts, could not be asked"), "{asked}");
+    assert!(asked.contains("value=\"&quot;&gt;&lt;b&gt;\""), "{asked}");
+    assert!(!asked.contains("method=\"post\""), "nothing to press where nothing was found");
+    console.stop().await;
+}

@@ -3,6 +3,7 @@
 //! Here is how it is asked, and what its refusals mean to the person at the terminal.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod budgets;
 pub(crate) mod items;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use clap::Args;
 use proto::v1;
 use proto::v1::admin_service_client::AdminServiceClient;
-use service::grpc::{MESSAGE_BYTES_MAX, SendTrace};
+use service::grpc::{ActsAs, MESSAGE_BYTES_MAX, SendActor};
 use service::settings::{SchedulerAddrSettings, SchedulerEndpointSettings, TlsSettings};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -38,16 +39,20 @@ pub(crate) struct SchedulerAccess {
     addr: SchedulerAddrSettings,
     #[command(flatten)]
     tls: TlsSettings,
+    /// Who acts, for the audit
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    actor: Option<String>,
 }
 
 impl SchedulerAccess {
     /// A way to ask; connects at the first question.
     pub(crate) fn open(&self) -> Result<Admin, Failure> {
-        Admin::at(self.endpoint.url_or(self.addr.scheduler_addr, &self.tls), &self.tls)
+        let url = self.endpoint.url_or(self.addr.scheduler_addr, &self.tls);
+        Admin::of(url, &self.tls, ActsAs { by: self.actor.clone(), via: "cli", from: None })
     }
 }
 
-type Client = AdminServiceClient<InterceptedService<Channel, SendTrace>>;
+type Client = AdminServiceClient<InterceptedService<Channel, SendActor>>;
 
 /// The scheduler's admin service.
 #[derive(Clone, Debug)]
@@ -59,8 +64,12 @@ pub(crate) struct Admin {
 impl Admin {
     /// The admin service at a URL.
     pub(crate) fn at(url: String, tls: &TlsSettings) -> Result<Self, Failure> {
+        Self::of(url, tls, ActsAs { via: "cli", ..ActsAs::default() })
+    }
+
+    fn of(url: String, tls: &TlsSettings, who: ActsAs) -> Result<Self, Failure> {
         let channel = service::grpc::channel(&url, tls)?;
-        let client = AdminServiceClient::with_interceptor(channel, SendTrace)
+        let client = AdminServiceClient::with_interceptor(channel, SendActor(who))
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Self { client, url })
     }

@@ -1,12 +1,13 @@
 //! `orch queue`, `orch pause`, `orch resume`.
 
+use clap::Args;
 use domain::Timestamp;
 use proto::v1;
 
 use super::SchedulerAccess;
 use super::jobs::job_table;
 use crate::exit::Failure;
-use crate::print::{Output, Paint, span, when};
+use crate::print::{Output, Paint, plain, span, when};
 
 /// `orch queue`: the document of `GET /queue`.
 pub(crate) async fn show(access: &SchedulerAccess, output: Output, now: Timestamp) -> Result<(), Failure> {
@@ -15,20 +16,45 @@ pub(crate) async fn show(access: &SchedulerAccess, output: Output, now: Timestam
     output.show(&queue, |paint| text(&queue, paint, now))
 }
 
+/// What `orch pause` and `orch resume` are about: all, or a part.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub(crate) struct OfPart {
+    /// Only this project
+    #[arg(long, short, conflicts_with = "stage")]
+    project: Option<String>,
+    /// Only this stage
+    #[arg(long, short)]
+    stage: Option<String>,
+}
+
+impl OfPart {
+    /// The part in words, with a blank before it.
+    fn words(&self) -> String {
+        let scope = |scope: &str, name: &str| plain(&format!(" of {scope} {name}"));
+        let project = self.project.as_deref().map(|name| scope("project", name));
+        project.or_else(|| self.stage.as_deref().map(|name| scope("stage", name))).unwrap_or_default()
+    }
+}
+
 /// `orch pause`: nothing more starts.
-pub(crate) async fn pause(access: &SchedulerAccess, output: Output) -> Result<(), Failure> {
+pub(crate) async fn pause(access: &SchedulerAccess, part: OfPart, output: Output) -> Result<(), Failure> {
     let admin = access.open()?;
-    let reply = admin.ask(admin.client().pause(v1::PauseRequest {})).await?;
+    let words = part.words();
+    let request = v1::PauseRequest { project: part.project, stage: part.stage };
+    let reply = admin.ask(admin.client().pause(request)).await?;
     output.show(&reply, |_| {
-        "paused: nothing more starts, running agents go on; `orch resume` ends it\n".to_owned()
+        format!("paused: nothing more{words} starts, running agents go on; `orch resume` ends it\n")
     })
 }
 
 /// `orch resume`: starts go on.
-pub(crate) async fn resume(access: &SchedulerAccess, output: Output) -> Result<(), Failure> {
+pub(crate) async fn resume(access: &SchedulerAccess, part: OfPart, output: Output) -> Result<(), Failure> {
     let admin = access.open()?;
-    let reply = admin.ask(admin.client().resume(v1::ResumeRequest {})).await?;
-    output.show(&reply, |_| "resumed: due jobs start again\n".to_owned())
+    let words = part.words();
+    let request = v1::ResumeRequest { project: part.project, stage: part.stage };
+    let reply = admin.ask(admin.client().resume(request)).await?;
+    output.show(&reply, |_| format!("resumed: due jobs{words} start again\n"))
 }
 
 fn text(queue: &v1::QueueReply, paint: Paint, now: Timestamp) -> String {
@@ -37,6 +63,12 @@ fn text(queue: &v1::QueueReply, paint: Paint, now: Timestamp) -> String {
         "{} queued, {} running (of at most {}), {} done, {} failed, {} cancelled",
         counts.queued, counts.running, queue.max_concurrency, counts.done, counts.failed, counts.cancelled
     )];
+    for part in &queue.paused_parts {
+        lines.push(plain(&format!(
+            "nothing of {0} {1} starts: paused by an operator, `orch resume --{0} {1}` goes on",
+            part.scope, part.name
+        )));
+    }
     if let Some(error) = &queue.config_error {
         lines.push(format!("orch.toml cannot be used, the version before goes on: {error}"));
     }

@@ -104,6 +104,7 @@ async fn the_queue_document_is_complete(stack: &Stack) -> anyhow::Result<()> {
         "alerts",
         "needs_you",
         "config_error",
+        "paused_parts",
     ];
     exactly("", &top);
     exactly("/counts", &["queued", "running", "done", "failed", "cancelled"]);

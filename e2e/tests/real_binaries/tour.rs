@@ -54,7 +54,8 @@ async fn visit(code: WaitCode) -> anyhow::Result<String> {
 async fn reach(code: WaitCode) -> anyhow::Result<Stop> {
     match code {
         WaitCode::NotDue => not_due().await,
-        WaitCode::Paused => paused().await,
+        WaitCode::Paused => paused(&["pause"]).await,
+        WaitCode::PausedPart => paused(&["pause", "--project", "shop"]).await,
         WaitCode::NotLooked => not_looked().await,
         WaitCode::UnknownProject => {
             after_change("orch.toml", &pipeline("elsewhere", "", STAGE), "the project").await
@@ -157,9 +158,9 @@ async fn not_due() -> anyhow::Result<Stop> {
     Ok((stack, job))
 }
 
-async fn paused() -> anyhow::Result<Stop> {
+async fn paused(pause: &[&str]) -> anyhow::Result<Stop> {
     let stack = shop().start().await?;
-    stack.orch(&["pause"]).await?;
+    stack.orch(pause).await?;
     let job = enqueue(&stack, "then=success").await?;
     Ok((stack, job))
 }

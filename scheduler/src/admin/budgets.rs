@@ -7,7 +7,7 @@ use domain::work_item::WorkItem;
 use domain::{JobId, text};
 use proto::convert;
 use proto::v1::{self, ListBudgetsReply, RaiseBudgetReply, RaiseBudgetRequest};
-use store::Audit;
+use store::{Actor, Audit};
 use tonic::Status;
 
 use crate::grpc::unavailable;
@@ -15,8 +15,6 @@ use crate::shared::Shared;
 
 /// The longest key and note taken, in bytes.
 const KEY_BYTES_MAX: usize = 500;
-/// Who raised, when nobody says.
-const SOMEBODY: &str = "operator";
 
 /// The budgets of all projects and of the day, those that are limited and those that were spent of.
 pub(super) async fn list(shared: &Shared) -> Result<ListBudgetsReply, Status> {
@@ -87,7 +85,11 @@ pub(super) async fn with_spent(shared: &Shared, items: &[WorkItem]) -> Result<Ve
 }
 
 /// Gives a budget more than `orch.toml` says.
-pub(super) async fn raise(shared: &Shared, request: RaiseBudgetRequest) -> Result<RaiseBudgetReply, Status> {
+pub(super) async fn raise(
+    shared: &Shared,
+    actor: Actor,
+    request: RaiseBudgetRequest,
+) -> Result<RaiseBudgetReply, Status> {
     let scope = Scope::parse(&request.scope).ok_or_else(|| {
         let known = Scope::ALL.map(Scope::as_str).join(", ");
         Status::invalid_argument(format!("unknown budget {}: it is one of {known}", request.scope))
@@ -108,11 +110,12 @@ pub(super) async fn raise(shared: &Shared, request: RaiseBudgetRequest) -> Resul
     let cleaned = |text: Option<String>| {
         text.map(|text| text::clean(text.trim(), KEY_BYTES_MAX)).filter(|text| !text.is_empty())
     };
-    let (by, note) = (cleaned(request.by).unwrap_or_else(|| SOMEBODY.to_owned()), cleaned(request.note));
+    let (by, note) = (cleaned(request.by).unwrap_or(actor.by), cleaned(request.note));
     let purse = Purse { scope, key };
     let said = format!("{} {} by {:?}", scope.as_str(), purse.key, more);
     let note = Some(note.map_or_else(|| said.clone(), |note| format!("{said}: {note}")));
-    let audit = Audit { at: shared.now(), by: by.clone(), verb: "raise", note, posts: Vec::new() };
+    let actor = Actor { by: by.clone(), ..actor };
+    let audit = Audit { at: shared.now(), actor, verb: "raise", note, posts: Vec::new() };
     shared.store.raise_budget(purse.clone(), more, audit).await.map_err(|error| unavailable(&error))?;
     tracing::info!(budget = said, by, "a person raised a budget");
     shared.wake();

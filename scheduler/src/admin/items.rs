@@ -9,7 +9,7 @@ use domain::work_item::{ItemChange, ItemState, WorkItem};
 use domain::{Job, Timestamp, text};
 use proto::convert;
 use proto::v1::{DecideItemRequest, ItemReply, ListItemsReply, ListItemsRequest};
-use store::{Applied, Audit, ItemFilter};
+use store::{Actor, Applied, Audit, ItemFilter};
 use tonic::Status;
 
 use crate::admin::budgets;
@@ -25,8 +25,6 @@ const NOTE_BYTES_MAX: usize = 4 * 1024;
 const NAME_BYTES_MAX: usize = 100;
 /// How often an item may move under a decision before we say so.
 const CONFLICTS_MAX: u32 = 20;
-/// Who decided, when nobody says.
-const SOMEBODY: &str = "operator";
 
 pub(super) async fn list(shared: &Shared, request: ListItemsRequest) -> Result<ListItemsReply, Status> {
     if let Some(word) = &request.state
@@ -45,19 +43,21 @@ pub(super) async fn list(shared: &Shared, request: ListItemsRequest) -> Result<L
 pub(super) async fn say(
     shared: &Shared,
     word: Word,
+    actor: Actor,
     request: DecideItemRequest,
 ) -> Result<ItemReply, Status> {
     let cleaned = |text: &Option<String>, bytes_max| {
         text.as_deref().map(|text| text::clean(text.trim(), bytes_max)).filter(|text| !text.is_empty())
     };
     let note = cleaned(&request.note, NOTE_BYTES_MAX);
-    let by = cleaned(&request.by, NAME_BYTES_MAX).unwrap_or_else(|| SOMEBODY.to_owned());
+    let by = cleaned(&request.by, NAME_BYTES_MAX).unwrap_or(actor.by);
+    let actor = Actor { by: by.clone(), ..actor };
     for tries in 0..CONFLICTS_MAX {
         let item = find(shared, &request).await?;
         let now = shared.now();
         let said = (word, by.as_str(), note.as_deref());
         let (change, posts) = decided(shared, &item, said, now).await?;
-        let audit = Audit { at: now, by: by.clone(), verb: word.as_str(), note: note.clone(), posts };
+        let audit = Audit { at: now, actor: actor.clone(), verb: word.as_str(), note: note.clone(), posts };
         match shared.store.decide(change, audit).await.map_err(|error| unavailable(&error))? {
             Applied::Done => {
                 tracing::info!(

@@ -5,25 +5,27 @@ use std::sync::Arc;
 use domain::delivery::{About, NewJob, Payload};
 use domain::job::{LiveRunState, Origin};
 use domain::overview::WaitingJob;
-use domain::{Event, JobId, JobState, Status as JobStatus};
+use domain::{Event, JobId, JobState, Status as JobStatus, Timestamp};
 use proto::convert;
 use proto::v1::{
     CancelJobRequest, EnqueueReply, EnqueueRequest, GetJobRequest, JobDetail, JobReply, ListJobsReply,
-    ListJobsRequest, RetryJobRequest,
+    ListJobsRequest, RetryJobRequest, RetryJobsReply, RetryJobsRequest,
 };
 use service::telemetry::trace_context;
-use store::JobFilter;
+use store::{GivenUp, JobFilter};
 use tonic::Status;
 
 use crate::admin::budgets;
 use crate::dispatch;
 use crate::grpc::unavailable;
-use crate::moves::{Report, move_job};
+use crate::moves::{NotMoved, Report, move_job};
 use crate::shared::Shared;
 
 /// The most jobs on a page, and how many there are when nobody says.
 const PAGE_MAX: u32 = 1000;
 const PAGE: u32 = 100;
+/// How far back failed jobs are looked for, when nobody says.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// The longest prompt a person may give, in bytes: it travels on to the runner in one message.
 const PROMPT_BYTES_MAX: usize = 1024 * 1024;
 /// The longest of the other texts of a request, in bytes.
@@ -125,6 +127,67 @@ pub(super) async fn retry(shared: &Shared, request: RetryJobRequest) -> Result<J
     let id = JobId(request.id);
     move_job(shared, id, &Event::Retried, Report::default()).await?;
     Ok(JobReply { job: Some(shown(shared, id).await?) })
+}
+
+/// Queues again what a filter finds, one job after the other; a job that moved meanwhile is passed by.
+pub(super) async fn retry_many(shared: &Shared, request: RetryJobsRequest) -> Result<RetryJobsReply, Status> {
+    let status = match request.status.as_deref() {
+        None | Some("failed") => JobStatus::Failed,
+        Some("cancelled") => JobStatus::Cancelled,
+        Some(other) => {
+            return Err(Status::invalid_argument(format!(
+                "status {other} cannot be retried: failed or cancelled"
+            )));
+        }
+    };
+    let since = match &request.since {
+        None => Timestamp::from_ms(shared.now().as_ms() - DAY_MS),
+        Some(text) => Timestamp::parse(text).ok_or_else(|| {
+            Status::invalid_argument(format!(
+                "since says {text}: write an instant such as 2026-11-22T03:00:00Z"
+            ))
+        })?,
+    };
+    let limit = if request.limit == 0 { PAGE_MAX } else { request.limit.min(PAGE_MAX) };
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let filter = GivenUp {
+        status,
+        project: given(request.project),
+        stage: given(request.stage),
+        reason: given(request.reason),
+        since,
+        limit,
+    };
+    let found = shared.store.given_up(filter).await.map_err(|error| unavailable(&error))?;
+    let mut reply =
+        RetryJobsReply { ids: found.iter().map(|id| id.0).collect(), ..RetryJobsReply::default() };
+    if request.dry_run {
+        return Ok(reply);
+    }
+    for id in found {
+        match move_job(shared, id, &Event::Retried, Report::default()).await {
+            Ok(_) => reply.retried += 1,
+            Err(NotMoved::Illegal(_) | NotMoved::NotFound(_) | NotMoved::Contended(_)) => reply.refused += 1,
+            Err(error @ NotMoved::Store(_)) => {
+                let done = reply.retried;
+                return Err(Status::unavailable(format!("{done} jobs were queued again, then: {error}")));
+            }
+        }
+    }
+    Ok(reply)
+}
+
+/// A filter for the audit.
+pub(super) fn filter_in_words(request: &RetryJobsRequest) -> String {
+    let status = request.status.clone().unwrap_or_else(|| "failed".to_owned());
+    let parts = [
+        ("project", &request.project),
+        ("stage", &request.stage),
+        ("reason", &request.reason),
+        ("since", &request.since),
+    ];
+    let parts = parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+    std::iter::once(status).chain(parts).collect::<Vec<_>>().join(", ")
 }
 
 /// A job with why it waits.

@@ -15,7 +15,7 @@ use crate::grpc::unavailable;
 use crate::shared::Shared;
 
 /// How many frames wait for a slow reader.
-const FRAMES_AHEAD: usize = 16;
+const FRAMES_AHEAD: usize = 2;
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long a stream that is cut off by the scheduler's end tries to say so.
@@ -147,6 +147,10 @@ async fn is_over(shared: &Shared, of: Of) -> Result<bool, Status> {
 }
 
 async fn has_ended(shared: &Shared, run: RunId) -> Result<bool, Status> {
+    // Of a run that lives here nobody needs to ask the database: many may follow one log.
+    if shared.runs.book(|book| book.get(run).is_some()) {
+        return Ok(false);
+    }
     let run = shared.store.run(run).await.map_err(|error| unavailable(&error))?;
     Ok(run.is_none_or(|run| run.state == RunState::Ended))
 }

@@ -1,10 +1,14 @@
-//! `AdminService`: what people and scripts ask. Every verb decides through `domain` and writes through the store.
+//! `AdminService`: what people and scripts ask. Every verb decides through `domain` and writes through the store, and who
+//! changed something is kept in the audit.
 
 mod accounts;
+mod acting;
 mod budgets;
 mod items;
 mod jobs;
+mod live;
 mod logs;
+mod pauses;
 mod runners;
 
 use std::sync::Arc;
@@ -16,15 +20,17 @@ use proto::v1::admin_service_server::AdminService;
 use proto::v1::{
     CancelJobRequest, DecideItemRequest, DrainRunnerReply, DrainRunnerRequest, EnqueueReply, EnqueueRequest,
     GetJobRequest, GetQueueRequest, ItemReply, JobDetail, JobReply, ListAccountsReply, ListAccountsRequest,
-    ListBreakersReply, ListBreakersRequest, ListBudgetsReply, ListBudgetsRequest, ListItemsReply,
-    ListItemsRequest, ListJobsReply, ListJobsRequest, ListRunnersReply, ListRunnersRequest, LogFrame,
-    LoseRunnerReply, LoseRunnerRequest, PauseReply, PauseRequest, QueueReply, RaiseBudgetReply,
-    RaiseBudgetRequest, ResetBreakerReply, ResetBreakerRequest, ResumeAccountReply, ResumeAccountRequest,
-    ResumeReply, ResumeRequest, RetryJobRequest, StreamLogsRequest,
+    ListAuditReply, ListAuditRequest, ListBreakersReply, ListBreakersRequest, ListBudgetsReply,
+    ListBudgetsRequest, ListItemsReply, ListItemsRequest, ListJobsReply, ListJobsRequest, ListLiveReply,
+    ListLiveRequest, ListRunnersReply, ListRunnersRequest, LogFrame, LoseRunnerReply, LoseRunnerRequest,
+    PauseReply, PauseRequest, QueueReply, RaiseBudgetReply, RaiseBudgetRequest, ResetBreakerReply,
+    ResetBreakerRequest, ResumeAccountReply, ResumeAccountRequest, ResumeReply, ResumeRequest,
+    RetryJobRequest, RetryJobsReply, RetryJobsRequest, StreamLogsRequest,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use self::acting::Acting;
 use crate::grpc::unavailable;
 use crate::moves::NotMoved;
 use crate::shared::Shared;
@@ -52,25 +58,59 @@ impl AdminService for Service {
     }
 
     async fn enqueue(&self, request: Request<EnqueueRequest>) -> Result<Response<EnqueueReply>, Status> {
-        jobs::enqueue(&self.0, request.into_inner()).await.map(Response::new)
+        let subject = format!("{} {}", request.get_ref().project, request.get_ref().stage);
+        let acting = Acting::new(&self.0, &request, "enqueue", &subject);
+        let made = |reply: &EnqueueReply| Some(format!("job {}", reply.id));
+        acting.keep_noting(jobs::enqueue(&self.0, request.into_inner()), made).await
     }
 
     async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<JobReply>, Status> {
-        jobs::cancel(&self.0, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "cancel", &request.get_ref().id.to_string());
+        acting.keep(jobs::cancel(&self.0, request.into_inner())).await
     }
 
     async fn retry_job(&self, request: Request<RetryJobRequest>) -> Result<Response<JobReply>, Status> {
-        jobs::retry(&self.0, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "retry", &request.get_ref().id.to_string());
+        acting.keep(jobs::retry(&self.0, request.into_inner())).await
     }
 
-    async fn pause(&self, _request: Request<PauseRequest>) -> Result<Response<PauseReply>, Status> {
-        self.set_paused(true).await?;
-        Ok(Response::new(PauseReply {}))
+    async fn retry_jobs(
+        &self,
+        request: Request<RetryJobsRequest>,
+    ) -> Result<Response<RetryJobsReply>, Status> {
+        if request.get_ref().dry_run {
+            return jobs::retry_many(&self.0, request.into_inner()).await.map(Response::new);
+        }
+        let acting = Acting::new(&self.0, &request, "retry many", &jobs::filter_in_words(request.get_ref()));
+        let done = |reply: &RetryJobsReply| Some(format!("{} queued again", reply.retried));
+        acting.keep_noting(jobs::retry_many(&self.0, request.into_inner()), done).await
     }
 
-    async fn resume(&self, _request: Request<ResumeRequest>) -> Result<Response<ResumeReply>, Status> {
-        self.set_paused(false).await?;
-        Ok(Response::new(ResumeReply {}))
+    async fn list_live(&self, _request: Request<ListLiveRequest>) -> Result<Response<ListLiveReply>, Status> {
+        Ok(Response::new(live::list(&self.0)))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<ListAuditRequest>,
+    ) -> Result<Response<ListAuditReply>, Status> {
+        acting::list(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<PauseReply>, Status> {
+        let PauseRequest { project, stage } = request.get_ref().clone();
+        let acting =
+            Acting::new(&self.0, &request, "pause", &pauses::subject(project.as_deref(), stage.as_deref()));
+        acting.keep(async { pauses::set(&self.0, project, stage, true).await.map(|()| PauseReply {}) }).await
+    }
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<ResumeReply>, Status> {
+        let ResumeRequest { project, stage } = request.get_ref().clone();
+        let acting =
+            Acting::new(&self.0, &request, "resume", &pauses::subject(project.as_deref(), stage.as_deref()));
+        acting
+            .keep(async { pauses::set(&self.0, project, stage, false).await.map(|()| ResumeReply {}) })
+            .await
     }
 
     async fn list_runners(
@@ -84,14 +124,16 @@ impl AdminService for Service {
         &self,
         request: Request<DrainRunnerRequest>,
     ) -> Result<Response<DrainRunnerReply>, Status> {
-        runners::drain(&self.0, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "drain", &request.get_ref().node);
+        acting.keep(runners::drain(&self.0, request.into_inner())).await
     }
 
     async fn lose_runner(
         &self,
         request: Request<LoseRunnerRequest>,
     ) -> Result<Response<LoseRunnerReply>, Status> {
-        runners::lose(&self.0, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "lose runner", &request.get_ref().node);
+        acting.keep(runners::lose(&self.0, request.into_inner())).await
     }
 
     async fn list_breakers(
@@ -105,7 +147,8 @@ impl AdminService for Service {
         &self,
         request: Request<ResetBreakerRequest>,
     ) -> Result<Response<ResetBreakerReply>, Status> {
-        accounts::reset_breaker(&self.0, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "reset breaker", &request.get_ref().account);
+        acting.keep(accounts::reset_breaker(&self.0, request.into_inner())).await
     }
 
     async fn list_accounts(
@@ -119,7 +162,8 @@ impl AdminService for Service {
         &self,
         request: Request<ResumeAccountRequest>,
     ) -> Result<Response<ResumeAccountReply>, Status> {
-        accounts::resume(&self.0, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "resume account", &request.get_ref().account);
+        acting.keep(accounts::resume(&self.0, request.into_inner())).await
     }
 
     async fn list_items(
@@ -130,11 +174,15 @@ impl AdminService for Service {
     }
 
     async fn approve_item(&self, request: Request<DecideItemRequest>) -> Result<Response<ItemReply>, Status> {
-        items::say(&self.0, Word::Approve, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "approve", &request.get_ref().item);
+        let actor = acting.actor();
+        acting.keep_refusal(items::say(&self.0, Word::Approve, actor, request.into_inner())).await
     }
 
     async fn reject_item(&self, request: Request<DecideItemRequest>) -> Result<Response<ItemReply>, Status> {
-        items::say(&self.0, Word::Reject, request.into_inner()).await.map(Response::new)
+        let acting = Acting::new(&self.0, &request, "reject", &request.get_ref().item);
+        let actor = acting.actor();
+        acting.keep_refusal(items::say(&self.0, Word::Reject, actor, request.into_inner())).await
     }
 
     async fn list_budgets(
@@ -148,7 +196,10 @@ impl AdminService for Service {
         &self,
         request: Request<RaiseBudgetRequest>,
     ) -> Result<Response<RaiseBudgetReply>, Status> {
-        budgets::raise(&self.0, request.into_inner()).await.map(Response::new)
+        let subject = format!("{} {}", request.get_ref().scope, request.get_ref().key);
+        let acting = Acting::new(&self.0, &request, "raise", &subject);
+        let actor = acting.actor();
+        acting.keep_refusal(budgets::raise(&self.0, actor, request.into_inner())).await
     }
 
     async fn stream_logs(
@@ -156,15 +207,6 @@ impl AdminService for Service {
         request: Request<StreamLogsRequest>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
         logs::stream(&self.0, request.into_inner()).await.map(Response::new)
-    }
-}
-
-impl Service {
-    async fn set_paused(&self, paused: bool) -> Result<(), Status> {
-        self.0.store.set_paused(paused, self.0.now()).await.map_err(|error| unavailable(&error))?;
-        tracing::info!(paused, "an operator set the pause");
-        self.0.wake();
-        Ok(())
     }
 }
 

@@ -43,9 +43,9 @@ pub(super) async fn end(shared: &Arc<Shared>, item: &WorkItem, why: &str) -> Res
             ..item.clone()
         };
         let change = ItemChange::new(&item, after);
-        let (by, note) = ("reconciler".to_owned(), Some(why.to_owned()));
+        let note = Some(why.to_owned());
         // Nobody is told there: there is nothing any more to comment on.
-        let audit = Audit { at: now, by, verb: "gone", note, posts: Vec::new() };
+        let audit = Audit { at: now, actor: "reconciler".into(), verb: "gone", note, posts: Vec::new() };
         if shared.store.decide(change, audit).await? == Applied::Done {
             tracing::warn!(project = item.project, work_item = item.key, why, "work item ended");
             return Ok(());

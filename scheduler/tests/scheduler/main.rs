@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 
 mod accounts;
+mod acts;
 mod alerts;
 mod fake;
 mod faults;

@@ -77,12 +77,12 @@ async fn a_cancel_survives_a_restart_and_a_success_that_was_faster_stands() {
 async fn a_pause_starts_nothing_and_says_so() {
     let stack = Stack::start().await;
     let node = Node::start(&stack, "n").await;
-    stack.admin().pause(PauseRequest {}).await.unwrap();
+    stack.admin().pause(PauseRequest::default()).await.unwrap();
     let job = stack.enqueue().await;
     stack.waits(job, "paused by an operator").await;
     assert!(stack.admin().get_queue(GetQueueRequest {}).await.unwrap().into_inner().paused);
     assert_eq!(node.state().launches.len(), 0);
-    stack.admin().resume(ResumeRequest {}).await.unwrap();
+    stack.admin().resume(ResumeRequest::default()).await.unwrap();
     node.started(&stack, 1).await;
 }
 

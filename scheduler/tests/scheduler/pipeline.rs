@@ -104,14 +104,14 @@ async fn an_item_goes_its_way_to_a_persons_word() {
     // The findings come along, and a scheduler that starts anew goes on where the item is: paused, so that what follows
     // is not offered to a node that then says it holds nothing.
     node.launched(3).await;
-    stack.admin().pause(PauseRequest {}).await.unwrap();
+    stack.admin().pause(PauseRequest::default()).await.unwrap();
     let (stage, prompt) = ends(&stack, &node, 3, &block("pass")).await;
     assert_eq!(stage, "development");
     assert!(prompt.contains("the stage review said: fail"), "{prompt}");
     assert!(prompt.contains("to be mended:\n- a.rs:3 panics"), "{prompt}");
     stack.restart().await;
     node.register(&stack, &[]).await.unwrap();
-    stack.admin().resume(ResumeRequest {}).await.unwrap();
+    stack.admin().resume(ResumeRequest::default()).await.unwrap();
     assert_eq!(ends(&stack, &node, 4, &block("pass")).await.0, "review");
     assert_eq!(ends(&stack, &node, 5, &block("pass")).await.0, "deploy");
 

@@ -63,6 +63,8 @@ pub struct Preference {
 pub struct Facts {
     /// Whether an operator paused all starts.
     pub paused: bool,
+    /// The projects and stages of which an operator lets nothing start.
+    pub paused_parts: BTreeSet<Part>,
     /// How many runs may live at once, fleet-wide.
     pub concurrency_max: u32,
     /// The projects that may start jobs, by name; a job of any other waits.
@@ -87,6 +89,42 @@ pub struct Facts {
     pub books: Books,
     /// How long a due job waits for the node that has its conversation before it begins afresh elsewhere.
     pub resume_wait: Duration,
+}
+
+/// A part of the work that may be paused by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "scope", content = "name")]
+pub enum Part {
+    /// Everything of a project.
+    Project(String),
+    /// Everything of a stage, whatever the project.
+    Stage(String),
+}
+
+impl Part {
+    /// Reads a part from its two words.
+    pub fn new(scope: &str, name: String) -> Option<Self> {
+        match scope {
+            "project" => Some(Self::Project(name)),
+            "stage" => Some(Self::Stage(name)),
+            _ => None,
+        }
+    }
+
+    /// `project` or `stage`.
+    pub const fn scope(&self) -> &'static str {
+        match self {
+            Self::Project(_) => "project",
+            Self::Stage(_) => "stage",
+        }
+    }
+
+    /// Which one.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Project(name) | Self::Stage(name) => name,
+        }
+    }
 }
 
 /// What a project allows.
@@ -188,9 +226,18 @@ impl Admission {
 }
 
 impl Facts {
+    /// Whether an operator paused this part.
+    pub fn check_part(&self, part: Part) -> Result<(), Waiting> {
+        if self.paused_parts.contains(&part) {
+            return Err(WaitReason::PausedPart { part }.open_ended());
+        }
+        Ok(())
+    }
+
     /// What keeps the jobs of a stage from starting, wherever; a broken template does not where the job brings its
     /// prompt.
     pub fn check_stage(&self, stage: &str, own_prompt: bool) -> Result<(), Waiting> {
+        self.check_part(Part::Stage(stage.to_owned()))?;
         match self.stages.get(stage) {
             None => Err(WaitReason::UnknownStage { stage: stage.to_owned() }.open_ended()),
             Some(Some(reason)) if !(own_prompt && matches!(reason, WaitReason::Prompt { .. })) => {

@@ -4,6 +4,7 @@
 //! mean for the job: that is `classify`'s. Holds one line and a few short texts, whatever the agent prints.
 
 mod event;
+mod phrase;
 mod tally;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,8 @@ use crate::Timestamp;
 use crate::outcome::{AgentReport, RESULT_TEXT_BYTES_MAX, RateLimit, ResultEvent};
 use crate::run::RunUsage;
 use tally::Tally;
+
+pub use phrase::phrase;
 
 /// The longest line that is read as an event; a longer one is skipped and counted.
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;

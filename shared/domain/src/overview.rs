@@ -1,11 +1,13 @@
 //! What people are shown of the whole: the facts behind `GET /queue`, read in one snapshot.
 
+use std::collections::BTreeSet;
+
 use crate::account::AccountRecord;
-use crate::admission::{WaitReason, Waiting};
+use crate::admission::{Part, WaitReason, Waiting};
 use crate::outbox::SinkRecord;
 use crate::runner::Node;
 use crate::work_item::WorkItem;
-use crate::{Job, JobState, Outcome, RunId, Timestamp};
+use crate::{Job, JobState, Outcome, RunId, Status, Timestamp};
 
 /// A job with the last reason why it was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Overview {
     pub counts: CountByStatus,
     /// Whether all starts are paused.
     pub paused: bool,
+    /// The projects and stages of which nothing starts.
+    pub paused_parts: BTreeSet<Part>,
     /// What is wrong with `orch.toml` as it is, while an older one holds.
     pub config_error: Option<String>,
     /// Since when the oldest due job waits.
@@ -94,6 +98,36 @@ pub struct RunTally {
     pub output_tokens: u64,
 }
 
+/// How many runs ended alike within one hour, and what they cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HourTally {
+    /// When the hour began.
+    pub hour: Timestamp,
+    /// What was concluded, as in [`crate::Run`].
+    pub class: String,
+    /// The reason beside it.
+    pub reason: String,
+    /// How many.
+    pub runs: u64,
+    /// US dollars, as far as they said so.
+    pub cost_usd: f64,
+}
+
+/// One stage of one project: how many jobs it has, and how much work it sent back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StageRecord {
+    /// The project.
+    pub project: String,
+    /// The stage.
+    pub stage: String,
+    /// Its jobs by status.
+    pub counts: CountByStatus,
+    /// When the oldest of those that are queued was made.
+    pub oldest_queued_at: Option<Timestamp>,
+    /// How often it sent back work items that are not over.
+    pub bounces: u64,
+}
+
 /// The report of a run that no longer owned its job: kept for audit, never applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LateOutcome {
@@ -120,6 +154,19 @@ pub struct ReaperRecord {
     pub impossible_finished_total: u64,
     /// Live runs that no running job pointed at, ended.
     pub orphaned_runs_total: u64,
+}
+
+impl CountByStatus {
+    /// The count of one status.
+    pub const fn of(&mut self, status: Status) -> &mut u64 {
+        match status {
+            Status::Queued => &mut self.queued,
+            Status::Running => &mut self.running,
+            Status::Done => &mut self.done,
+            Status::Failed => &mut self.failed,
+            Status::Cancelled => &mut self.cancelled,
+        }
+    }
 }
 
 impl Overview {

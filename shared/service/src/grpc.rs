@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -112,6 +114,45 @@ impl Interceptor for SendTrace {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         trace_context::inject_metadata(request.metadata_mut());
         Ok(request)
+    }
+}
+
+/// Who acts through the admin service, for its audit.
+#[derive(Clone, Debug, Default)]
+pub struct ActsAs {
+    /// A name.
+    pub by: Option<String>,
+    /// Through which door: `console`, `cli`.
+    pub via: &'static str,
+    /// The address he came from, where it is not the caller's own.
+    pub from: Option<String>,
+}
+
+impl ActsAs {
+    /// Says so in a call.
+    pub fn write(&self, metadata: &mut MetadataMap) {
+        let said = [
+            ("orch-by", self.by.as_deref()),
+            ("orch-via", Some(self.via).filter(|via| !via.is_empty())),
+            ("orch-from", self.from.as_deref()),
+        ];
+        for (key, value) in said {
+            let value = value.map(|value| utf8_percent_encode(value, NON_ALPHANUMERIC).to_string());
+            if let Some(value) = value.and_then(|value| value.parse().ok()) {
+                metadata.insert(key, value);
+            }
+        }
+    }
+}
+
+/// As [`SendTrace`], and says who acts.
+#[derive(Clone, Debug, Default)]
+pub struct SendActor(pub ActsAs);
+
+impl Interceptor for SendActor {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        self.0.write(request.metadata_mut());
+        SendTrace.call(request)
     }
 }
 

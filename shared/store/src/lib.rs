@@ -24,6 +24,7 @@ mod renewals;
 mod run_logs;
 mod sql;
 mod sqlite;
+mod views;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -44,17 +45,18 @@ pub use outbox::Outbox;
 pub use outside::Outside;
 pub use purses::Purses;
 pub use records::{
-    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Generation, ItemFilter, JobFilter, Schema,
-    Spender, Start, StoreStats, UsageNote, Violation,
+    Act, ActFilter, Actor, Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Generation, GivenUp,
+    ItemFilter, JobFilter, Schema, Spender, Start, StoreStats, UsageNote, Violation,
 };
 pub use renewals::Renewals;
 pub use run_logs::RunLogs;
+pub use views::Views;
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
 /// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention).
 #[async_trait]
-pub trait Store: Outbox + Outside + Purses + Renewals + Debug + Send + Sync + 'static {
+pub trait Store: Outbox + Outside + Purses + Renewals + Views + Debug + Send + Sync + 'static {
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;
 

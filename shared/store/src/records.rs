@@ -88,19 +88,110 @@ impl Change {
     }
 }
 
+/// Who acts, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// A name.
+    pub by: String,
+    /// Through which door: `console`, `cli`, `grpc`, or `orch` for what Orch decides by what it sees outside.
+    pub via: String,
+    /// The address he came from.
+    pub origin: Option<String>,
+}
+
+impl From<&str> for Actor {
+    /// Orch itself, in this part of it.
+    fn from(part: &str) -> Self {
+        Self { by: part.to_owned(), via: "orch".to_owned(), origin: None }
+    }
+}
+
+/// An entry of the audit: what was done by somebody's word, or refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// Its number, by age; 0 where it is not written yet.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What: `approve`, `cancel`, …
+    pub verb: String,
+    /// What it was done to: a job's id, an item's key, a runner, …
+    pub subject: String,
+    /// The project, where it is about one.
+    pub project: Option<String>,
+    /// The work item, where it is about one.
+    pub work_item: Option<String>,
+    /// What was said beside it.
+    pub note: Option<String>,
+    /// [`Act::DONE`], or why it was refused.
+    pub result: String,
+}
+
+impl Act {
+    /// The result of what was done.
+    pub const DONE: &str = "done";
+}
+
+/// Which entries of the audit to read.
+#[derive(Clone, Debug, Default)]
+pub struct ActFilter {
+    /// Only with numbers below this, for the next page.
+    pub before: Option<i64>,
+    /// Only of this subject.
+    pub subject: Option<String>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// Which jobs that were given up to look for.
+#[derive(Clone, Debug)]
+pub struct GivenUp {
+    /// Failed or cancelled.
+    pub status: Status,
+    /// Only of this project.
+    pub project: Option<String>,
+    /// Only of this stage.
+    pub stage: Option<String>,
+    /// Only those in whose reason this stands, upper or lower case.
+    pub reason: Option<String>,
+    /// Only those that ended at this instant or later.
+    pub since: Timestamp,
+    /// At most this many.
+    pub limit: u32,
+}
+
 /// A person's word, for the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// When it was said.
     pub at: Timestamp,
     /// Who said it, as far as is known.
-    pub by: String,
+    pub actor: Actor,
     /// What: `approve`, `reject`.
     pub verb: &'static str,
     /// What was said beside it.
     pub note: Option<String>,
     /// What the tracker and the forge are told of it.
     pub posts: Vec<Post>,
+}
+
+impl Audit {
+    /// The entry that it makes, of what was done.
+    pub(crate) fn act(&self, subject: &str, item: Option<(&str, &str)>) -> Act {
+        Act {
+            id: 0,
+            at: self.at,
+            actor: self.actor.clone(),
+            verb: self.verb.to_owned(),
+            subject: subject.to_owned(),
+            project: item.map(|(project, _)| project.to_owned()),
+            work_item: item.map(|(_, key)| key.to_owned()),
+            note: self.note.clone(),
+            result: Act::DONE.to_owned(),
+        }
+    }
 }
 
 /// Which work items to read.

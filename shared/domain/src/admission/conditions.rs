@@ -32,6 +32,8 @@ words! {
         NotDue = "not_due",
         /// [`WaitReason::Paused`]
         Paused = "paused",
+        /// [`WaitReason::PausedPart`]
+        PausedPart = "paused_part",
         /// [`WaitReason::NotLooked`]
         NotLooked = "not_looked",
         /// [`WaitReason::UnknownProject`]
@@ -92,6 +94,8 @@ words! {
         Looked = "looked",
         /// Its project is known.
         Project = "project",
+        /// Nobody paused its project or its stage.
+        Going = "going",
         /// Its stage is known.
         Stage = "stage",
         /// Its prompt can be made.
@@ -159,6 +163,7 @@ impl WaitCode {
         match self {
             Self::NotDue => Condition::Due,
             Self::Paused => Condition::Unpaused,
+            Self::PausedPart => Condition::Going,
             Self::NotLooked => Condition::Looked,
             Self::UnknownProject => Condition::Project,
             Self::UnknownStage => Condition::Stage,
@@ -191,6 +196,7 @@ impl Condition {
             Self::Unpaused => "starts are not paused",
             Self::Looked => "the scheduler has looked at it since",
             Self::Project => "its project is in orch.toml",
+            Self::Going => "neither its project nor its stage is paused",
             Self::Stage => "its stage is in orch.toml",
             Self::Prompt => "its prompt can be made",
             Self::Quota => "the quota has enough left for its stage",
@@ -216,6 +222,7 @@ impl Condition {
     const fn is_of_the_job(self) -> bool {
         match self {
             Self::Project
+            | Self::Going
             | Self::Stage
             | Self::Prompt
             | Self::Quota
@@ -261,6 +268,7 @@ impl WaitReason {
         match self {
             Self::NotDue => WaitCode::NotDue,
             Self::Paused => WaitCode::Paused,
+            Self::PausedPart { .. } => WaitCode::PausedPart,
             Self::NotLooked => WaitCode::NotLooked,
             Self::UnknownProject => WaitCode::UnknownProject,
             Self::UnknownStage { .. } => WaitCode::UnknownStage,
@@ -292,6 +300,9 @@ impl WaitReason {
         match self {
             Self::NotDue => "by itself, at that time".to_owned(),
             Self::Paused => "when somebody says `orch resume`".to_owned(),
+            Self::PausedPart { part } => {
+                format!("when somebody says `orch resume --{} {}`", part.scope(), part.name())
+            }
             Self::NotLooked => {
                 "by itself, at the scheduler's next look (ORCH_QUEUE_POLL_INTERVAL at the latest)".to_owned()
             }
@@ -371,7 +382,7 @@ mod tests {
     fn what_comes_before_the_reason_is_met_and_what_comes_after_is_not_known() {
         let conditions = WaitReason::NoSlot.open_ended().conditions(true);
         let count = |standing| conditions.iter().filter(|(_, one)| *one == standing).count();
-        assert_eq!((count(Standing::Met), count(Standing::Holds), count(Standing::Unknown)), (20, 1, 1));
+        assert_eq!((count(Standing::Met), count(Standing::Holds), count(Standing::Unknown)), (21, 1, 1));
         assert_eq!(named(Condition::Slot, &conditions), Standing::Holds);
         let paused = WaitReason::Paused.open_ended().conditions(true);
         assert_eq!(named(Condition::Due, &paused), Standing::Met);

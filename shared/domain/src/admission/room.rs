@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::{Candidate, Facts, NodeFacts, ProjectLimits, Serial, WaitReason, Waiting};
+use super::{Candidate, Facts, NodeFacts, Part, ProjectLimits, Serial, WaitReason, Waiting};
 use crate::budget::{Amount, reserve::Books};
 use crate::{Account, JobId, NodeId};
 
@@ -108,6 +108,7 @@ impl<'a> Room<'a> {
         let Some(limits) = facts.projects.get(&candidate.project) else {
             return Err(WaitReason::UnknownProject.open_ended());
         };
+        facts.check_part(Part::Project(candidate.project.clone()))?;
         facts.check_stage(&candidate.stage, candidate.own_prompt)?;
         if let Some(max) = limits.concurrency_max
             && self.live_of(&candidate.project) >= max
@@ -222,6 +223,7 @@ fn passes_soon(reason: &WaitReason) -> bool {
         WaitReason::Resting | WaitReason::Unreachable | WaitReason::Preflight { .. } => true,
         WaitReason::NotDue
         | WaitReason::Paused
+        | WaitReason::PausedPart { .. }
         | WaitReason::UnknownProject
         | WaitReason::UnknownStage { .. }
         | WaitReason::Prompt { .. }

@@ -141,6 +141,8 @@ fn every_refusal_has_its_reason() {
         AccountRecord { hold: Some(Hold { reason: HoldReason::Auth, until: None }), ..account("default") };
     let rows = [
         reason_with(&|facts| facts.paused = true),
+        reason_with(&|facts| facts.paused_parts = [Part::Project("p".to_owned())].into()),
+        reason_with(&|facts| facts.paused_parts = [Part::Stage("review".to_owned())].into()),
         reason_with(&|facts| facts.projects.clear()),
         reason_with(&|facts| facts.stages.clear()),
         reason_with(&|facts| {
@@ -168,6 +170,8 @@ fn every_refusal_has_its_reason() {
     ];
     insta::assert_snapshot!(rows.join("\n"), @r#"
 paused by an operator: `orch resume` goes on
+project p is paused by an operator: `orch resume --project p` goes on
+stage review is paused by an operator: `orch resume --stage review` goes on
 its project is not in orch.toml: add it, or cancel the job
 its stage review is not in orch.toml: add it, or cancel the job
 its prompt could not be made: no such file

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Part;
 use crate::account::HoldReason;
 use crate::budget::{Exceeded, Purse};
 use crate::{Account, JobId, NodeId, Timestamp};
@@ -16,6 +17,11 @@ pub enum WaitReason {
     NotDue,
     /// An operator paused all starts.
     Paused,
+    /// An operator paused its project or its stage.
+    PausedPart {
+        /// Which.
+        part: Part,
+    },
     /// Its project is not in `orch.toml`.
     UnknownProject,
     /// Its stage is not in `orch.toml`.
@@ -120,6 +126,10 @@ impl fmt::Display for WaitReason {
         match self {
             Self::NotDue => write!(f, "put off to a later time"),
             Self::Paused => write!(f, "paused by an operator: `orch resume` goes on"),
+            Self::PausedPart { part } => {
+                let (scope, name) = (part.scope(), part.name());
+                write!(f, "{scope} {name} is paused by an operator: `orch resume --{scope} {name}` goes on")
+            }
             Self::UnknownProject => write!(f, "its project is not in orch.toml: add it, or cancel the job"),
             Self::UnknownStage { stage } => {
                 write!(f, "its stage {stage} is not in orch.toml: add it, or cancel the job")
@@ -226,6 +236,7 @@ impl WaitReason {
             Self::Unreachable => 5,
             Self::NotDue
             | Self::Paused
+            | Self::PausedPart { .. }
             | Self::UnknownProject
             | Self::UnknownStage { .. }
             | Self::Prompt { .. }

@@ -4,7 +4,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::admission::{Facts, LiveFacts, Serial};
+use domain::admission::{Facts, LiveFacts, Part, Serial};
 use domain::{Account, JobId, NodeId};
 
 use super::Due;
@@ -138,6 +138,7 @@ impl<'a> Search<'a> {
     /// `None`: no job of the project can start at all.
     fn depth_of(&self, project: String) -> Option<Depth> {
         let limits = self.facts.projects.get(&project)?;
+        self.facts.check_part(Part::Project(project.clone())).ok()?;
         self.facts.books.check_project(&project).ok()?;
         let live: Vec<&LiveFacts> = self.facts.live.iter().filter(|run| run.project == project).collect();
         let of_project =

@@ -57,7 +57,8 @@ impl Tables {
         self.change_item(change)?;
         self.outbox.post(&audit.posts, audit.at)?;
         self.outbox.push(change.alert.clone().map(|alert| Notice::new(alert, audit.at)))?;
-        self.audit.push(audit);
+        let item = (change.after.project.as_str(), change.after.key.as_str());
+        self.note_act(audit.act(item.1, Some(item)));
         Ok(Applied::Done)
     }
 

@@ -45,6 +45,7 @@ impl Tables {
     fn facts(&self, request: &ClaimRequest) -> Facts {
         let mut facts = request.facts.clone();
         facts.paused = self.paused;
+        facts.paused_parts.clone_from(&self.paused_parts);
         facts.live = self
             .live()
             .filter_map(|run| {

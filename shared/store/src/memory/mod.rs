@@ -15,6 +15,7 @@ mod sanitize;
 mod spending;
 mod tables;
 mod verbs;
+mod views;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
 use domain::work_item::WorkItem;
-use domain::{JobId, RunId, Status, Timestamp};
+use domain::{JobId, RunId, Timestamp};
 
 use super::claim::available_at;
 use super::tables::{JobRow, Tables};
@@ -77,6 +77,7 @@ impl Tables {
         Overview {
             counts: self.counts(),
             paused: self.paused,
+            paused_parts: self.paused_parts.clone(),
             config_error: self.config_error.clone(),
             oldest_ready_at: self.queued().filter(ready).filter_map(|row| available_at(&row.job)).min(),
             recent: self.read_jobs(JobFilter { status: None, before: None, limit: Overview::RECENT_MAX }),
@@ -95,14 +96,7 @@ impl Tables {
     fn counts(&self) -> CountByStatus {
         let mut counts = CountByStatus::default();
         for row in self.jobs() {
-            let place = match row.job.state.status() {
-                Status::Queued => &mut counts.queued,
-                Status::Running => &mut counts.running,
-                Status::Done => &mut counts.done,
-                Status::Failed => &mut counts.failed,
-                Status::Cancelled => &mut counts.cancelled,
-            };
-            *place += 1;
+            *counts.of(row.job.state.status()) += 1;
         }
         counts
     }

@@ -106,8 +106,9 @@ impl Purses for MemoryStore {
 
     async fn raise_budget(&self, purse: Purse, more: Amount, audit: Audit) -> Result<(), Error> {
         self.write("raise_budget", |tables| {
+            let subject = format!("{} {}", purse.scope.as_str(), purse.key);
             tables.put_spending(purse, |kept| kept.raised = kept.raised.plus(more));
-            tables.audit.push(audit);
+            tables.note_act(audit.act(&subject, None));
             Ok(())
         })
     }

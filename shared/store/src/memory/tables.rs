@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::account::AccountRecord;
-use domain::admission::Waiting;
+use domain::admission::{Part, Waiting};
 use domain::budget::{Purse, Spending};
 use domain::delivery::Payload;
 use domain::overview::{LateOutcome, ReaperRecord};
@@ -17,7 +17,7 @@ use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome,
 use super::outbox::OutboxTables;
 use super::{Moved, Snapshot};
 use crate::intake::{ItemKey, Seen, SightingKey};
-use crate::{Audit, Error, Generation};
+use crate::{Act, Error, Generation};
 
 /// All rows.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(super) struct Tables {
     pub(super) sightings: BTreeMap<SightingKey, domain::sighting::Seen>,
     /// By listing and project.
     pub(super) cursors: BTreeMap<(String, String), Cursor>,
-    pub(super) audit: Vec<Audit>,
+    pub(super) audit: Vec<Act>,
     pub(super) late_outcomes: BTreeMap<RunId, (Outcome, Timestamp)>,
     /// How often runs were renewed.
     pub(super) renewals: BTreeMap<RunId, u64>,
@@ -40,6 +40,7 @@ pub(super) struct Tables {
     pub(super) accounts: Accounts,
     pub(super) reaper: ReaperRecord,
     pub(super) paused: bool,
+    pub(super) paused_parts: BTreeSet<Part>,
     pub(super) config_error: Option<String>,
     /// What any further job waits for, as the last claim found it.
     pub(super) fleet_waits: Option<Waiting>,

@@ -15,7 +15,7 @@ use super::transaction::{Begin, Server, Turn};
 use crate::Error;
 use crate::sql::fault::{Fault, FaultKind, unavailable};
 use crate::sql::request::{Answer, Request};
-use crate::sql::{batch, outbox, outside};
+use crate::sql::{batch, outbox, outside, views};
 
 /// Operations that may wait in a lane; one more is refused at once.
 const QUEUE_MAX: usize = 4_096;
@@ -72,12 +72,13 @@ impl Lanes {
             | Request::Outside(outside::Ask::Note { .. } | outside::Ask::Prune { .. }) => &self.intake,
             Request::Apply(change) if change.item.is_some() => &self.intake,
             // A pause that was answered lets no claim through that read the time before it.
-            Request::Claim(_) | Request::SetPaused(..) => &self.claim,
+            Request::Claim(_) | Request::SetPaused(..) | Request::Views(views::Ask::Pause(..)) => &self.claim,
             Request::Outbox(outbox::Ask::Push(_) | outbox::Ask::Condition { .. })
             | Request::Apply(_)
             | Request::LateOutcome(..)
             | Request::SaveNode(_)
             | Request::DeclareLost(..)
+            | Request::Views(views::Ask::Act(_))
             | Request::NoteGeneration(_)
             | Request::NoteTick(..)
             | Request::NoteConfig(_)

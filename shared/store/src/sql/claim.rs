@@ -54,6 +54,7 @@ async fn read_facts(
     );
     let row = query!("claim_facts").fetch_one(&mut *conn).await?;
     facts.paused = row.try_get(0)?;
+    facts.paused_parts = json("paused parts", row.try_get(3)?)?;
     let live: Vec<Live> = json("live runs", row.try_get(2)?)?;
     let live = live.into_iter().map(|(place, (state, usd_micros, tokens, cost_usd, used_tokens))| {
         let (job, project, work_item, node, account, opening, offered_at, chain) = place;

@@ -5,7 +5,7 @@ use super::connection::{Row, query};
 use crate::{Error, Violation};
 
 /// The invariants the statement knows.
-const INVARIANTS: [&str; 5] = ["I1", "I2", "I3", "I4", "I8"];
+const INVARIANTS: [&str; 6] = ["I1", "I2", "I3", "I4", "I8", "counts"];
 
 impl SqlStore {
     pub(super) async fn read_violations(&self) -> Result<Vec<Violation>, Error> {

@@ -9,7 +9,7 @@ use domain::work_item::{ItemChange, WorkItem, head_family, head_key, joining};
 use super::connection::{Connection, query};
 use super::fault::Fault;
 use super::rows::{self, JsonRows, get, json};
-use super::{SqlStore, accept, outbox, spending};
+use super::{SqlStore, accept, outbox, spending, views};
 use crate::intake::{Item, ItemKey, Known, Waiting, names_of};
 use crate::{Applied, Audit, Error, ItemFilter};
 
@@ -232,15 +232,8 @@ pub(super) async fn decide(
     write(conn, &[change]).await?;
     let notice = change.alert.clone().map(|alert| Notice::new(alert, audit.at));
     outbox::push(conn, notice.as_slice()).await?;
-    query!("audit_save")
-        .bind(audit.at.as_ms())
-        .bind(&audit.by)
-        .bind(audit.verb)
-        .bind(&change.after.project)
-        .bind(&change.after.key)
-        .bind(&audit.note)
-        .execute(&mut *conn)
-        .await?;
+    let item = (change.after.project.as_str(), change.after.key.as_str());
+    views::save_act(conn, &audit.act(item.1, Some(item))).await?;
     let posts: Vec<_> = audit.posts.iter().map(|post| (post, audit.at)).collect();
     outbox::post(conn, &posts).await?;
     Ok(Applied::Done)

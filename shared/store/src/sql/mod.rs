@@ -20,6 +20,7 @@ mod rows;
 mod sanitize;
 pub(crate) mod schema;
 mod spending;
+pub(crate) mod views;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use domain::runner::Node;
 use domain::{Incarnation, Job, JobId, NodeId, Run, RunId, Status, Timestamp};
 
 use super::connection::{Connection, Query, Reader, Row, query};
-use super::{SqlStore, outbox, rows, schema};
+use super::{SqlStore, outbox, rows, schema, views};
 use crate::{Error, Generation, JobFilter, Schema};
 
 impl SqlStore {
@@ -140,6 +140,7 @@ impl SqlStore {
 async fn overview(conn: &mut Connection<'_>, now: Timestamp) -> Result<Overview, Error> {
     let meta = query!("meta_read").fetch_one(&mut *conn).await?;
     let counts = counts(conn).await?;
+    let paused_parts = views::paused_parts(conn).await?;
     let oldest: Option<i64> =
         query!("oldest_ready_at").bind(now.as_ms()).fetch_one(&mut *conn).await?.try_get(0)?;
     let filter = JobFilter { status: None, before: None, limit: Overview::RECENT_MAX };
@@ -152,6 +153,7 @@ async fn overview(conn: &mut Connection<'_>, now: Timestamp) -> Result<Overview,
     Ok(Overview {
         counts,
         paused: rows::get(&meta, "paused")?,
+        paused_parts,
         config_error: rows::get(&meta, "config_error")?,
         oldest_ready_at: oldest.map(Timestamp::from_ms),
         recent,
@@ -170,15 +172,9 @@ async fn counts(conn: &mut Connection<'_>) -> Result<CountByStatus, Error> {
     let mut counts = CountByStatus::default();
     for row in query!("counts").fetch_all(conn).await? {
         let (status, count): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let place = match Status::parse(status) {
-            Some(Status::Queued) => &mut counts.queued,
-            Some(Status::Running) => &mut counts.running,
-            Some(Status::Done) => &mut counts.done,
-            Some(Status::Failed) => &mut counts.failed,
-            Some(Status::Cancelled) => &mut counts.cancelled,
-            None => return Err(Error::Corrupt(format!("status says {status:?}"))),
-        };
-        *place = u64::try_from(count).unwrap_or(0);
+        let status =
+            Status::parse(status).ok_or_else(|| Error::Corrupt(format!("status says {status:?}")))?;
+        *counts.of(status) = u64::try_from(count).unwrap_or(0);
     }
     Ok(counts)
 }

@@ -8,7 +8,7 @@ use domain::sanitize::{Repair, Rules};
 use domain::work_item::ItemChange;
 use domain::{Account, Epoch, Incarnation, NodeId, Outcome, RunId, Timestamp};
 
-use super::{outbox, outside, spending};
+use super::{outbox, outside, spending, views};
 use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued};
 
 /// What can be asked of the writer.
@@ -31,6 +31,7 @@ pub(crate) enum Request {
     Outbox(outbox::Ask),
     Outside(outside::Ask),
     Purses(spending::Ask),
+    Views(views::Ask),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
     ResetBreaker(Account, Timestamp),

@@ -14,7 +14,7 @@ use super::connection::{Connection, query};
 use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{self, JsonRows, text_of};
-use super::{SqlStore, mismatch};
+use super::{SqlStore, mismatch, views};
 use crate::purses::{Ledger, Purses};
 use crate::{Audit, Change, Error, Spender, UsageNote};
 
@@ -110,16 +110,8 @@ async fn raise(conn: &mut Connection<'_>, purse: &Purse, more: Amount, audit: &A
         .bind(more.runs)
         .execute(&mut *conn)
         .await?;
-    query!("audit_save")
-        .bind(audit.at.as_ms())
-        .bind(&audit.by)
-        .bind(audit.verb)
-        .bind(None::<&str>)
-        .bind(None::<&str>)
-        .bind(&audit.note)
-        .execute(conn)
-        .await?;
-    Ok(())
+    let subject = format!("{} {}", purse.scope.as_str(), purse.key);
+    views::save_act(conn, &audit.act(&subject, None)).await
 }
 
 /// Counts the runs that start, and settles those that end; before their rows change.

@@ -310,7 +310,7 @@ pub(crate) async fn a_chain_of_events_is_stopped(store: Arc<dyn Store>) {
     }
     let seen = item(&store, "SHOP-1").await;
     let grown = ItemChange::new(&seen, WorkItem { hops: 3, ..seen.clone() });
-    let audit = Audit { at: T0, by: "ada".into(), verb: "approve", note: None, posts: Vec::new() };
+    let audit = Audit { at: T0, actor: "ada".into(), verb: "approve", note: None, posts: Vec::new() };
     assert_eq!(store.decide(grown, audit).await.unwrap(), Applied::Done);
     let stopped = store.accept(delivery("d9", 'f', vec![event(9)])).await.unwrap();
     assert_eq!(stopped, Accepted::Ignored);
@@ -340,7 +340,7 @@ pub(crate) async fn a_person_decides_once(store: Arc<dyn Store>) {
     let approved = ItemChange { next: Some(Box::new(next)), ..ItemChange::new(&stopped, after) };
     let audit = Audit {
         at: later(200),
-        by: "ada".into(),
+        actor: "ada".into(),
         verb: "approve",
         note: Some("fine".into()),
         posts: Vec::new(),

@@ -10,6 +10,7 @@ pub(crate) mod outside;
 pub(crate) mod reading;
 pub(crate) mod spending;
 pub(crate) mod values;
+pub(crate) mod views;
 
 /// Makes a test of every rule, over what the crate's `fresh()` gives: a store, with what must outlive it.
 macro_rules! every_rule {
@@ -103,6 +104,13 @@ macro_rules! every_rule {
                 a_chain_of_causes_runs_out,
                 a_stop_is_ordered_once,
                 a_pass_begins_the_count_anew;
+            views:
+                counts_are_those_of_the_rows,
+                ends_are_counted_by_their_hour,
+                a_paused_part_starts_nothing_and_starves_nobody,
+                what_was_given_up_is_found,
+                what_follows_from_a_job_is_found,
+                acts_are_kept;
             accounts:
                 the_default_account_is_there_from_the_start,
                 a_breaker_opens_lets_one_probe_through_and_closes,

@@ -44,7 +44,7 @@ async fn item(store: &Arc<dyn Store>, key: &str) -> WorkItem {
 async fn put(store: &Arc<dyn Store>, after: WorkItem) -> WorkItem {
     let key = after.key.clone();
     let change = ItemChange::new(&after.clone(), after);
-    let audit = Audit { at: T0, by: "test".into(), verb: "approve", note: None, posts: Vec::new() };
+    let audit = Audit { at: T0, actor: "test".into(), verb: "approve", note: None, posts: Vec::new() };
     assert_eq!(store.decide(change, audit).await.unwrap(), Applied::Done);
     item(store, &key).await
 }

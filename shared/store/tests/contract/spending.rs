@@ -161,7 +161,7 @@ pub(crate) async fn a_spent_budget_starts_nothing_until_it_is_raised(store: Arc<
     assert!(waits.iter().all(|(_, waiting)| waiting.until.is_none()) && waits.len() == 1, "{waits:?}");
 
     let purse = Purse { scope: Scope::Project, key: "shop".into() };
-    let audit = Audit { at: tomorrow, by: "ada".into(), verb: "raise", note: None, posts: Vec::new() };
+    let audit = Audit { at: tomorrow, actor: "ada".into(), verb: "raise", note: None, posts: Vec::new() };
     let more = Amount { usd_micros: 3 * USD_MICROS, ..Amount::default() };
     store.raise_budget(purse.clone(), more, audit).await.unwrap();
     let started = claim(&store, tomorrow, limited(4, tomorrow, project), 4).await.starts;
@@ -234,7 +234,7 @@ pub(crate) async fn a_pass_begins_the_count_anew(store: Arc<dyn Store>) {
     let item = store.work_items(filter).await.unwrap().remove(0);
     let after = WorkItem { state: ItemState::Done, ..item.clone() };
     let passed = ItemChange { passed: true, ..ItemChange::new(&item, after) };
-    let audit = Audit { at: later(6), by: "ada".into(), verb: "approve", note: None, posts: Vec::new() };
+    let audit = Audit { at: later(6), actor: "ada".into(), verb: "approve", note: None, posts: Vec::new() };
     assert_eq!(store.decide(passed, audit).await.unwrap(), store::Applied::Done);
     note(&store, &start, usage(1.25, 15), later(7)).await;
     let kept = store.spendings(vec![item.purse()]).await.unwrap()[&item.purse()];

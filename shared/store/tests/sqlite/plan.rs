@@ -7,9 +7,10 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::{fresh, raw};
 
 /// Statements that people ask for now and then, whose answer is about every row.
-const MAY_SCAN: [&str; 2] = ["counts.sql", "violations.sql"];
-/// Indexes that hold live runs, work items that need a person, the jobs that have one, what was not told yet, and rows that ought not to be.
-const LIVE: [&str; 9] = [
+const MAY_SCAN: [&str; 1] = ["violations.sql"];
+/// Indexes that hold live runs, work items that need a person or were sent back, the jobs that have one, what was not told yet, and rows that ought not to be.
+const LIVE: [&str; 10] = [
+    "USING INDEX work_items_bounced",
     "USING INDEX work_items_needing",
     "USING INDEX outbox_pending",
     "USING COVERING INDEX outbox_pending",
@@ -20,8 +21,12 @@ const LIVE: [&str; 9] = [
     "USING COVERING INDEX jobs_impossible",
     "USING INDEX runs_half_ended",
 ];
-/// Tables with a handful of rows, results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 17] = [
+/// Tables with a handful of rows (of counts one per stage and status), results of the statement itself, and indexes that hold live or due rows alone.
+const SMALL: [&str; 21] = [
+    "job_counts",
+    "paused_parts",
+    "b",
+    "i",
     "conditions",
     "sources",
     "leases",

@@ -1,11 +1,13 @@
 -- One row: paused, what the last claim found that any further job waits for, and
 -- [[[job, project, work_item, node, account, opening, offered_at, chain],
---   [state, aside_usd_micros, aside_tokens, cost_usd, tokens]], …] of the live runs.
+--   [state, aside_usd_micros, aside_tokens, cost_usd, tokens]], …] of the live runs, and
+-- [{scope, name}, …] of the paused parts.
 SELECT m.paused, m.fleet_waits,
        (SELECT json_group_array(json_array(
                    json_array(r.job_id, j.project, j.work_item, r.node, r.account, r.opening, r.offered_at, j.chain),
                    json_array(r.state, r.aside_usd_micros, r.aside_tokens, r.cost_usd,
                               coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0))))
         FROM runs AS r INDEXED BY runs_live CROSS JOIN jobs AS j ON j.id = r.job_id
-        WHERE r.ended_at IS NULL)
+        WHERE r.ended_at IS NULL),
+       (SELECT json_group_array(json_object('scope', scope, 'name', name)) FROM paused_parts)
 FROM meta AS m

@@ -1,1 +1,1 @@
-SELECT status, count(*) FROM jobs INDEXED BY jobs_status GROUP BY status
+SELECT status, sum(jobs) FROM job_counts GROUP BY status

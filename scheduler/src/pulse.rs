@@ -1,0 +1,88 @@
+//! What live runs are doing at the moment: the end of what each printed last, and when. Kept in memory alone, for people
+//! who look; after a start it fills up again as agents go on.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use domain::agent_output::phrase;
+use domain::{RunId, Timestamp};
+
+/// How much of a run's output is kept, in bytes.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// The pulses of all live runs.
+#[derive(Debug, Default)]
+pub(crate) struct Pulses(Mutex<BTreeMap<RunId, Pulse>>);
+
+#[derive(Debug, Default)]
+struct Pulse {
+    /// The end of its output; at most twice [`KEPT_BYTES_MAX`].
+    output: Vec<u8>,
+    /// What was made of earlier output, shown while nothing newer says anything.
+    phrase: Option<String>,
+    at: Timestamp,
+}
+
+impl Pulses {
+    /// Takes what a run printed. Costs a copy of at most [`KEPT_BYTES_MAX`]; it is read only when somebody looks.
+    pub(crate) fn take(&self, run: RunId, bytes: &[u8], now: Timestamp) {
+        let mut pulses = self.lock();
+        let pulse = pulses.entry(run).or_default();
+        pulse.at = now;
+        let bytes = &bytes[bytes.len().saturating_sub(KEPT_BYTES_MAX)..];
+        if pulse.output.len() + bytes.len() > 2 * KEPT_BYTES_MAX {
+            let gone = (pulse.output.len() + bytes.len()).saturating_sub(KEPT_BYTES_MAX);
+            pulse.output.drain(..gone.min(pulse.output.len()));
+        }
+        pulse.output.extend_from_slice(bytes);
+    }
+
+    /// What each run did last, and when it last printed something.
+    pub(crate) fn all(&self) -> Vec<(RunId, Option<String>, Timestamp)> {
+        let mut pulses = self.lock();
+        let told = |(run, pulse): (&RunId, &mut Pulse)| {
+            if let Some(newer) = phrase(&pulse.output) {
+                pulse.phrase = Some(newer);
+            }
+            (*run, pulse.phrase.clone(), pulse.at)
+        };
+        pulses.iter_mut().map(told).collect()
+    }
+
+    /// Forgets a run that is over.
+    pub(crate) fn forget(&self, run: RunId) {
+        self.lock().remove(&run);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Pulse>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_ms(1_795_317_438_000);
+
+    #[test]
+    fn it_says_what_came_last_and_is_bounded() {
+        let (pulses, run) = (Pulses::default(), RunId::lowest_at(AT));
+        assert_eq!(pulses.all(), []);
+        let said = br#"{"type":"assistant","message":{"content":[{"type":"text","text":"reads"}]}}"#;
+        // Cut anywhere.
+        pulses.take(run, &said[..30], AT);
+        assert_eq!(pulses.all(), [(run, None, AT)]);
+        pulses.take(run, &said[30..], AT);
+        pulses.take(run, b"\n", AT);
+        assert_eq!(pulses.all(), [(run, Some("reads".to_owned()), AT)]);
+        for _ in 0..100 {
+            pulses.take(run, &[b'x'; 3 * KEPT_BYTES_MAX], AT);
+            pulses.take(run, &[b'y'; 700], AT);
+            assert!(pulses.lock()[&run].output.len() <= 2 * KEPT_BYTES_MAX);
+        }
+        assert_eq!(pulses.all(), [(run, Some("reads".to_owned()), AT)], "nothing newer says anything");
+        pulses.forget(run);
+        assert_eq!(pulses.all(), []);
+    }
+}

@@ -1,0 +1,1 @@
+DELETE FROM paused_parts WHERE scope = $1 AND name = $2

@@ -1,0 +1,1 @@
+SELECT scope, name FROM paused_parts ORDER BY scope, name
