@@ -75,7 +75,9 @@ pub(crate) async fn post_pushes(
 }
 
 #[expect(clippy::disallowed_methods, reason = "a load of fixed length, awaited to its end by the caller")]
-fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+pub(crate) fn spawn<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
     tokio::spawn(work)
 }
 

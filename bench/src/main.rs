@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod bare;
+mod console;
 mod latency;
 mod load;
 mod report;
@@ -29,6 +30,10 @@ enum What {
     Latency,
     /// Whole runs per second with `/bin/true` as the agent.
     Runs,
+    /// The console with 100,000 jobs beside an empty one.
+    Console,
+    /// 500 browsers that follow one chatty log.
+    Followers,
     /// The HTTP handler without a store, as a process of its own; prints its address.
     #[command(hide = true)]
     BareHandler,
@@ -45,11 +50,15 @@ fn main() -> anyhow::Result<()> {
             Some(What::Webhooks) => webhooks::measure().await,
             Some(What::Latency) => latency::measure().await,
             Some(What::Runs) => runs::measure().await,
+            Some(What::Console) => console::pages().await,
+            Some(What::Followers) => console::followers().await,
             Some(What::BareHandler) => bare::handler().await,
             None => {
                 webhooks::measure().await?;
                 latency::measure().await?;
-                runs::measure().await
+                runs::measure().await?;
+                console::pages().await?;
+                console::followers().await
             }
         }
     })

@@ -18,9 +18,13 @@ async fn no_page_has_a_serious_finding_and_all_of_it_fits_a_phone() -> anyhow::R
         ("phone", View { width: 500, height: 900, dark: false }),
     ] {
         let browser = Browser::start(view).await?;
-        for (page, path, ready) in
-            [("overview", "/".to_owned(), "#running"), ("job", format!("/jobs/{failed}"), "#log")]
-        {
+        for (page, path, ready) in [
+            ("overview", "/".to_owned(), "#running"),
+            ("job", format!("/jobs/{failed}"), "#log"),
+            ("audit", "/audit".to_owned(), "main"),
+            ("retry-many", "/requeue?status=failed".to_owned(), "#found"),
+            ("raise", "/raise?scope=job&key=1".to_owned(), "main"),
+        ] {
             browser.open(&url(&stack, &path)).await?;
             browser.until_reads(ready, " ").await?;
             assert_eq!(serious(&browser).await?, Vec::<String>::new(), "{page}, {name}");
@@ -30,6 +34,14 @@ async fn no_page_has_a_serious_finding_and_all_of_it_fits_a_phone() -> anyhow::R
                 overflow.as_i64().is_some_and(|pixels| pixels <= 0),
                 "{page}, {name}: {overflow} too wide"
             );
+            if page == "overview" && view.width == View::DESK.width {
+                let hidden = "return document.documentElement.scrollHeight - window.innerHeight";
+                let hidden = browser.run(hidden, Vec::new()).await?;
+                assert!(
+                    hidden.as_i64().is_some_and(|pixels| pixels <= 0),
+                    "{hidden} pixels are below the screen"
+                );
+            }
             keep(&browser, &format!("{page}-{name}.png")).await?;
         }
         browser.close().await?;

@@ -1,6 +1,7 @@
 //! The console as a person uses it: a real browser on the real stack.
 
 mod access;
+mod acting;
 mod browser;
 mod hostile;
 mod looks;

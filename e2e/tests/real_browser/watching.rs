@@ -8,7 +8,7 @@ use crate::url;
 
 #[tokio::test]
 async fn a_job_is_watched_live_from_queue_to_failure_and_retried_with_a_click() -> anyhow::Result<()> {
-    let stack = shop().env("ORCH_MAX_ATTEMPTS", "1").start().await?;
+    let mut stack = shop().env("ORCH_MAX_ATTEMPTS", "1").start().await?;
     let browser = Browser::start(View::DESK).await?;
     browser.open(&url(&stack, "/")).await?;
     browser.until_reads("[data-link]", "live").await?;
@@ -22,13 +22,24 @@ async fn a_job_is_watched_live_from_queue_to_failure_and_retried_with_a_click() 
     let id = enqueue(&stack, &directive).await?;
     browser.until_reads("#waiting", "paused").await?;
     browser.click("#needs form button").await?;
+    browser.accept().await?;
     browser.until_reads("#running", &format!("#{id} ")).await?;
 
     browser.click("#running a").await?;
     browser.until_reads("#facts", "running").await?;
     browser.until_reads("#log", "session begins").await?;
+    // A reload and a restarted server lose nothing of the log.
+    browser.reload().await?;
+    browser.until_reads("#log", "session begins").await?;
+    stack.process(Service::Console).terminate().await?;
+    browser.until_reads("[data-link]", "connecting again").await?;
+    stack.process(Service::Console).start().await?;
+    browser.until_reads("[data-link]", "live").await?;
+    stack.process(Service::Scheduler).kill().await?;
+    stack.process(Service::Scheduler).start().await?;
     std::fs::write(&door, "")?;
     browser.until_reads("#facts", "failed").await?;
+    browser.until_reads("#log", "TypeError: undefined is not a function").await?;
     browser.until_reads("#tries", "exit code 3").await?;
     browser.reload().await?;
     browser.until_reads("#tries", "permanent").await?;
@@ -36,6 +47,7 @@ async fn a_job_is_watched_live_from_queue_to_failure_and_retried_with_a_click() 
     browser.open(&url(&stack, "/")).await?;
     browser.until_reads("#needs", "failed 1 times").await?;
     browser.click("#needs form[action$='/retry'] button").await?;
+    browser.accept().await?;
     stack.until_status(id, "done", WITHIN).await?;
     browser.until_reads("#needs", "Nothing").await?;
     browser.until_reads("#recent", "done").await?;
