@@ -130,7 +130,14 @@ impl Tables {
         match &name.aspect {
             Aspect::Status(_) | Aspect::Run(_) => !self.needs_tests_of(&seen.project, &name.subject),
             Aspect::Branch(_) => seen.sighting.value.bytes().all(|letter| letter == b'0'),
-            aspect => {
+            aspect @ (Aspect::Created
+            | Aspect::State
+            | Aspect::Labels
+            | Aspect::Assignees
+            | Aspect::Head
+            | Aspect::Merged
+            | Aspect::Open
+            | Aspect::Review(_)) => {
                 let of_subject = || {
                     let of = |other: &&Seen| {
                         other.project == seen.project && other.sighting.name.subject == name.subject

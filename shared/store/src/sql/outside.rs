@@ -137,10 +137,8 @@ impl Outside for SqlStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, Error> {
-        match self.ask(Request::Outside(Ask::Prune { projects, before, limit })).await? {
-            Answer::Pruned(rows) => Ok(rows),
-            other => Err(mismatch(&other)),
-        }
+        let answer = self.ask(Request::Outside(Ask::Prune { projects, before, limit })).await?;
+        if let Answer::Pruned(rows) = answer { Ok(rows) } else { Err(mismatch(&answer)) }
     }
 
     async fn items_waiting_outside(&self, limit: u32) -> Result<Vec<WorkItem>, Error> {
