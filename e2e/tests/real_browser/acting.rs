@@ -86,7 +86,7 @@ async fn many_failed_jobs_are_counted_first_and_then_queued_again() -> anyhow::R
     browser.fill("input[name='reason']", "exit code 4").await?;
     browser.click("form.filter button").await?;
     browser.until_reads("#found", "0 jobs would be queued again").await?;
-    browser.open(&url(&stack, "/requeue?status=failed&project=shop&reason=exit+code+3")).await?;
+    browser.open(&url(&stack, "/requeue?status=failed&project=shop&reason=failed+1+times")).await?;
     browser.until_reads("#found", "2 jobs would be queued again").await?;
     browser.click("#found form button").await?;
     browser.accept().await?;
