@@ -7,7 +7,9 @@ use domain::Timestamp;
 use service::Clock;
 use service::settings::DatabaseSettings;
 
-use crate::admin::{SchedulerAccess, accounts, audit, breakers, budgets, items, jobs, logs, queue, runners};
+use crate::admin::{
+    SchedulerAccess, accounts, audit, breakers, budgets, items, jobs, logs, queue, requeue, runners,
+};
 use crate::exit::{Failure, exit_codes_help};
 use crate::print::Output;
 use crate::{classify, config_check, copies, dev, doctor, manual, migrate, top};
@@ -119,6 +121,13 @@ pub(crate) enum Admin {
         /// Job
         #[arg(value_parser = jobs::parse_id)]
         id: i64,
+        #[command(flatten)]
+        access: SchedulerAccess,
+    },
+    /// Queue many failed or cancelled jobs again, by project, stage or reason
+    Requeue {
+        #[command(flatten)]
+        ask: requeue::Requeue,
         #[command(flatten)]
         access: SchedulerAccess,
     },
@@ -235,6 +244,7 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         Admin::Logs { logs, access } => logs::show(&access, logs, output).await,
         Admin::Cancel { id, access } => jobs::cancel(&access, id, output).await,
         Admin::Retry { id, access } => jobs::retry(&access, id, output).await,
+        Admin::Requeue { ask, access } => requeue::run(&access, ask, output).await,
         Admin::Items { list, access } => items::list(&access, list, output, now).await,
         Admin::Approve { decide, access } => items::approve(&access, decide, output).await,
         Admin::Reject { decide, access } => items::reject(&access, decide, output).await,
@@ -290,6 +300,7 @@ mod tests {
             "orch logs -f 0192f0c1-2b3c-7d4e-8f50-616263646566",
             "orch cancel 7",
             "orch retry 7",
+            "orch requeue --project shop --stage review --reason crash --dry-run",
             "orch items --state needs_you --json",
             "orch approve SHOP-12 --project shop --note fine --by ada",
             "orch reject acme/shop#12",

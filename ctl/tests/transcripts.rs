@@ -15,7 +15,7 @@ use common::Dev;
 use regex::Regex;
 
 /// In the order in which they are played: later ones go on with the jobs of earlier ones.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 31] = [
     "config",
     "classify",
     "migrate",
@@ -40,6 +40,7 @@ const ORDER: [&str; 30] = [
     "doctor",
     "backup",
     "restore",
+    "requeue",
     "drain",
     "lost",
     "top",

@@ -10,6 +10,7 @@ pub(crate) mod items;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod queue;
+pub(crate) mod requeue;
 pub(crate) mod runners;
 
 use std::future::Future;
