@@ -1,8 +1,11 @@
 # One image per service: docker build --target ingest|scheduler|console|runner .
+# The three base images below are all that is pulled; the versions of everything else are in Cargo.lock and here.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
+# Paths of the build folder would make two builds of one commit differ.
+ENV RUSTFLAGS="--remap-path-prefix=/src=/orch --remap-path-prefix=/usr/local/cargo=/cargo" CARGO_INCREMENTAL=0
 RUN cargo build --release --workspace --exclude sim --bins --locked \
  && install -D -t /out target/release/orch target/release/orch-ingest target/release/orch-scheduler \
       target/release/orch-console target/release/orch-runner
@@ -15,32 +18,46 @@ RUN npm install --prefix /cli --no-audit --no-fund "@anthropic-ai/claude-code@${
  && test "$(/out/claude --version)" = "${CLAUDE_VERSION} (Claude Code)"
 
 FROM debian:bookworm-slim AS base
-# curl asks /readyz for the health checks.
+# curl asks /readyz for the health checks; tini passes signals on and buries what agents leave behind.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates curl \
+ && apt-get install -y --no-install-recommends ca-certificates curl tini \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --user-group --home-dir /var/lib/orch orch \
- && install -d -o orch -g orch -m 0750 /var/lib/orch
+ && install -d -o orch -g orch -m 0750 /var/lib/orch /var/lib/orch-ca /var/lib/orch-join \
+      /var/lib/orch-certs/ingest /var/lib/orch-certs/console
 COPY --from=build /out/orch /usr/local/bin/
 WORKDIR /var/lib/orch
-VOLUME /var/lib/orch
+ENTRYPOINT ["/usr/bin/tini", "--"]
+LABEL org.opencontainers.image.title="Orch" \
+      org.opencontainers.image.description="A durable scheduler for coding agents" \
+      org.opencontainers.image.licenses="Apache-2.0"
 
 FROM base AS ingest
 COPY --from=build /out/orch-ingest /usr/local/bin/
 USER orch
+VOLUME /var/lib/orch
 EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=6 \
+  CMD curl -fsS http://127.0.0.1:8080/readyz
 CMD ["orch-ingest"]
 
+# With certificates the port of gRPC answers https, else http: whoever asks /readyz needs none of his own.
 FROM base AS scheduler
 COPY --from=build /out/orch-scheduler /usr/local/bin/
 USER orch
+VOLUME /var/lib/orch
 EXPOSE 7070
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=6 \
+  CMD curl -fsk https://127.0.0.1:7070/readyz || curl -fsS http://127.0.0.1:7070/readyz
 CMD ["orch-scheduler"]
 
 FROM base AS console
 COPY --from=build /out/orch-console /usr/local/bin/
 USER orch
+VOLUME /var/lib/orch
 EXPOSE 8081
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=6 \
+  CMD curl -fsS http://127.0.0.1:8081/readyz
 CMD ["orch-console"]
 
 FROM base AS runner
@@ -51,5 +68,8 @@ RUN apt-get update \
 COPY --from=claude /out/claude /usr/local/bin/
 COPY --from=build /out/orch-runner /usr/local/bin/
 USER orch
+VOLUME /var/lib/orch
 EXPOSE 7071
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=6 \
+  CMD curl -fsk https://127.0.0.1:7071/readyz || curl -fsS http://127.0.0.1:7071/readyz
 CMD ["orch-runner"]

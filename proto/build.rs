@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["orch/v1/admin.proto", "orch/v1/runner.proto", "orch/v1/scheduler.proto"];
+    let files =
+        ["orch/v1/admin.proto", "orch/v1/join.proto", "orch/v1/runner.proto", "orch/v1/scheduler.proto"];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

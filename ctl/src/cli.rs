@@ -12,7 +12,7 @@ use crate::admin::{
 };
 use crate::exit::{Failure, exit_codes_help};
 use crate::print::Output;
-use crate::{classify, config_check, copies, dev, doctor, manual, migrate, top};
+use crate::{ca, classify, config_check, copies, dev, doctor, manual, migrate, top};
 
 /// Orch runs coding agents unattended: this is its admin command
 #[derive(Clone, Debug, Parser)]
@@ -227,6 +227,13 @@ pub(crate) enum Admin {
         #[command(subcommand)]
         verb: config_check::Verb,
     },
+    /// Look after the certificates of the services and of people
+    Ca {
+        #[command(subcommand)]
+        verb: ca::Verb,
+    },
+    /// Make a token that lets a new runner join
+    JoinToken(ca::JoinToken),
 }
 
 /// Does what a command asks.
@@ -272,6 +279,8 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         Admin::Doctor(ask) => doctor::run(&ask, output).await,
         Admin::Migrate { database } => migrate::run(&database, output).await,
         Admin::Config { verb } => config_check::run(verb, output),
+        Admin::Ca { verb } => ca::run(verb, output),
+        Admin::JoinToken(ask) => ca::join_token(&ask, output),
     }
 }
 
@@ -306,6 +315,10 @@ mod tests {
             "orch reject acme/shop#12",
             "orch pause",
             "orch pause --project shop",
+            "orch ca init --ca-dir ca",
+            "orch ca issue admin/ada --out certs --lifetime 7d --host a,b",
+            "orch ca revoke node/0192f0c1-2b3c-7d4e-8f50-616263646566",
+            "orch join-token --url https://orch.example:7070 --uses 3",
             "orch resume",
             "orch resume --stage review --json",
             "orch audit",

@@ -4,6 +4,7 @@
 //! It decides nothing about jobs: the scheduler does, and the store guards.
 
 mod admin;
+mod ca;
 mod classify;
 mod cli;
 mod config_check;

@@ -18,11 +18,13 @@ const TIDY_EVERY: Duration = Duration::from_mins(10);
 /// 50 GiB.
 const WORKSPACE_QUOTA_BYTES: u64 = 50 * 1024 * 1024 * 1024;
 /// Where the scheduler is when nobody says.
-const SCHEDULER_URL_DEFAULT: &str = "http://127.0.0.1:7070";
+pub(crate) const SCHEDULER_URL_DEFAULT: &str = "http://127.0.0.1:7070";
 
 service::secret! {
     /// Password or token for the forge that projects with a `clone_url` over http are cloned from and pushed to; never given to an agent.
     pub GitToken = "ORCH_GIT_TOKEN";
+    /// What `orch join-token` printed: this runner gets its certificate with it at its first start, and needs it no more after that.
+    pub JoinTokenSecret = "ORCH_JOIN_TOKEN";
 }
 
 /// The runner: spawns and supervises agents on this host
@@ -43,6 +45,9 @@ pub struct Cli {
     /// Keys and certificates.
     #[command(flatten)]
     pub tls: TlsSettings,
+    /// How it gets a certificate of its own.
+    #[command(flatten)]
+    pub join_token: SecretSetting<JoinTokenSecret>,
     /// Logs, traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
@@ -185,10 +190,12 @@ pub struct Options {
     pub addr: SocketAddr,
     /// Where the scheduler reaches this runner; from the bound address when absent.
     pub advertise_url: Option<String>,
-    /// Where the scheduler is.
-    pub scheduler_url: String,
+    /// Where the scheduler is; where the node joined, or on this host, when absent.
+    pub scheduler_url: Option<String>,
     /// Keys and certificates.
     pub tls: TlsSettings,
+    /// With what the node joins when it has no certificate.
+    pub join_token: Option<Secret>,
     /// The agent.
     pub agent: AgentCommand,
     /// The keeper of each run.
@@ -246,8 +253,9 @@ impl Options {
         Self {
             addr: settings.runner_addr,
             advertise_url: settings.runner_advertise_url,
-            scheduler_url: scheduler.scheduler_url.unwrap_or_else(|| SCHEDULER_URL_DEFAULT.to_owned()),
+            scheduler_url: scheduler.scheduler_url,
             tls,
+            join_token: None,
             agent: AgentCommand { program: settings.claude_bin, leading_args: Vec::new() },
             shim: ShimCommand::default(),
             slots: settings.runner_slots,
@@ -274,6 +282,7 @@ impl Options {
 
 impl From<Cli> for Options {
     fn from(cli: Cli) -> Self {
-        Self::new(cli.runner, cli.forge, cli.scheduler, cli.tls)
+        let join_token = cli.join_token.get().cloned();
+        Self { join_token, ..Self::new(cli.runner, cli.forge, cli.scheduler, cli.tls) }
     }
 }

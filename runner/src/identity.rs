@@ -89,6 +89,11 @@ impl Identity {
         })
     }
 
+    /// The node's own folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where the runs' folders are.
     pub(crate) fn runs(&self) -> PathBuf {
         self.dir.join("runs")

@@ -4,6 +4,7 @@
 //! Each agent has a keeper process of its own (see [`shim`]), so that this process may be restarted at any time.
 //! It knows no database and judges no outcome.
 
+mod certificate;
 mod command;
 mod config;
 mod contain;
@@ -23,7 +24,8 @@ mod watch;
 pub mod workspace;
 
 pub use config::{
-    AgentCommand, Cli, Containment, ForgeEndpoint, GitToken, Options, RunLimits, Settings, ShimCommand,
+    AgentCommand, Cli, Containment, ForgeEndpoint, GitToken, JoinTokenSecret, Options, RunLimits, Settings,
+    ShimCommand,
 };
 pub use preflight::Program;
 pub use serve::{Handle, serve, start, start_on};

@@ -15,10 +15,12 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use service::health::{self, Metrics, Readiness};
 use service::net::Listener;
 use service::server::{self, Limits};
+use service::tls::{self, Caller, Role};
 use service::{Refused, Tasks, grpc};
 use tonic::service::Routes;
 
-use crate::config::{Cli, Containment, Options};
+use crate::certificate::{self, Own};
+use crate::config::{Cli, Containment, Options, SCHEDULER_URL_DEFAULT};
 use crate::contain::cgroup;
 use crate::identity::Identity;
 use crate::node::{self, Node};
@@ -115,16 +117,17 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
 /// # Errors
 /// See [`start`].
 pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    options.state_dir = folder(&options.state_dir, "ORCH_RUNNER_STATE_DIR")?;
+    options.workspace_dir = folder(&options.workspace_dir, "ORCH_WORKSPACE_DIR")?;
+    let boot_id = shims.boot_id().context("the host does not tell its boot")?;
+    let identity = Identity::take(&options.state_dir, boot_id, &options.random)?;
+    let own = own_certificate(&mut options, &identity).await?;
     grpc::check_listen(options.addr, &options.tls)?;
     let acceptor = options.tls.acceptor()?;
     let listener = Listener::bind(options.addr).await.map_err(|error| {
         Refused::new(format!("could not listen on ORCH_RUNNER_ADDR {}: {error}", options.addr))
     })?;
     let addr = listener.local_addr()?;
-    options.state_dir = folder(&options.state_dir, "ORCH_RUNNER_STATE_DIR")?;
-    options.workspace_dir = folder(&options.workspace_dir, "ORCH_WORKSPACE_DIR")?;
-    let boot_id = shims.boot_id().context("the host does not tell its boot")?;
-    let identity = Identity::take(&options.state_dir, boot_id, &options.random)?;
     let cgroups = match options.limits.containment {
         Containment::Cgroup => cgroup::place(&identity.node.0),
         Containment::Marker => None,
@@ -135,7 +138,9 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
     guard_credential(&options)?;
     let forge = forge(&options)?;
     let advertise_url = advertise_url(&options, addr);
-    let channel = grpc::channel(&options.scheduler_url, &options.tls)?;
+    let scheduler_url = options.scheduler_url.as_deref().unwrap_or(SCHEDULER_URL_DEFAULT);
+    let channel = grpc::channel(scheduler_url, &options.tls)?;
+    let tls = options.tls.clone();
     let scheduler = SchedulerServiceClient::with_interceptor(channel, grpc::SendTrace)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
@@ -154,6 +159,9 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
     let (readiness, metrics) =
         (Readiness::new(&[registration::SCHEDULER, preflight::CONDITION]), Metrics::new());
     spawn_loops(&node, &readiness, &metrics);
+    if let Some(own) = own {
+        spawn_loop(&node, "certificate", certificate::stay_young(node.clone(), own, tls));
+    }
     let app = router(&node, addr, readiness, metrics).await?;
     tracing::info!(%addr, node.id = %node.identity.node, incarnation = node.identity.incarnation.0, "listening");
     let serving = tasks.clone();
@@ -161,6 +169,33 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         server::serve(listener, app, Limits::default(), acceptor, &serving).await;
     });
     Ok(Handle { addr, node: node.identity.node.clone(), inner: node })
+}
+
+/// Uses the node's own certificate, unless the settings name one; none where the node has not joined.
+async fn own_certificate(options: &mut Options, identity: &Identity) -> Result<Option<Own>, Refused> {
+    if options.tls.has_files() {
+        return Ok(None);
+    }
+    let now_ms = options.clock.now_ms();
+    let Some(mut own) = certificate::take(identity, options.join_token.as_ref(), now_ms).await? else {
+        return Ok(None);
+    };
+    options.tls.own = Some(own.credentials.clone());
+    if let Some(url) = &options.scheduler_url {
+        own.scheduler_url.clone_from(url);
+    }
+    options.scheduler_url = Some(own.scheduler_url.clone());
+    Ok(Some(own))
+}
+
+/// What may be asked of a runner: anything by the scheduler, how it is by everybody who belongs here.
+fn rule(caller: &Caller, path: &str) -> Result<(), String> {
+    let may = match caller {
+        Caller::Plaintext => true,
+        Caller::Stranger => false,
+        Caller::Peer(peer) => peer.role() == Role::Scheduler || !path.starts_with("/orch.v1."),
+    };
+    if may { Ok(()) } else { Err(format!("{caller} may not call {path}")) }
 }
 
 /// The forge's credential is the runner's alone: it is passed to no agent, and none that is not root's reads it out of this process.
@@ -255,5 +290,6 @@ async fn router(
             .context("the descriptors cannot be served")?;
         routes = routes.add_service(reflection);
     }
-    Ok(routes.into_axum_router().layer(grpc::trace_layer()).merge(health::router(readiness, metrics)))
+    let app = routes.into_axum_router().layer(grpc::trace_layer()).merge(health::router(readiness, metrics));
+    Ok(tls::guarded(app, rule))
 }

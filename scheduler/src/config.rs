@@ -10,7 +10,7 @@ use domain::Policy;
 use domain::breaker::BreakerTerms;
 use proto::convert;
 use service::settings::{
-    CommonFlags, DatabaseSettings, DatabaseUrl, ForgeSettings, PipelineSettings, QueueSettings,
+    CaSettings, CommonFlags, DatabaseSettings, DatabaseUrl, ForgeSettings, PipelineSettings, QueueSettings,
     SchedulerAddrSettings, TelemetrySettings, TlsSettings, duration,
 };
 use service::{Clock, Random, Refused};
@@ -43,6 +43,12 @@ pub struct Cli {
     /// Certificates for gRPC.
     #[command(flatten)]
     pub tls: TlsSettings,
+    /// The certificate authority.
+    #[command(flatten)]
+    pub ca: CaSettings,
+    /// How long certificates are for that nodes and the scheduler itself get from `ORCH_CA_DIR`; they are replaced after a third of it
+    #[arg(long, env = "ORCH_CERTIFICATE_LIFETIME", value_name = "DURATION", default_value = "3d", value_parser = duration)]
+    pub certificate_lifetime: Duration,
     /// Logs, traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
@@ -165,10 +171,21 @@ pub struct Options {
     pub reconcile_interval: Duration,
     /// Certificates, for serving and for calling runners.
     pub tls: TlsSettings,
+    /// Who may join, where this scheduler decides that.
+    pub ca: Option<CaOptions>,
     /// The source of time.
     pub clock: Clock,
     /// The source of run ids and jitter.
     pub random: Random,
+}
+
+/// A certificate authority of one's own.
+#[derive(Clone, Debug)]
+pub struct CaOptions {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// How long the certificates are that it signs.
+    pub lifetime: Duration,
 }
 
 impl Settings {
@@ -235,6 +252,7 @@ impl Settings {
             webhook_silence: self.alerts.webhook_silence_seconds,
             reconcile_interval: self.reconcile_interval,
             tls: tls.clone(),
+            ca: None,
             clock: Clock::system(),
             random: Random::system(),
         })
@@ -247,14 +265,16 @@ impl Cli {
     /// # Errors
     /// See [`Settings::resolve`].
     pub fn options(self) -> Result<Options, Refused> {
-        self.scheduler.resolve(
+        let ca = self.ca.ca_dir.map(|dir| CaOptions { dir, lifetime: self.certificate_lifetime });
+        let options = self.scheduler.resolve(
             &self.addr,
             &self.queue,
             &self.database,
             &self.pipeline,
             &self.forges,
             &self.tls,
-        )
+        )?;
+        Ok(Options { ca, ..options })
     }
 }
 

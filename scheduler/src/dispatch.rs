@@ -135,7 +135,7 @@ fn answer(reply: Result<LaunchReply, Status>) -> Answer {
 
 async fn ask(shared: &Shared, run: &LiveRun, request: LaunchRequest) -> Result<LaunchReply, Status> {
     let url = shared.nodes.url(&run.node).ok_or_else(|| Status::unavailable("the node is not known"))?;
-    let mut runner = shared.links.to(&url)?;
+    let mut runner = shared.links.to(&run.node, &url)?;
     grpc::call(CALL_DEADLINE, runner.launch(request)).await.map(tonic::Response::into_inner)
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn tell_cancel(shared: &Arc<Shared>, live: LiveRun) {
         let shared = shared.clone();
         async move {
             let Some(url) = shared.nodes.url(&live.node) else { return };
-            let Ok(mut runner) = shared.links.to(&url) else { return };
+            let Ok(mut runner) = shared.links.to(&live.node, &url) else { return };
             let request = CancelRequest { run: Some(convert::run_key(live.run, live.epoch)) };
             if let Err(status) = grpc::call(CALL_DEADLINE, runner.cancel(request)).await {
                 tracing::info!(

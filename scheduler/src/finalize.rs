@@ -140,6 +140,10 @@ async fn collect_late(shared: &Shared, place: &Place) {
             return;
         }
     };
+    if row.node != place.node {
+        tracing::warn!(owner = %row.node, "a node offers the report of another node's run: it is not looked at");
+        return;
+    }
     if row.epoch != place.epoch || row.state != RunState::Ended {
         return;
     }
@@ -214,7 +218,7 @@ async fn ack(shared: &Shared, place: &Place) {
     for tries in 0..ACKS_MAX {
         let Some(url) = shared.nodes.url(&place.node) else { return };
         let request = AckRequest { run: Some(convert::run_key(place.run, place.epoch)) };
-        let acked = match shared.links.to(&url) {
+        let acked = match shared.links.to(&place.node, &url) {
             Ok(mut runner) => grpc::call(CALL_DEADLINE, runner.ack(request)).await.map(|_| ()),
             Err(status) => Err(status),
         };

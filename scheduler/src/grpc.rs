@@ -12,6 +12,7 @@ use proto::v1::{
     HeldRun, NodeDescription, NudgeReply, NudgeRequest, RegisterReply, RegisterRequest, RenewReply,
     RenewRequest, RunKey, RunPhase, SettledReply, SettledRequest, StartReply, StartRequest, StartStatus,
 };
+use service::tls::Caller;
 use tonic::{Request, Response, Status};
 
 use crate::lease::LiveRun;
@@ -33,13 +34,15 @@ pub(crate) struct Service(pub(crate) Arc<Shared>);
 impl SchedulerService for Service {
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterReply>, Status> {
         let shared = &self.0;
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let row = read_node(request.node, shared)?;
         let held = read_held(&request.held)?;
+        check_caller(&caller, &row.id)?;
         let (node, incarnation, moment) = (row.id.clone(), row.incarnation, shared.moment());
         let before = shared.nodes.register(row, request.session, moment)?;
         if let Some(url) = before.left_url {
-            shared.links.forget(&url);
+            shared.links.forget(&node, &url);
         }
         if let Some(row) = shared.nodes.row(&node, moment) {
             shared.store.save_node(row.clone()).await.map_err(|error| unavailable(&error))?;
@@ -71,9 +74,11 @@ impl SchedulerService for Service {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
         let shared = &self.0;
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let held = read_held(&request.held)?;
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        check_caller(&caller, &node)?;
         let moment = shared.moment();
         let open =
             || shared.nodes.facts(moment).into_iter().any(|one| one.node == node && one.blocked.is_none());
@@ -104,9 +109,11 @@ impl SchedulerService for Service {
 
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
         let shared = &self.0;
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let (run, epoch) = convert::read_run_key(request.run.as_ref())?;
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        check_caller(&caller, &node)?;
         shared.nodes.check(&node, incarnation, &request.session)?;
         // The lease first: from here on the reaper leaves the run alone for a whole one.
         let boot_ms = shared.clock.boot_ms();
@@ -128,8 +135,10 @@ impl SchedulerService for Service {
     }
 
     async fn settled(&self, request: Request<SettledRequest>) -> Result<Response<SettledReply>, Status> {
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        check_caller(&caller, &node)?;
         self.0.nodes.check(&node, incarnation, &request.session)?;
         settled::settled(&self.0, request.items).await.map(Response::new)
     }
@@ -189,6 +198,9 @@ impl Service {
     /// A run that memory does not know, or that is being given up: refused once the database says it is over.
     async fn not_live(&self, run: RunId, epoch: Epoch, node: &NodeId) -> Result<StartStatus, Status> {
         let row = self.0.store.run(run).await.map_err(|error| unavailable(&error))?;
+        if let Some(row) = row.as_ref().filter(|row| row.node != *node) {
+            tracing::warn!(run.id = %run, runner = %node, owner = %row.node, "refused: a node asks to start another node's run");
+        }
         let live =
             row.is_some_and(|row| row.state != RunState::Ended && row.epoch == epoch && row.node == *node);
         if live {
@@ -196,6 +208,15 @@ impl Service {
         }
         Ok(StartStatus::Refused)
     }
+}
+
+/// A node speaks for itself alone, where it is known who calls.
+fn check_caller(caller: &Caller, node: &NodeId) -> Result<(), Status> {
+    if caller.speaks_for(&node.0) {
+        return Ok(());
+    }
+    tracing::warn!(%caller, runner = %node, "refused: it speaks for another node");
+    Err(Status::permission_denied(format!("the certificate of {caller} does not speak for node {node}")))
 }
 
 /// The runs a node says it holds.
@@ -215,11 +236,22 @@ impl Held {
             self.0.iter().any(|(run, epoch, phase)| (*run, *epoch) == *key && *phase == RunPhase::Ended)
         };
         let reported = |key: &(RunId, Epoch)| ended(key) && !shared.runs.is_unknown(key.0);
+        Self::tell_of_foreign(shared, node, &not_live);
         let (over, fenced): (Vec<_>, Vec<_>) = not_live.into_iter().partition(reported);
         for (run, epoch) in over {
             finalize::collect(shared, Place { node: node.clone(), run, epoch });
         }
         run_keys(fenced)
+    }
+
+    /// Says which of the runs are another node's.
+    fn tell_of_foreign(shared: &Shared, node: &NodeId, not_live: &[(RunId, Epoch)]) {
+        for (run, _) in not_live {
+            let owner = shared.runs.book(|book| book.get(*run).map(|live| live.node.clone()));
+            if let Some(owner) = owner.filter(|owner| owner != node) {
+                tracing::warn!(run.id = %run, runner = %node, %owner, "refused: a node claims another node's run");
+            }
+        }
     }
 }
 

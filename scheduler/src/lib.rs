@@ -8,10 +8,12 @@ mod admin;
 mod advance;
 mod budgets;
 mod cancels;
+mod certificates;
 mod claim;
 mod conditions;
 mod config;
 mod dispatch;
+mod doors;
 mod finalize;
 mod generation;
 mod grpc;
@@ -43,8 +45,10 @@ use std::sync::atomic::AtomicU32;
 
 use anyhow::Context as _;
 use domain::pipeline::{self, Pipeline};
+use pki::Revoked;
 use proto::v1::InfoRequest;
 use proto::v1::admin_service_server::AdminServiceServer;
+use proto::v1::join_service_server::JoinServiceServer;
 use proto::v1::scheduler_service_server::SchedulerServiceServer;
 use service::grpc::MESSAGE_BYTES_MAX;
 use service::health::Readiness;
@@ -57,12 +61,13 @@ use store::{Access, Store};
 use tokio::sync::Notify;
 use tonic::service::Routes;
 
-pub use config::{Cli, Options, Settings};
+pub use config::{CaOptions, Cli, Options, Settings};
 pub use lease::LeaseTerms;
 pub use outbox::{AlertSettings, Reporting, Sinks};
 pub use prompt::{PromptProblem, prompt_problems};
 pub use renewals::Neighbours;
 
+use certificates::Ca;
 use links::CALL_DEADLINE;
 use lock::DatabaseLock;
 use shared::{Counters, DATABASE, Shared};
@@ -89,14 +94,15 @@ pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
 /// # Errors
 /// The address is taken, another scheduler runs on the database, the database or `orch.toml` cannot be used, or the
 /// settings contradict each other.
-pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+pub async fn start(mut options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
+    let ca = certificates::open(&mut options)?;
     let listener = bind(&options).await?;
     let lock = lock::take(&options.database_url)?;
     let url = options.database_url.expose();
     let store = store::open(url, Access::Write).await.map_err(refuse)?;
     let neighbours = if store::is_postgres(url) { Neighbours::Perhaps } else { Neighbours::None };
     let database = Database { store, neighbours, lock: Some(lock) };
-    serve(listener, database, options, tasks).await
+    serve(listener, database, ca, options, tasks).await
 }
 
 /// As [`start`], on a store that is open already, and perhaps to others as well.
@@ -106,11 +112,12 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
 pub async fn start_on(
     store: Arc<dyn Store>,
     neighbours: Neighbours,
-    options: Options,
+    mut options: Options,
     tasks: Tasks,
 ) -> anyhow::Result<Handle> {
+    let ca = certificates::open(&mut options)?;
     let listener = bind(&options).await?;
-    serve(listener, Database { store, neighbours, lock: None }, options, tasks).await
+    serve(listener, Database { store, neighbours, lock: None }, ca, options, tasks).await
 }
 
 /// The open database, and what keeps others off it.
@@ -132,21 +139,32 @@ async fn bind(options: &Options) -> anyhow::Result<Listener> {
 async fn serve(
     listener: Listener,
     database: Database,
+    ca: Option<Ca>,
     options: Options,
     tasks: Tasks,
 ) -> anyhow::Result<Handle> {
     let addr = listener.local_addr().context("could not tell the own address")?;
     let tls = options.tls.acceptor()?;
+    let tls = if ca.is_some() { tls.map(|acceptor| acceptor.opening(certificates::JOIN)) } else { tls };
     let outbound = outbox::outbound(&options.sinks, &options.reporting)?;
 
     let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
-    let shared = Arc::new(gather(options, database, &metrics, readiness.clone(), &tasks).await?);
+    let revoked = ca.as_ref().map(Ca::revoked);
+    let shared = Arc::new(gather(options, database, revoked, &metrics, readiness.clone(), &tasks).await?);
     sanitize::sweep(&shared).await;
     take_up(&shared).await.context("could not read the runs that live")?;
     shared.pipeline.spawn(&tasks);
 
-    let app = routes(&shared, addr)?.into_axum_router().merge(service::health::router(readiness, metrics));
-    let app = app.layer(service::grpc::trace_layer());
+    let routes = routes(&shared, ca.as_ref(), addr)?;
+    let app = routes.into_axum_router().merge(service::health::router(readiness, metrics));
+    let app = doors::guarded(app, ca.as_ref()).layer(service::grpc::trace_layer());
+    if let Some(ca) = ca {
+        ca.spawn(&tasks);
+        let (links, stop) = (shared.clone(), tasks.token());
+        tasks.spawn("revocations", async move {
+            let _ = stop.run_until_cancelled(links.links.close_revoked()).await;
+        });
+    }
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
     tasks.spawn("claim", claim::run(shared.clone()));
@@ -163,6 +181,7 @@ async fn serve(
 async fn gather(
     options: Options,
     database: Database,
+    revoked: Option<Watched<Revoked>>,
     metrics: &Metrics,
     readiness: Readiness,
     tasks: &Tasks,
@@ -202,7 +221,7 @@ async fn gather(
         runs: live::LiveRuns::default(),
         meter: budgets::Meter::default(),
         pulses: pulse::Pulses::default(),
-        links: links::Links::new(options.tls),
+        links: links::Links::new(options.tls, revoked),
         logs,
         reaped: AtomicU32::new(0),
         wake: Notify::new(),
@@ -244,10 +263,10 @@ async fn take_up(shared: &Arc<Shared>) -> Result<(), store::Error> {
 
 /// Tells every runner that a scheduler is here, so that it need not wait until they renew.
 fn greet(shared: &Arc<Shared>) {
-    for url in shared.nodes.urls() {
+    for (node, url) in shared.nodes.urls() {
         let greeting = shared.clone();
         shared.tasks.spawn("greet", async move {
-            let Ok(mut runner) = greeting.links.to(&url) else { return };
+            let Ok(mut runner) = greeting.links.to(&node, &url) else { return };
             if let Err(status) = service::grpc::call(CALL_DEADLINE, runner.info(InfoRequest {})).await {
                 tracing::debug!(%url, %status, "a runner could not be greeted");
             }
@@ -255,7 +274,7 @@ fn greet(shared: &Arc<Shared>) {
     }
 }
 
-fn routes(shared: &Arc<Shared>, addr: SocketAddr) -> anyhow::Result<Routes> {
+fn routes(shared: &Arc<Shared>, ca: Option<&Ca>, addr: SocketAddr) -> anyhow::Result<Routes> {
     let scheduler = SchedulerServiceServer::new(grpc::Service(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -263,7 +282,10 @@ fn routes(shared: &Arc<Shared>, addr: SocketAddr) -> anyhow::Result<Routes> {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (_, health) = tonic_health::server::health_reporter();
-    let routes = Routes::new(scheduler).add_service(admin).add_service(health);
+    let mut routes = Routes::new(scheduler).add_service(admin).add_service(health);
+    if let Some(ca) = ca {
+        routes = routes.add_service(JoinServiceServer::new(ca.clone()));
+    }
     if !addr.ip().to_canonical().is_loopback() {
         return Ok(routes);
     }

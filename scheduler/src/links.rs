@@ -1,13 +1,17 @@
-//! Connections to runners: one per address, shared by all calls.
+//! Connections to runners: one per node and address, shared by all calls.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::NodeId;
+use pki::Revoked;
 use proto::v1::runner_service_client::RunnerServiceClient;
 use service::grpc::{self, MESSAGE_BYTES_MAX, SendTrace};
 use service::settings::TlsSettings;
+use service::tls::{PeerName, Role};
+use service::watched::Watched;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
@@ -22,7 +26,9 @@ pub(crate) type Runner = RunnerServiceClient<InterceptedService<Channel, SendTra
 #[derive(Debug)]
 pub(crate) struct Links {
     tls: TlsSettings,
-    channels: Mutex<BTreeMap<String, Link>>,
+    /// Nodes that are not called any more.
+    revoked: Option<Watched<Revoked>>,
+    channels: Mutex<BTreeMap<(NodeId, String), Link>>,
 }
 
 #[derive(Debug)]
@@ -33,23 +39,30 @@ struct Link {
 }
 
 impl Links {
-    pub(crate) fn new(tls: TlsSettings) -> Self {
-        Self { tls, channels: Mutex::default() }
+    pub(crate) fn new(tls: TlsSettings, revoked: Option<Watched<Revoked>>) -> Self {
+        Self { tls, revoked, channels: Mutex::default() }
     }
 
-    /// A client of the runner at `url`; connects at its first call.
-    pub(crate) fn to(&self, url: &str) -> Result<Runner, Status> {
-        self.until_closed(url).map(|(runner, _)| runner)
+    /// A client of a node at `url`; connects at its first call.
+    pub(crate) fn to(&self, node: &NodeId, url: &str) -> Result<Runner, Status> {
+        self.until_closed(node, url).map(|(runner, _)| runner)
     }
 
     /// The same, with what is cancelled when [`Links::forget`] closes the connection: a stream on it would hang until
     /// its silence is noticed.
-    pub(crate) fn until_closed(&self, url: &str) -> Result<(Runner, CancellationToken), Status> {
+    pub(crate) fn until_closed(
+        &self,
+        node: &NodeId,
+        url: &str,
+    ) -> Result<(Runner, CancellationToken), Status> {
+        if self.is_revoked(node) {
+            return Err(Status::permission_denied(format!("node {node} is revoked")));
+        }
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = match channels.entry(url.to_owned()) {
+        let link = match channels.entry((node.clone(), url.to_owned())) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
-                let channel = grpc::channel(url, &self.tls)
+                let channel = grpc::channel_to_node(url, &self.tls, &node.0)
                     .map_err(|refused| Status::unavailable(refused.to_string()))?;
                 unknown.insert(Link { channel, closed: CancellationToken::new() })
             }
@@ -60,9 +73,31 @@ impl Links {
         Ok((runner, link.closed.clone()))
     }
 
-    /// Closes the connection to an address where nobody is any more, or somebody else.
-    pub(crate) fn forget(&self, url: &str) {
-        let link = self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
+    /// Closes the connections to nodes that were revoked, as often as some are.
+    pub(crate) async fn close_revoked(&self) {
+        let Some(mut lists) = self.revoked.as_ref().map(Watched::subscribe) else { return };
+        while lists.changed().await.is_ok() {
+            let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+            channels.retain(|(node, _), link| {
+                let revoked = self.is_revoked(node);
+                if revoked {
+                    tracing::warn!(runner = %node, "a node was revoked: its connection is closed");
+                    link.closed.cancel();
+                }
+                !revoked
+            });
+        }
+    }
+
+    fn is_revoked(&self, node: &NodeId) -> bool {
+        let Some(revoked) = &self.revoked else { return false };
+        PeerName::new(Role::Node, node.0.clone()).is_ok_and(|name| revoked.get().contains(&name))
+    }
+
+    /// Closes the connection to an address where a node is no more.
+    pub(crate) fn forget(&self, node: &NodeId, url: &str) {
+        let place = (node.clone(), url.to_owned());
+        let link = self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
         if let Some(link) = link {
             link.closed.cancel();
         }

@@ -190,9 +190,10 @@ impl Nodes {
     }
 
     /// Where every node that may be there is reached.
-    pub(crate) fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<(NodeId, String)> {
         let there = |known: &&Known| !known.declared_lost;
-        self.lock().values().filter(there).map(|known| known.row.advertise_url.clone()).collect()
+        let place = |known: &Known| (known.row.id.clone(), known.row.advertise_url.clone());
+        self.lock().values().filter(there).map(place).collect()
     }
 
     /// Where a node is reached.

@@ -110,7 +110,7 @@ pub(crate) async fn once(
 ) -> Result<Outcome, Cut> {
     let url = shared.nodes.url(&place.node).ok_or_else(|| Status::unavailable("the node is not known"))?;
     let request = WatchRequest { run: Some(convert::run_key(place.run, place.epoch)), offset: log.end() };
-    let (mut runner, closed) = shared.links.until_closed(&url)?;
+    let (mut runner, closed) = shared.links.until_closed(&place.node, &url)?;
     let opened = closed.run_until_cancelled(grpc::call(CALL_DEADLINE, runner.watch(request))).await;
     let mut frames = opened.ok_or(Cut::Closed)??.into_inner();
     let idle = shared.terms.unreachable;

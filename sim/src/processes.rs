@@ -109,6 +109,7 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
                 breaker_threshold: crate::scenario::Terms::policy().breaker.threshold,
             },
             tls: plaintext(),
+            ca: None,
             clock: parts.schedulers[at].clock(),
             random: parts.random(),
         };
@@ -148,8 +149,9 @@ pub(crate) async fn runner(parts: Rc<Parts>, node: usize) -> turmoil::Result {
     let options = runner::Options {
         addr: everywhere(port(node)),
         advertise_url: Some(url(&runner_name(node), port(node))),
-        scheduler_url: url(scheduler.0, scheduler.1),
+        scheduler_url: Some(url(scheduler.0, scheduler.1)),
         tls: plaintext(),
+        join_token: None,
         agent: runner::AgentCommand { program: "agent".into(), leading_args: Vec::new() },
         shim: runner::ShimCommand::default(),
         slots: u32::try_from(parts.scenario.terms.slots).unwrap_or(1),

@@ -20,11 +20,12 @@ use clap::Args;
 use proto::v1;
 use proto::v1::admin_service_client::AdminServiceClient;
 use service::grpc::{ActsAs, MESSAGE_BYTES_MAX, SendActor};
-use service::settings::{SchedulerAddrSettings, SchedulerEndpointSettings, TlsSettings};
+use service::settings::{CaSettings, SchedulerAddrSettings, SchedulerEndpointSettings, TlsSettings};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
+use crate::ca::own_credentials;
 use crate::exit::Failure;
 
 /// How long the scheduler may take to answer.
@@ -43,13 +44,16 @@ pub(crate) struct SchedulerAccess {
     /// Who acts, for the audit
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
     actor: Option<String>,
+    #[command(flatten)]
+    ca: CaSettings,
 }
 
 impl SchedulerAccess {
     /// A way to ask; connects at the first question.
     pub(crate) fn open(&self) -> Result<Admin, Failure> {
-        let url = self.endpoint.url_or(self.addr.scheduler_addr, &self.tls);
-        Admin::of(url, &self.tls, ActsAs { by: self.actor.clone(), via: "cli", from: None })
+        let tls = own_credentials(&self.ca, &self.tls)?;
+        let url = self.endpoint.url_or(self.addr.scheduler_addr, &tls);
+        Admin::of(url, &tls, ActsAs { by: self.actor.clone(), via: "cli", from: None })
     }
 }
 

@@ -37,6 +37,12 @@ impl Stack {
         ] {
             check_free(addr, setting)?;
         }
+        if dev.tls.has_files() {
+            return Err(Refused::new(
+                "orch dev is one process on one host and uses no certificates: take ORCH_TLS_* away, or start the four services",
+            )
+            .into());
+        }
         let (clock, tls) = (Clock::system(), dev.tls);
         let options = dev.scheduler.resolve(
             &dev.scheduler_addr,

@@ -299,6 +299,11 @@ impl Host {
         Ok(())
     }
 
+    /// Whether nothing runs on it.
+    pub fn is_idle(&self) -> bool {
+        self.processes().is_empty()
+    }
+
     /// Ids of the processes that run on it.
     fn processes(&self) -> Vec<i32> {
         let (mut found, mut folders) = (Vec::new(), vec![self.cgroup.clone()]);

@@ -12,6 +12,7 @@ mod fake_claude;
 mod happy_path;
 mod hostile;
 mod incident;
+mod joining;
 mod kill_points;
 mod kills;
 mod limits;

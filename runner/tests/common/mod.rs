@@ -206,7 +206,7 @@ impl Place {
         let cli: runner::Cli =
             service::settings::try_parse_from(["orch-runner", "--runner-addr", "127.0.0.1:0"]).unwrap();
         runner::Options {
-            scheduler_url: scheduler.url(),
+            scheduler_url: Some(scheduler.url()),
             agent: runner::AgentCommand { program: self.agent.clone(), leading_args: vec![] },
             shim: runner::ShimCommand { program: program.into(), ..runner::ShimCommand::default() },
             state_dir: self.file("state"),

@@ -29,7 +29,7 @@ pub(super) async fn drain(shared: &Shared, request: DrainRunnerRequest) -> Resul
         return Err(Status::not_found(format!("there is no runner {node}: `orch runners` lists them")));
     }
     let url = shared.nodes.url(&node).ok_or_else(|| Status::not_found("the runner is gone"))?;
-    let mut runner = shared.links.to(&url)?;
+    let mut runner = shared.links.to(&node, &url)?;
     let reply = grpc::call(CALL_DEADLINE, runner.drain(DrainRequest { deadline_ms: None })).await;
     let reply = reply.map_err(|status| {
         let why = status.message();

@@ -70,6 +70,7 @@ impl Stack {
             webhook_silence: Duration::ZERO,
             reconcile_interval: Duration::ZERO,
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
+            ca: None,
             tls: TlsSettings::default(),
             random: Random::system(),
             clock: clock.clone(),

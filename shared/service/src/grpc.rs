@@ -15,6 +15,7 @@ use tonic::{Request, Status};
 use crate::lifecycle::Refused;
 use crate::settings::TlsSettings;
 use crate::telemetry::{TraceLayer, trace_context};
+use crate::tls::{Connector, Expected, PeerName, Role};
 
 /// The most bytes of output in one chunk of a log stream.
 pub const CHUNK_BYTES_MAX: usize = 64 * 1024;
@@ -30,41 +31,74 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the answer may take before the connection counts as dead.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A channel to `url` that connects at its first call and again whenever the connection is lost.
+/// A channel to the scheduler at `url` that connects at its first call and again whenever the connection is lost.
 ///
-/// Call it inside the runtime.
+/// Call it inside the runtime. Over TLS whoever answers must be a scheduler by its certificate.
 ///
 /// # Errors
 /// The URL is none, it has the wrong scheme for the TLS settings, it would leave this host in plaintext
 /// without `ORCH_ALLOW_PLAINTEXT`, or the certificates cannot be read.
 pub fn channel(url: &str, tls: &TlsSettings) -> Result<Channel, Refused> {
+    open(url, tls, Expected::Any(Role::Scheduler))
+}
+
+/// As [`channel`], to a runner: over TLS whoever answers must be that very node by its certificate.
+///
+/// # Errors
+/// See [`channel`]; or the node has an id that no certificate can name.
+pub fn channel_to_node(url: &str, tls: &TlsSettings, node: &str) -> Result<Channel, Refused> {
+    let name = PeerName::new(Role::Node, node).map_err(Refused::new)?;
+    open(url, tls, Expected::One(name))
+}
+
+fn open(url: &str, tls: &TlsSettings, expected: Expected) -> Result<Channel, Refused> {
     let uri: Uri = url.parse().map_err(|error| Refused::new(format!("`{url}` is not a URL: {error}")))?;
     let host =
         uri.host().ok_or_else(|| Refused::new(format!("`{url}` has no host: write http://HOST:PORT")))?;
-    let endpoint = Endpoint::from(uri.clone())
+    match (uri.scheme_str(), tls.credentials()?) {
+        (Some("https"), Some(credentials)) => {
+            // The library is told of plaintext and given connections that are none: it makes no TLS of its own here.
+            let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+            let dialled = format!("http://{authority}").parse().map_err(Refused::new)?;
+            let endpoint = tuned(dialled).origin(uri);
+            Ok(endpoint.connect_with_connector_lazy(Connector::new(credentials, expected)))
+        }
+        (Some("https"), None) => Err(Refused::new(format!(
+            "{url} needs ORCH_TLS_CA, ORCH_TLS_CERT and ORCH_TLS_KEY: gRPC runs over mutual TLS only"
+        ))),
+        (Some("http"), Some(_)) => {
+            Err(Refused::new(format!("{url} is plaintext while certificates are used: write https://")))
+        }
+        (Some("http"), None) if is_loopback_host(host) || tls.allow_plaintext => {
+            Ok(crate::net::connect_lazily(&tuned(uri)))
+        }
+        (Some("http"), None) => Err(plaintext_refused(url)),
+        (_, _) => Err(Refused::new(format!("`{url}` is not a gRPC URL: write http:// or https://"))),
+    }
+}
+
+/// A channel to a scheduler that is not ours yet: whoever answers must have a certificate of `ca` (PEM), and sees none.
+///
+/// # Errors
+/// The URL is none of `https://`, or the CA cannot be read.
+pub fn channel_of_stranger(url: &str, ca: &[u8]) -> Result<Channel, Refused> {
+    let uri: Uri = url.parse().map_err(|error| Refused::new(format!("`{url}` is not a URL: {error}")))?;
+    let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(Refused::new(format!("`{url}` is no place to join: write https://HOST:PORT")));
+    };
+    let dialled = format!("http://{authority}").parse().map_err(Refused::new)?;
+    let endpoint = tuned(dialled).origin(uri.clone());
+    Ok(endpoint.connect_with_connector_lazy(Connector::of_stranger(ca, Expected::Any(Role::Scheduler))?))
+}
+
+fn tuned(uri: Uri) -> Endpoint {
+    Endpoint::from(uri)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
-        .tcp_keepalive(Some(KEEPALIVE_INTERVAL));
-    let endpoint = match (uri.scheme_str(), tls.client()?) {
-        (Some("https"), Some(config)) => endpoint
-            .tls_config(config)
-            .map_err(|error| Refused::new(format!("the certificates cannot be used for {url}: {error}")))?,
-        (Some("https"), None) => {
-            return Err(Refused::new(format!(
-                "{url} needs ORCH_TLS_CA, ORCH_TLS_CERT and ORCH_TLS_KEY: gRPC runs over mutual TLS only"
-            )));
-        }
-        (Some("http"), Some(_)) => {
-            return Err(Refused::new(format!("{url} is plaintext while ORCH_TLS_* is set: write https://")));
-        }
-        (Some("http"), None) if is_loopback_host(host) || tls.allow_plaintext => endpoint,
-        (Some("http"), None) => return Err(plaintext_refused(url)),
-        (_, _) => return Err(Refused::new(format!("`{url}` is not a gRPC URL: write http:// or https://"))),
-    };
-    Ok(crate::net::connect_lazily(&endpoint))
+        .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
 }
 
 /// Refuses to serve gRPC off loopback without mutual TLS, unless `ORCH_ALLOW_PLAINTEXT` is set: then it warns.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,15 +21,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tonic::Status;
 use tower::ServiceExt as _;
 
 use super::{Limits, Server};
 use crate::net::Stream;
 use crate::tasks::panic_message;
+use crate::tls::{Accepted, Caller};
 
 impl Server {
     /// Serves one connection; returns when it is closed, by whichever side.
-    pub(super) async fn connection(&self, stream: Stream, peer: SocketAddr) {
+    pub(super) async fn connection(self: &Arc<Self>, stream: Stream, peer: SocketAddr) {
         // hyper itself never panics on input as far as anybody knows; if it does, one connection is lost, not the process.
         let served = AssertUnwindSafe(self.handshake_and_serve(stream, peer)).catch_unwind().await;
         if let Err(panic) = served {
@@ -36,26 +39,36 @@ impl Server {
         }
     }
 
-    async fn handshake_and_serve(&self, stream: Stream, peer: SocketAddr) {
+    async fn handshake_and_serve(self: &Arc<Self>, stream: Stream, peer: SocketAddr) {
         let Some(acceptor) = &self.tls else {
-            return self.serve(stream, peer).await;
+            return self.serve(stream, From { peer, caller: Caller::Plaintext, left: None }).await;
         };
         let handshake = tokio::time::timeout(self.limits.handshake, acceptor.accept(stream));
         match self.stop.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(stream))) => self.serve(stream, peer).await,
+            Some(Ok(Ok(Accepted { stream, caller, left }))) => {
+                self.serve(stream, From { peer, caller, left }).await;
+            }
             Some(Ok(Err(error))) => tracing::info!(%peer, %error, "handshake refused"),
             Some(Err(_elapsed)) => tracing::info!(%peer, "handshake took too long"),
             None => {}
         }
     }
 
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    async fn serve(
+        self: &Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        from: From,
+    ) {
         let (requests, _) = watch::channel(Requests::default());
+        let (peer, left) = (from.peer, from.left);
+        let from = Arc::new(from);
         let service =
-            service_fn(|request| answer(self.app.clone(), request, peer, InProgress::begin(&requests)));
+            service_fn(|request| self.clone().answer(request, from.clone(), InProgress::begin(&requests)));
         let builder = builder(&self.limits);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut idle = pin!(idle(requests.subscribe(), self.limits.first_request, self.limits.idle));
+        let mut over = pin!(certificate_over(left));
+        let mut cut = pin!(cut_after(left, self.limits.drain));
         let mut ending = false;
         loop {
             tokio::select! {
@@ -67,13 +80,55 @@ impl Server {
                     return;
                 }
                 () = self.cut.cancelled() => return,
+                () = cut.as_mut() => return,
                 () = self.stop.cancelled(), if !ending => {}
                 () = idle.as_mut(), if !ending => {}
+                () = over.as_mut(), if !ending => {}
             }
             ending = true;
             connection.as_mut().graceful_shutdown();
         }
     }
+
+    async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        from: Arc<From>,
+        in_progress: InProgress,
+    ) -> Result<Response<Counted>, Infallible> {
+        let path = request.uri().path();
+        if self.tls.as_ref().is_some_and(|acceptor| !acceptor.lets_in(&from.caller, path)) {
+            tracing::warn!(peer = %from.peer, path, "refused: no certificate was shown");
+            let refusal =
+                Status::unauthenticated("show a certificate: see `orch join-token` and `orch ca issue`");
+            return Ok(refusal.into_http::<Body>().map(|body| Counted { body, _in_progress: in_progress }));
+        }
+        request.extensions_mut().insert(ConnectInfo(from.peer));
+        request.extensions_mut().insert(from.caller.clone());
+        let response = answer(self.app.clone(), request, from.peer).await;
+        Ok(response.map(|body| Counted { body, _in_progress: in_progress }))
+    }
+}
+
+/// The other end of a connection.
+struct From {
+    peer: SocketAddr,
+    caller: Caller,
+    /// How long its certificate still counts.
+    left: Option<Duration>,
+}
+
+/// Returns when the caller's certificate has ended; never without one.
+async fn certificate_over(left: Option<Duration>) {
+    match left {
+        Some(left) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when what was under way at the end of the certificate has had its time.
+async fn cut_after(left: Option<Duration>, drain: Duration) {
+    certificate_over(left.map(|left| left.saturating_add(drain))).await;
 }
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
@@ -115,21 +170,14 @@ async fn idle(mut requests: watch::Receiver<Requests>, first: Duration, between:
     }
 }
 
-async fn answer(
-    app: Router,
-    mut request: Request<Incoming>,
-    peer: SocketAddr,
-    in_progress: InProgress,
-) -> Result<Response<Counted>, Infallible> {
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let response = match AssertUnwindSafe(app.oneshot(request)).catch_unwind().await {
+async fn answer(app: Router, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    match AssertUnwindSafe(app.oneshot(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Err(panic) => {
             tracing::error!(%peer, panic = panic_message(panic.as_ref()), "a request handler panicked");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-    };
-    Ok(response.map(|body| Counted { body, _in_progress: in_progress }))
+    }
 }
 
 /// A request that has not been answered to the last byte.

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::grpc::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::net::{Listener, Stream};
 use crate::tasks::Tasks;
+use crate::tls::Acceptor;
 
 /// What a listener grants its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,13 +78,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `app` until the token of `tasks` is cancelled, then finishes what is in progress.
 ///
 /// With an acceptor (see [`TlsSettings::acceptor`](crate::settings::TlsSettings::acceptor)) every connection is
-/// mutual TLS. Handlers find the peer as `axum::extract::ConnectInfo<SocketAddr>`. A handler that panics answers
-/// 500 and takes nothing with it.
+/// mutual TLS, and ends when the caller's certificate does. Handlers find the peer's address as
+/// `axum::extract::ConnectInfo<SocketAddr>` and who it is as [`Caller`](crate::tls::Caller). A handler that panics
+/// answers 500 and takes nothing with it.
 pub async fn serve(
     listener: impl Into<Listener>,
     app: Router,
     limits: Limits,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     tasks: &Tasks,
 ) {
     let listener = listener.into();
@@ -126,7 +127,7 @@ pub async fn serve(
 /// What all connections of a listener share.
 struct Server {
     app: Router,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     limits: Limits,
     /// No new requests.
     stop: CancellationToken,

@@ -130,7 +130,7 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 /// Keys and certificates for gRPC between hosts. See [`crate::tls`] for what is made of them.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TlsSettings {
-    /// CA certificate (PEM) that both sides of a gRPC connection must be signed by; the three are given together
+    /// CA certificate (PEM) that both sides of a gRPC connection must be signed by; the three are given together, and read again when they change
     #[arg(long, env = "ORCH_TLS_CA", value_name = "PATH")]
     pub tls_ca: Option<PathBuf>,
     /// Certificate chain (PEM) of this process, for serving and for calling
@@ -151,6 +151,17 @@ pub struct TlsSettings {
         default_missing_value = "true"
     )]
     pub allow_plaintext: bool,
+    /// A certificate that this process has otherwise than from the three files, which it then replaces itself.
+    #[arg(skip)]
+    pub own: Option<crate::tls::Credentials>,
+}
+
+/// Where the certificate authority is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CaSettings {
+    /// Folder of the certificate authority that `orch ca init` made: with it the scheduler signs its own certificate and those of nodes
+    #[arg(long, env = "ORCH_CA_DIR", value_name = "PATH")]
+    pub ca_dir: Option<PathBuf>,
 }
 
 /// What is logged, and where traces and metrics go.

@@ -14,7 +14,7 @@ mod secret;
 pub use duration::{duration, format_duration};
 pub use forges::{ForgeAccess, ForgeSettings, Forges, GiteaToken, PlaneApiKey};
 pub use groups::{
-    CommonFlags, DatabaseSettings, DatabaseUrl, LogFormat, PipelineSettings, QueueSettings,
+    CaSettings, CommonFlags, DatabaseSettings, DatabaseUrl, LogFormat, PipelineSettings, QueueSettings,
     SchedulerAddrSettings, SchedulerEndpointSettings, TelemetrySettings, TlsSettings,
 };
 pub use print::effective;

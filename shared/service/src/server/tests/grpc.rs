@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::pb::HealthCheckRequest;
@@ -10,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::grpc::{SendTrace, call, channel, trace_layer};
+use crate::grpc::{SendTrace, call, channel, channel_of_stranger, channel_to_node, trace_layer};
 use crate::health::{Metrics, Readiness, router};
 use crate::settings::TlsSettings;
 
@@ -27,24 +27,41 @@ async fn check(url: &str, tls: &TlsSettings) -> Result<i32, Status> {
     Ok(call(DEADLINE, client.check(request)).await?.into_inner().status)
 }
 
-/// A CA of its own, and settings with a certificate it signed for `localhost`.
-fn certificates(folder: &Path) -> TlsSettings {
-    let mut ca = CertificateParams::new([]).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let cert = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
-    let write = |name: &str, pem: String| {
-        let path = folder.join(name);
-        std::fs::write(&path, pem).unwrap();
-        Some(path)
-    };
-    TlsSettings {
-        tls_ca: write("ca.pem", ca.pem()),
-        tls_cert: write("cert.pem", cert.pem()),
-        tls_key: write("key.pem", key.serialize_pem()),
-        allow_plaintext: false,
+struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+impl Ca {
+    fn new() -> Self {
+        let mut ca = CertificateParams::new([]).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap())
     }
+
+    /// Settings with a certificate for whoever the names name.
+    fn issue(&self, folder: &Path, names: &[&str]) -> TlsSettings {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.subject_alt_names =
+            names.iter().map(|name| SanType::URI((*name).to_owned().try_into().unwrap())).collect();
+        let cert = params.signed_by(&key, &self.0).unwrap();
+        let write = |name: &str, pem: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, pem).unwrap();
+            Some(path)
+        };
+        TlsSettings {
+            tls_ca: write("ca.pem", self.0.pem()),
+            tls_cert: write("cert.pem", cert.pem()),
+            tls_key: write("key.pem", key.serialize_pem()),
+            ..TlsSettings::default()
+        }
+    }
+}
+
+const SCHEDULER: &str = "orch://scheduler/main";
+
+/// A CA of its own, and settings with a certificate it signed for a scheduler.
+fn certificates(folder: &Path) -> TlsSettings {
+    Ca::new().issue(folder, &[SCHEDULER])
 }
 
 #[tokio::test]
@@ -73,6 +90,70 @@ async fn mutual_tls_serves_our_own_and_refuses_strangers() {
     check(&url, &distrusting).await.expect_err("the client refuses the server");
     let plaintext = format!("http://localhost:{}", server.addr.port());
     check(&plaintext, &TlsSettings::default()).await.expect_err("there is no way round TLS");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_answers_must_be_whom_the_caller_expects_and_a_caller_must_be_somebody() {
+    let folders = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let ca = Ca::new();
+    let [scheduler, node, other, two] = [
+        (&folders[0], &[SCHEDULER][..]),
+        (&folders[1], &["orch://node/a"]),
+        (&folders[2], &["https://example.org"]),
+        (&folders[3], &["orch://node/a", "orch://node/b"]),
+    ]
+    .map(|(folder, names)| ca.issue(folder.path(), names));
+    let server = start(app(), Limits::default(), node.acceptor().unwrap()).await;
+    let url = format!("https://127.0.0.1:{}", server.addr.port());
+    check(&url, &scheduler).await.expect_err("a node is no scheduler");
+    let ask = async |tls: &TlsSettings, expected: &str| {
+        let mut client = HealthClient::new(channel_to_node(&url, tls, expected).unwrap());
+        call(DEADLINE, client.check(HealthCheckRequest { service: String::new() })).await
+    };
+    ask(&scheduler, "a").await.expect("the node itself");
+    ask(&scheduler, "b").await.expect_err("another node");
+    for nobody in [&other, &two] {
+        ask(nobody, "a").await.expect_err("its certificate names nobody, or two");
+    }
+    let ca = std::fs::read(node.tls_ca.as_ref().unwrap()).unwrap();
+    let stranger = channel_of_stranger(&url, &ca).unwrap();
+    let mut stranger = HealthClient::new(stranger);
+    call(DEADLINE, stranger.check(HealthCheckRequest { service: String::new() })).await.expect_err("a node");
+    server.stop().await;
+
+    let server = start(app(), Limits::default(), scheduler.acceptor().unwrap()).await;
+    let url = format!("https://127.0.0.1:{}", server.addr.port());
+    let mut stranger = HealthClient::new(channel_of_stranger(&url, &ca).unwrap());
+    let refused = call(DEADLINE, stranger.check(HealthCheckRequest { service: String::new() })).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::Unauthenticated);
+    server.stop().await;
+    let opening =
+        scheduler.acceptor().unwrap().map(|acceptor| acceptor.opening("/grpc.health.v1.Health/Check"));
+    let server = start(app(), Limits::default(), opening).await;
+    let url = format!("https://127.0.0.1:{}", server.addr.port());
+    let mut stranger = HealthClient::new(channel_of_stranger(&url, &ca).unwrap());
+    call(DEADLINE, stranger.check(HealthCheckRequest { service: String::new() }))
+        .await
+        .expect("it is opened");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_counts_from_the_next_connection_on() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (before, after) = (Ca::new(), Ca::new());
+    let tls = before.issue(folder.path(), &[SCHEDULER]);
+    let server = start(app(), Limits::default(), tls.acceptor().unwrap()).await;
+    let url = format!("https://127.0.0.1:{}", server.addr.port());
+    let new = after.issue(elsewhere.path(), &[SCHEDULER]);
+    check(&url, &tls).await.expect("of the same CA");
+    check(&url, &new).await.expect_err("of another CA");
+    after.issue(folder.path(), &[SCHEDULER]);
+    check(&url, &new).await.expect("the files of the server were replaced");
+    // What does not fit together leaves what was.
+    std::fs::write(folder.path().join("key.pem"), "no key").unwrap();
+    check(&url, &new).await.expect("a half of a new one changes nothing");
     server.stop().await;
 }
 

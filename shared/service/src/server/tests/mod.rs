@@ -10,10 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use super::{Limits, serve};
 use crate::tasks::Tasks;
+use crate::tls::Acceptor;
 
 /// What nothing here should ever need.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ struct Running {
     tasks: Tasks,
 }
 
-async fn start(app: Router, limits: Limits, tls: Option<TlsAcceptor>) -> Running {
+async fn start(app: Router, limits: Limits, tls: Option<Acceptor>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let tasks = Tasks::new();
