@@ -25,7 +25,7 @@ if [ -z "${ORCH_COMPOSE_INSIDE:-}" ]; then
   cp -a "$rootfs" "$folder/base"
   cp /etc/resolv.conf "$folder/base/etc/resolv.conf"
   chroot "$folder/base" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    ca-certificates curl tini git openssh-client procps && apt-get clean' >"$folder/apt.log" 2>&1
+    ca-certificates curl tini git git-lfs openssh-client procps && apt-get clean' >"$folder/apt.log" 2>&1
   code=0
   ORCH_COMPOSE_INSIDE="$folder" unshare --net --mount "$0" || code=$?
   rm -rf --one-file-system "$folder"

@@ -79,6 +79,14 @@ struct Report {
     name: Option<String>,
 }
 
+/// A token that was made.
+#[derive(Debug, Serialize)]
+struct Made {
+    id: String,
+    url: String,
+    token: String,
+}
+
 /// `orch ca`.
 pub(crate) fn run(verb: Verb, output: Output) -> Result<(), Failure> {
     match verb {
@@ -148,9 +156,8 @@ pub(crate) fn join_token(ask: &JoinToken, output: Output) -> Result<(), Failure>
     let terms = TokenTerms { lifetime: ask.lifetime, uses: ask.uses };
     let token =
         open(folder(&ask.ca)?)?.make_token(&ask.url, terms, now_ms()).map_err(|error| failed(&error))?;
-    let line = token.expose();
-    output
-        .show(&serde_json::json!({ "token": line, "id": token.id, "url": ask.url }), |_| format!("{line}\n"))
+    let made = Made { token: token.expose(), id: token.id, url: token.url };
+    output.show(&made, |_| format!("{}\n", made.token))
 }
 
 /// Where the authority is on this host, the admin commands need no certificate from elsewhere: they make themselves one.

@@ -15,7 +15,7 @@ use common::Dev;
 use regex::Regex;
 
 /// In the order in which they are played: later ones go on with the jobs of earlier ones.
-const ORDER: [&str; 31] = [
+const ORDER: [&str; 33] = [
     "config",
     "classify",
     "migrate",
@@ -41,6 +41,8 @@ const ORDER: [&str; 31] = [
     "backup",
     "restore",
     "requeue",
+    "ca",
+    "join",
     "drain",
     "lost",
     "top",
@@ -184,6 +186,8 @@ impl Words {
             (r#""bytes": \d+"#, r#""bytes": <bytes>"#),
             (r"before-\d+", "before-<time>"),
             (r"@\d{13}", "@<instant>"),
+            (r"orch-join-1\.[0-9A-Za-z_-]+", "orch-join-1.<secret>"),
+            (r#""id": "[0-9a-f]{16}""#, r#""id": "<id>""#),
             (r"generation \d{9,}", "generation <number>"),
             (r#""database_generation": \d{9,}"#, r#""database_generation": <number>"#),
             (r#""log_bytes": "?\d+"?"#, r#""log_bytes": <bytes>"#),
