@@ -5,9 +5,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::post;
-use domain::Timestamp;
 use domain::delivery::{About, NewJob, Payload};
 use domain::job::Origin;
+use domain::{Budgets, Timestamp};
 use proto::v1;
 use serde_json::{Value, json};
 use service::server::Limits;
@@ -139,6 +139,7 @@ async fn a_job_is_shown_with_its_runs_and_the_reason_why_it_waits() {
         trace_context: None,
         origin: Origin::default(),
         about: About::default(),
+        budgets: Budgets::default(),
     };
     store.enqueue(job, Timestamp::from_ms(NOW_MS - 5_000)).await.unwrap();
 

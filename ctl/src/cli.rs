@@ -12,7 +12,7 @@ use crate::admin::{
 };
 use crate::exit::{Failure, exit_codes_help};
 use crate::print::Output;
-use crate::{ca, classify, config_check, copies, dev, doctor, manual, migrate, top};
+use crate::{ca, classify, config_check, copies, dev, doctor, import, manual, migrate, top};
 
 /// Orch runs coding agents unattended: this is its admin command
 #[derive(Clone, Debug, Parser)]
@@ -218,6 +218,9 @@ pub(crate) enum Admin {
         #[command(flatten)]
         database: DatabaseSettings,
     },
+    /// Take over the queue of the in-process predecessor
+    #[command(after_help = "Exits 1 when a job that is not over could not be taken over; the others were")]
+    Import(import::Import),
     /// Copy the SQLite database to a new file, while everything runs
     Backup(copies::Copy),
     /// Put a copy in the place of the SQLite database, while nothing runs; what was there is kept
@@ -240,6 +243,7 @@ pub(crate) enum Admin {
 pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
     let now = Timestamp::from_ms(Clock::system().now_ms());
     match command {
+        Admin::Import(ask) => import::run(ask, output, now).await,
         Admin::Backup(ask) => copies::backup(&ask, output).await,
         Admin::Restore(ask) => copies::restore(&ask, output, now).await,
         Admin::Enqueue { ask, access } => jobs::enqueue(&access, ask, output).await,

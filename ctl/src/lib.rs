@@ -13,6 +13,7 @@ mod demo_agent;
 mod dev;
 mod doctor;
 mod exit;
+mod import;
 mod manual;
 mod migrate;
 mod print;

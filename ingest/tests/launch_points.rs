@@ -208,5 +208,6 @@ fn advance(review: &domain::Job) -> NewJob {
         trace_context: None,
         origin: Origin { parent: Some(review.id), hops: 1, head: Some(SHA.into()), ..Origin::default() },
         about: About::default(),
+        budgets: domain::Budgets::default(),
     }
 }

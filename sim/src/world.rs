@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use domain::delivery::{About, NewJob, Payload};
 use domain::job::Origin;
-use domain::{JobId, Timestamp};
+use domain::{Budgets, JobId, Timestamp};
 use futures::FutureExt as _;
 use store::Store;
 use store::memory::Disk;
@@ -263,6 +263,7 @@ impl World {
             trace_context: None,
             origin: Origin::default(),
             about: About::default(),
+            budgets: Budgets::default(),
         };
         match self.ingest.enqueue(new, now).now_or_never() {
             Some(Ok(enqueued)) => {

@@ -17,6 +17,7 @@ fn hostile(work_item: &str) -> NewJob {
         trace_context: None,
         origin: Origin::default(),
         about: About::default(),
+        budgets: domain::Budgets::default(),
     }
 }
 

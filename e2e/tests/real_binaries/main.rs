@@ -11,6 +11,7 @@ mod endings;
 mod fake_claude;
 mod happy_path;
 mod hostile;
+mod imported;
 mod incident;
 mod joining;
 mod kill_points;

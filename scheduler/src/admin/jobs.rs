@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::delivery::{About, NewJob, Payload};
 use domain::job::{LiveRunState, Origin};
 use domain::overview::WaitingJob;
-use domain::{Event, JobId, JobState, Status as JobStatus, Timestamp};
+use domain::{Budgets, Event, JobId, JobState, Status as JobStatus, Timestamp};
 use proto::convert;
 use proto::v1::{
     CancelJobRequest, EnqueueReply, EnqueueRequest, GetJobRequest, JobDetail, JobReply, ListJobsReply,
@@ -99,6 +99,7 @@ pub(super) async fn enqueue(shared: &Shared, request: EnqueueRequest) -> Result<
         trace_context: trace_context::current(),
         origin: Origin::default(),
         about: About::default(),
+        budgets: Budgets::default(),
     };
     let enqueued = shared.store.enqueue(job, now).await.map_err(|error| unavailable(&error))?;
     tracing::info!(job.id = %enqueued.job, fresh = enqueued.fresh, "job enqueued by an operator");

@@ -6,7 +6,7 @@ use domain::job::Origin;
 use domain::launch::{self, Facts, LaunchEvent, Subject};
 use domain::pipeline::{self, LaunchPoint, PullRequestAction, Trust};
 use domain::steps::{PullRequest, StepFacts, StepKind, StepState};
-use domain::{JobId, Outcome};
+use domain::{Budgets, JobId, Outcome};
 use proto::v1::{EnqueueRequest, ListItemsRequest};
 use store::JobFilter;
 
@@ -83,6 +83,7 @@ fn webhook(stack: &Stack) -> NewDelivery {
             ..Origin::default()
         },
         about: launch::about(project, &event, stage),
+        budgets: Budgets::default(),
         work_item,
     };
     NewDelivery {

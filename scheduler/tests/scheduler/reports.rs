@@ -7,7 +7,7 @@ use domain::delivery::{About, NewJob, Payload};
 use domain::job::Origin;
 use domain::outbox::{Sink, SinkRecord};
 use domain::outcome::ResultEvent;
-use domain::{JobId, Timestamp};
+use domain::{Budgets, JobId, Timestamp};
 use e2e::forges::plane::Project;
 use e2e::forges::{Fault, Gitea, Plane, gitea, plane};
 use http::Method;
@@ -106,6 +106,7 @@ impl Shop {
             trace_context: None,
             origin: Origin { head: Some(sha(number)), ..Origin::default() },
             about: About::default(),
+            budgets: Budgets::default(),
         };
         self.stack.store.enqueue(job, now).await.unwrap().job
     }

@@ -7,7 +7,7 @@ use crate::agent_output::cut_front;
 use crate::job::Origin;
 use crate::sighting::{Sighting, SightingName, Teller};
 use crate::verdict::Report;
-use crate::{Job, JobId, Timestamp};
+use crate::{Budgets, Job, JobId, Timestamp};
 
 /// One webhook request, judged, ready to be committed.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +63,8 @@ pub struct NewJob {
     pub origin: Origin,
     /// What its cause shows of the work item.
     pub about: About,
+    /// What was spent of its tries before it came here: nothing, but for a job that is taken over from elsewhere.
+    pub budgets: Budgets,
 }
 
 /// What the cause of a job shows of its work item.

@@ -14,6 +14,7 @@ pub mod classify;
 pub mod cli_version;
 pub mod delivery;
 pub mod ids;
+pub mod import;
 pub mod job;
 pub mod launch;
 pub mod log;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use domain::Timestamp;
 use domain::delivery::{About, NewDelivery, NewJob, Payload};
 use domain::job::Origin;
 use domain::launch::{self, Decision};
 use domain::pipeline::{Pipeline, Project};
 use domain::sighting::{Sighting, Word};
+use domain::{Budgets, Timestamp};
 
 use crate::observed::{FACT_BYTES_MAX, bounded};
 use crate::{Observed, Place, Refusal};
@@ -112,6 +112,7 @@ fn jobs(
                     ..Origin::default()
                 },
                 about: About { untrusted, ..launch::about(project, event, stage) },
+                budgets: Budgets::default(),
                 work_item,
             });
         }

@@ -9,7 +9,7 @@ use domain::alert::Notice;
 use domain::delivery::{Accepted, NewDelivery, NewJob, StageResult};
 use domain::sighting::{self, Sighting, SightingName};
 use domain::work_item::{WorkItem, after_existing, arrival, joining, told};
-use domain::{Budgets, Chance, Epoch, Event, Job, JobId, JobState, Policy, Timestamp};
+use domain::{Chance, Epoch, Event, Job, JobId, JobState, Policy, Timestamp};
 
 use crate::{Change, Enqueued};
 
@@ -161,7 +161,7 @@ impl KeptJob<'_> {
             stage: new.stage.clone(),
             role: new.role.clone(),
             priority: new.priority,
-            budgets: Budgets::default(),
+            budgets: new.budgets,
             epoch: Epoch::default(),
             revision: 0,
             state: JobState::Queued { available_at: new.available_at },

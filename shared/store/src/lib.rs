@@ -39,7 +39,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
-pub use moving::{BackedUp, Restored, backup, restore};
+pub use moving::{BackedUp, Restored, backup, predecessor, restore};
 pub use open::{Access, is_postgres, open};
 pub use outbox::Outbox;
 pub use outside::Outside;

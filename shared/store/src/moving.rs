@@ -1,9 +1,10 @@
-//! Copies of a database and the way back: for the keepers of one SQLite file. A PostgreSQL server has tools of its own for
-//! that, which its keepers know better.
+//! Copies of a database and the way back, for the keepers of one SQLite file (a PostgreSQL server has tools of its own for
+//! that, which its keepers know better), and what another program's file holds.
 
 use std::path::{Path, PathBuf};
 
 use domain::Timestamp;
+use domain::import::Predecessor;
 
 use crate::open::{is_postgres, sqlite_path};
 use crate::{Error, sqlite};
@@ -47,6 +48,14 @@ pub async fn backup(url: &str, to: &Path) -> Result<BackedUp, Error> {
 /// [`Error::Setup`] when there is no backup, or the database is in use; otherwise as [`backup`].
 pub async fn restore(from: &Path, url: &str, now: Timestamp) -> Result<Restored, Error> {
     sqlite::restore::restore(from, &file_of(url)?, now).await
+}
+
+/// Reads the SQLite file of the in-process predecessor, of one moment; writes nothing to it.
+///
+/// # Errors
+/// [`Error::Setup`] when there is no such file, or it is another program's.
+pub async fn predecessor(file: &Path) -> Result<Predecessor, Error> {
+    sqlite::predecessor::read(file).await
 }
 
 fn file_of(url: &str) -> Result<PathBuf, Error> {

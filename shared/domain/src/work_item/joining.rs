@@ -60,6 +60,7 @@ mod tests {
             trace_context: None,
             origin: Origin { head: Some(H1.to_owned()), ..Origin::default() },
             about: About::default(),
+            budgets: Budgets::default(),
         }
     }
 

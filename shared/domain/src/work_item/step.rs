@@ -11,7 +11,7 @@ use crate::job::{JobKind, Origin};
 use crate::pipeline::{Gate, Pipeline, Project, Stage};
 use crate::steps::{self, StepFacts};
 use crate::verdict::{Report, Verdict};
-use crate::{Job, Timestamp};
+use crate::{Budgets, Job, Timestamp};
 
 /// Everything that is known when a job of an item ends.
 #[derive(Clone, Copy, Debug)]
@@ -344,6 +344,7 @@ impl Scene<'_> {
             trace_context: self.job.trace_context.clone(),
             origin,
             about: About::default(),
+            budgets: Budgets::default(),
         }
     }
 }

@@ -379,6 +379,7 @@ pub(super) fn new_job(parent: Option<i64>, delivery: bool) -> NewJob {
             ..Origin::default()
         },
         about: About { hops_max: Some(5), ..About::default() },
+        budgets: Budgets::default(),
     }
 }
 

@@ -130,6 +130,7 @@ async fn write(conn: &mut Connection<'_>, intake: Intake<'_>) -> Result<(), Faul
                 origin.replaces,
                 &origin.chain,
             ),
+            (job.budgets.attempts, job.budgets.transient_attempts, job.budgets.infra_attempts),
         ))?;
         payloads.push(&text_of(&job.payload)?)?;
     }

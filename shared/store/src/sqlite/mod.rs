@@ -7,6 +7,7 @@ mod checkpoint;
 mod migrate;
 mod open;
 mod pragmas;
+pub(crate) mod predecessor;
 pub(crate) mod restore;
 mod turnstile;
 mod writer;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Timestamp;
 use domain::delivery::{About, NewJob, Payload};
 use domain::job::Origin;
+use domain::{Budgets, Timestamp};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::checkpoint::Checkpoints;
@@ -30,6 +30,7 @@ fn large_job() -> Request {
         trace_context: None,
         origin: Origin::default(),
         about: About::default(),
+        budgets: Budgets::default(),
     };
     Request::Enqueue(job, NOW)
 }

@@ -39,7 +39,8 @@ pub(crate) async fn a_delivery_is_kept_with_its_jobs_and_payloads(store: Arc<dyn
         payload: payload.clone(),
         ..keyed("acme/shop#12", "review:1")
     };
-    let second = NewJob { available_at: later(5_000), ..job("acme/shop#13") };
+    let spent = domain::Budgets { attempts: 1, transient_attempts: 2, infra_attempts: 3 };
+    let second = NewJob { available_at: later(5_000), budgets: spent, ..job("acme/shop#13") };
     let jobs = enqueued(store.accept(delivery("d1", 'a', vec![first, second])).await.unwrap());
     assert_eq!(jobs.len(), 2);
     let kept = read(&store, jobs[0]).await;
@@ -66,7 +67,8 @@ pub(crate) async fn a_delivery_is_kept_with_its_jobs_and_payloads(store: Arc<dyn
         }
     );
     assert_eq!(store.payload(jobs[0]).await.unwrap(), Some(payload));
-    assert_eq!(read(&store, jobs[1]).await.state, JobState::Queued { available_at: later(5_000) });
+    let kept = read(&store, jobs[1]).await;
+    assert_eq!((kept.state, kept.budgets), (JobState::Queued { available_at: later(5_000) }, spent));
     assert_eq!(store.payload(domain::JobId(99)).await.unwrap(), None);
 }
 

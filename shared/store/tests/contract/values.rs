@@ -34,6 +34,7 @@ pub(crate) fn job(work_item: &str) -> NewJob {
         trace_context: None,
         origin: Origin::default(),
         about: About::default(),
+        budgets: domain::Budgets::default(),
     }
 }
 

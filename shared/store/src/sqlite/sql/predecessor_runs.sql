@@ -1,0 +1,1 @@
+SELECT * FROM agent_runs LIMIT ?1
