@@ -41,9 +41,10 @@ async fn tables(conn: &mut SqliteConnection, path: &Path) -> Result<Predecessor,
         return Err(Error::Setup(format!("{} has no table jobs, it has {found}", path.display())));
     }
     let jobs = table(&mut at_once, include_str!("sql/predecessor_jobs.sql")).await?;
-    let runs = match has("agent_runs") {
-        true => table(&mut at_once, include_str!("sql/predecessor_runs.sql")).await?,
-        false => Vec::new(),
+    let runs = if has("agent_runs") {
+        table(&mut at_once, include_str!("sql/predecessor_runs.sql")).await?
+    } else {
+        Vec::new()
     };
     Ok(Predecessor { jobs, runs })
 }
