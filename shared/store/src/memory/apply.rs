@@ -50,7 +50,7 @@ impl Tables {
     ///
     /// # Errors
     /// As [`Tables::accept`], of the job that follows.
-    pub(super) fn decide(&mut self, change: &ItemChange, audit: Audit) -> Result<Applied, Error> {
+    pub(super) fn decide(&mut self, change: &ItemChange, audit: &Audit) -> Result<Applied, Error> {
         if !self.item_is(change) {
             return Ok(Applied::Conflict);
         }

@@ -51,7 +51,7 @@ impl Store for MemoryStore {
     }
 
     async fn decide(&self, change: ItemChange, audit: Audit) -> Result<Applied, Error> {
-        self.write("decide", |tables| tables.decide(&change, audit))
+        self.write("decide", |tables| tables.decide(&change, &audit))
     }
 
     async fn record_late_outcome(&self, run: RunId, outcome: Outcome, now: Timestamp) -> Result<(), Error> {
