@@ -20,6 +20,7 @@ mod links;
 mod live;
 mod lock;
 mod logs;
+mod measure;
 mod moves;
 mod nodes;
 mod outbox;
@@ -33,6 +34,7 @@ mod sanitize;
 mod settled;
 mod shared;
 mod stall;
+mod streams;
 mod supervise;
 mod watch;
 
@@ -65,7 +67,7 @@ pub use renewals::Neighbours;
 
 use links::CALL_DEADLINE;
 use lock::DatabaseLock;
-use shared::{Counters, DATABASE, Shared};
+use shared::{DATABASE, Shared};
 
 /// A running scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +151,7 @@ async fn serve(
     let app = app.layer(service::grpc::trace_layer());
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
+    tasks.spawn("measure", measure::run(shared.clone()));
     tasks.spawn("claim", claim::run(shared.clone()));
     tasks.spawn("budgets", budgets::run(shared.clone()));
     outbox::spawn(&shared, outbound.as_ref());
@@ -207,7 +210,8 @@ async fn gather(
         reaped: AtomicU32::new(0),
         wake: Notify::new(),
         readiness,
-        counters: Counters::new(metrics),
+        instruments: measure::Instruments::new(metrics),
+        streams: streams::Streams::default(),
         tasks: tasks.clone(),
         _lock: lock,
     })
