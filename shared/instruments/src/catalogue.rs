@@ -18,6 +18,7 @@ const PROJECT: Label = Label { name: "project", values: Named("the projects of `
 pub const WAIT_CODES: &[&str] = &[
     "not_due",
     "paused",
+    "paused_part",
     "unknown_project",
     "unknown_stage",
     "prompt",
