@@ -50,8 +50,7 @@ pub(crate) fn protected(app: Router) -> Router {
 
 /// Counts the answers of `app` by route and status.
 pub(crate) fn counted(app: Router, metrics: &Metrics) -> Router {
-    let requests =
-        metrics.counter("orch_console_requests_total", "Answers of the console.", &["route", "status"]);
+    let requests = metrics.counter(&instruments::REQUESTS);
     app.layer(from_fn_with_state(requests, count))
 }
 

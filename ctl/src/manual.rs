@@ -35,6 +35,8 @@ pub(crate) enum Page {
     Configuration,
     /// docs/CLI.md
     Cli,
+    /// docs/METRICS.md
+    Metrics,
 }
 
 impl Page {
@@ -43,6 +45,7 @@ impl Page {
         match self {
             Self::Configuration => reference::page(),
             Self::Cli => cli_page(),
+            Self::Metrics => instruments::page(),
         }
     }
 }

@@ -42,6 +42,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_metrics_in_the_repository_are_those_of_the_catalogue() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/METRICS.md");
+        let kept = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(
+            kept == instruments::page(),
+            "docs/METRICS.md is out of date: run `cargo run -- reference metrics > docs/METRICS.md`"
+        );
+    }
+
+    #[test]
     fn the_page_in_the_repository_is_the_one_the_code_says() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CONFIGURATION.md");
         let kept = std::fs::read_to_string(file).unwrap_or_default();

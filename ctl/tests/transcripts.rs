@@ -181,6 +181,7 @@ impl Words {
             (r"waits for (\d+[dhms] )?\d+[dhms]\b", "waits for <a while>"),
             (r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:<port>"),
             (r#""oldest_ready_seconds": [0-9.]+"#, r#""oldest_ready_seconds": <seconds>"#),
+            (r#""trace_id": "[0-9a-f]{32}""#, r#""trace_id": "<trace>""#),
             (r"\d+ bytes and \d+ in its log", "<size>"),
             (r"\d+ bytes, and is whole", "<size>, and is whole"),
             (r#""bytes": \d+"#, r#""bytes": <bytes>"#),

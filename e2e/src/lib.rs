@@ -2,6 +2,7 @@
 //! Owns no product code and is used by no service.
 
 pub mod bounds;
+pub mod collector;
 pub mod flood;
 pub mod forges;
 pub mod harness;

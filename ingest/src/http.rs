@@ -24,6 +24,7 @@ use service::watched::Watched;
 use service::{Clock, Tasks};
 use sha2::{Digest, Sha256};
 use store::Store;
+use tracing::Instrument as _;
 
 use crate::accept::{self, Answer, Word};
 use crate::nudge::Nudge;
@@ -109,7 +110,7 @@ impl App {
                 ("refused", refuse(refusal))
             }
         };
-        self.deliveries.add(1, &[sender.as_str(), decision, response.status().as_str()]);
+        self.deliveries.inc(&[sender.as_str(), decision, response.status().as_str()]);
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
         let seconds = (self.clock.boot_ms() - started_ms) as f64 / 1000.0;
         self.answer_seconds.observe(seconds, &[sender.as_str()]);
@@ -148,17 +149,18 @@ impl App {
         })?;
         let observed = observe(sender, event, &object)?;
 
+        let span = tracing::info_span!("enqueue", source = sender.as_str(), event);
         let envelope = Envelope {
             source: sender.as_str(),
             delivery_id,
             event: event.to_owned(),
             body_sha256: hex::encode(Sha256::digest(&payload)),
             received_at,
-            trace_context: trace_context::current(),
+            trace_context: trace_context::of(&span),
         };
         let told = observed.account.payload(&object, payload.len());
         let delivery = plan(&self.pipeline.get(), envelope, &observed, &told)?;
-        let answer = accept::commit(self.store.as_ref(), delivery).await?;
+        let answer = accept::commit(self.store.as_ref(), delivery).instrument(span).await?;
         if answer.decision == Word::Enqueued {
             self.nudge.ask();
         }

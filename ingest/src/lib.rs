@@ -22,7 +22,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use domain::pipeline::Pipeline;
 use service::health::{self, Metrics, Readiness};
-use service::metrics::LATENCY_SECONDS;
 use service::server::Limits;
 use service::settings::{DatabaseUrl, TlsSettings};
 use service::telemetry::TraceLayer;
@@ -149,6 +148,8 @@ fn refused(error: store::Error) -> anyhow::Error {
 /// Serves webhooks, health and metrics on `listener` until the tasks are stopped.
 pub async fn serve(listener: TcpListener, settings: &Settings, parts: Parts, tasks: &Tasks) {
     let Parts { store, pipeline, clock, nudge, readiness, metrics } = parts;
+    let commit = metrics.histogram(&instruments::COMMIT);
+    store.observe_commits(Box::new(move |took| commit.observe(took.as_secs_f64(), &[])));
     watch_schema(store.clone(), readiness.clone(), tasks);
     let app = http::App {
         gitea_secrets: settings.gitea_secrets(),
@@ -159,17 +160,8 @@ pub async fn serve(listener: TcpListener, settings: &Settings, parts: Parts, tas
         clock,
         nudge,
         tasks: tasks.clone(),
-        deliveries: metrics.counter(
-            "orch_ingest_deliveries_total",
-            "Webhook requests, by source, decision and status",
-            &["source", "decision", "status"],
-        ),
-        answer_seconds: metrics.histogram(
-            "orch_ingest_answer_seconds",
-            "From the head of a webhook request to its answer",
-            &["source"],
-            LATENCY_SECONDS,
-        ),
+        deliveries: metrics.counter(&instruments::DELIVERIES),
+        answer_seconds: metrics.histogram(&instruments::ANSWER),
     };
     let webhooks = http::router(&Arc::new(app)).layer(TraceLayer::public());
     let router = health::router(readiness, metrics).merge(webhooks);

@@ -126,6 +126,7 @@ pub fn job(job: &Job, waiting: Option<&Waiting>) -> v1::Job {
         hops: job.origin.hops,
         head: job.origin.head.clone(),
         replaces: job.origin.replaces.map(|replaced| replaced.0),
+        trace_id: job.trace_id().map(str::to_owned),
         ..v1::Job::default()
     };
     match &job.state {

@@ -13,6 +13,7 @@ use proto::v1::runner_service_server::RunnerServiceServer;
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use service::health::{self, Metrics, Readiness};
+use service::metrics::number;
 use service::net::Listener;
 use service::server::{self, Limits};
 use service::tls::{self, Caller, Role};
@@ -30,6 +31,7 @@ use crate::run_dir::{Assignment, RunDir};
 use crate::shim::Ask;
 use crate::shims::{HostShims, Shims};
 use crate::steps::{self, Forge};
+use crate::watch;
 use crate::{files, preflight};
 
 /// How often the gauges are set.
@@ -256,13 +258,18 @@ fn spawn_loop(node: &Node, name: &'static str, looped: impl Future<Output = ()> 
 }
 
 async fn gauges(node: Arc<Node>, metrics: Metrics) {
-    let slots = metrics.gauge("orch_runner_slots", "Agents this node may run at once.", &[]);
-    let busy = metrics.gauge("orch_runner_busy_slots", "Slots that are taken.", &[]);
-    let held = metrics.gauge("orch_runner_held_runs", "Runs held, unacknowledged outcomes included.", &[]);
+    let slots = metrics.gauge(&instruments::SLOTS);
+    let busy = metrics.gauge(&instruments::BUSY_SLOTS);
+    let held = metrics.gauge(&instruments::HELD_RUNS);
+    let preflight = metrics.gauge(&instruments::PREFLIGHT);
+    let unread = metrics.gauge(&instruments::UNREAD);
     loop {
         slots.set(f64::from(node.options.slots), &[]);
         busy.set(count(node.busy()), &[]);
         held.set(count(node.held().len()), &[]);
+        let is_ok = node.preflights.report().is_some_and(|preflight| preflight.ok);
+        preflight.set(f64::from(u8::from(is_ok)), &[]);
+        unread.set(number(watch::unread_bytes(&node).await), &[]);
         tokio::time::sleep(GAUGES_EVERY).await;
     }
 }

@@ -1,7 +1,9 @@
 //! One reader of one run's log: from any offset, at its own pace, until the outcome. Reads the spool, so that a slow
 //! reader holds up nobody.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domain::log::{CHUNK_BYTES_MAX, LogPiece};
@@ -14,7 +16,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use crate::node::{Held, Node};
-use crate::spool::Spool;
+use crate::spool::{self, Spool};
 
 /// Frames on their way to a reader that has not taken them yet.
 pub(crate) const FRAMES_MAX: usize = 4;
@@ -51,6 +53,7 @@ async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Sta
         let before = offset;
         let Ok(after) = send_pieces(&spool, offset, outcome.is_some(), frames).await? else { return Ok(()) };
         offset = after;
+        held.sent.fetch_max(offset, Ordering::Relaxed);
         if let Some(outcome) = outcome {
             finish(&outcome, offset, frames).await;
             return Ok(());
@@ -79,6 +82,18 @@ async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Sta
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
+}
+
+/// What live runs have printed that nobody was sent yet.
+pub(crate) async fn unread_bytes(node: &Node) -> u64 {
+    let runs = node.held().into_iter().filter(|held| held.phase() == RunPhase::Started);
+    let spools: Vec<_> = runs.map(|held| (held.dir.spool(), held.sent.load(Ordering::Relaxed))).collect();
+    let unread = service::blocking(move || {
+        // A spool that cannot be read now may be on its way out.
+        let unread = |(dir, sent): &(PathBuf, u64)| spool::end(dir).unwrap_or(0).saturating_sub(*sent);
+        Ok(spools.iter().map(unread).sum())
+    });
+    unread.await.unwrap_or(0)
 }
 
 /// Sends what the spool holds; of a living run only until a short piece shows that its end is near.

@@ -44,11 +44,16 @@ pub(crate) async fn tell(shared: &Shared, told: &mut Told) {
             BreakerState::Open { .. } => 1.0,
             BreakerState::HalfOpen => 2.0,
         };
-        shared.counters.breaker.set(number, &[&account.0]);
+        shared.instruments.breaker.set(number, &[&account.0]);
+        for window in &record.windows {
+            // One that is over has been given back.
+            shared.instruments.quota.set(0.0, &[&account.0, &window.window]);
+        }
         for (window, utilization) in record.quota(now) {
-            shared.counters.quota.set(utilization.unwrap_or(0.0), &[&account.0, &window.window]);
+            shared.instruments.quota.set(utilization.unwrap_or(0.0), &[&account.0, &window.window]);
         }
         let held = record.held(now).map(|hold| hold.reason);
+        shared.instruments.held.set(f64::from(u8::from(held.is_some())), &[&account.0]);
         let before = told.insert(account.clone(), (state.as_str(), held)).unwrap_or(("closed", None));
         if before != (state.as_str(), held) {
             // The alerts of it were written with it; whoever delivers them need not wait for the next poll.

@@ -7,6 +7,7 @@ use domain::verdict;
 use domain::work_item::step::{JobEnd, Scene, step};
 use domain::work_item::{ItemChange, WorkItem};
 use domain::{Event, Job, JobState, Outcome, Timestamp, Transition};
+use service::telemetry::trace_context;
 use store::ItemFilter;
 
 use crate::shared::Shared;
@@ -37,7 +38,10 @@ pub(crate) async fn of_transition(
     let payload = shared.store.payload(job.id).await?.unwrap_or_default();
     let pipeline = shared.pipeline.get();
     let scene = Scene { item: &item, job, payload: &payload, pipeline: &pipeline, now };
-    let change = step(&scene, end.clone());
+    let mut change = step(&scene, end.clone());
+    if let (Some(next), Some(here)) = (&mut change.next, trace_context::current()) {
+        next.trace_context = Some(here);
+    }
     let posts = shared.reporting.with(|terms| report::of_end(&scene, &end, &change, terms));
     tracing::info!(
         job.id = %job.id, work_item = item.key, stage = job.stage, state = change.after.state.as_str(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::admission::{AccountTerms, Facts, ProjectLimits, Serial, WaitReason};
 use domain::budget::reserve::Books;
-use domain::{RunId, Timestamp};
+use domain::{Job, RunId, Timestamp};
 use service::telemetry::trace_context;
 use store::ClaimRequest;
 
@@ -81,7 +81,8 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
     let claimed = shared.store.claim(request).await?;
     budgets::end_spent(shared, &claimed.waits).await;
     for start in &claimed.starts {
-        shared.counters.claims.inc(&[]);
+        shared.instruments.claims.inc(&[]);
+        shared.instruments.wait.observe(start.waited.as_secs_f64(), &[&start.job.project]);
         let (job, run) = (&start.job, &start.run);
         let span = tracing::info_span!("claim", job.id = %job.id, run.id = %run.id);
         if let Some(parent) = &job.trace_context {
@@ -90,7 +91,9 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
         let _entered = span.entered();
         tracing::info!(job.id = %job.id, run.id = %run.id, runner = %run.node, stage = job.stage, "job claimed");
         served_at.insert(job.project.clone(), now);
-        supervise(shared, job, run);
+        // What follows in this process is below the claim; after a restart it is below what made the job.
+        let trace_context = trace_context::current().or_else(|| job.trace_context.clone());
+        supervise(shared, &Job { trace_context, ..job.clone() }, run);
     }
     if starts_max > 0 && claimed.starts.len() >= starts_max as usize {
         return Ok(Duration::ZERO);

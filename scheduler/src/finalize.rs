@@ -195,7 +195,7 @@ async fn late(shared: &Shared, place: &Place, outcome: Outcome) -> Result<bool, 
         Some(_) => {}
     }
     shared.store.record_late_outcome(place.run, outcome, shared.now()).await?;
-    shared.counters.late.inc(&[]);
+    shared.instruments.late.inc(&[]);
     tracing::warn!(run.id = %place.run, "an outcome came after its run was given up: kept, not applied");
     Ok(true)
 }

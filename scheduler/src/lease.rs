@@ -84,7 +84,7 @@ pub(crate) struct LiveRun {
     pub(crate) cancel_requested: bool,
     /// The conversation its agent goes on with.
     pub(crate) resumed_session: Option<String>,
-    /// The job's `traceparent`.
+    /// The `traceparent` of its claim; after a restart its job's.
     pub(crate) trace_context: Option<String>,
 }
 
@@ -133,6 +133,11 @@ impl LeaseBook {
 
     pub(crate) fn get(&self, run: RunId) -> Option<&LiveRun> {
         self.leases.get(&run).map(|lease| &lease.run)
+    }
+
+    /// The states of all of them.
+    pub(crate) fn states(&self) -> Vec<LiveRunState> {
+        self.leases.values().map(|lease| lease.run.state).collect()
     }
 
     pub(crate) fn ids(&self) -> BTreeSet<RunId> {

@@ -22,6 +22,7 @@ mod links;
 mod live;
 mod lock;
 mod logs;
+mod measure;
 mod moves;
 mod nodes;
 mod outbox;
@@ -35,6 +36,7 @@ mod sanitize;
 mod settled;
 mod shared;
 mod stall;
+mod streams;
 mod supervise;
 mod watch;
 
@@ -70,7 +72,7 @@ pub use renewals::Neighbours;
 use certificates::Ca;
 use links::CALL_DEADLINE;
 use lock::DatabaseLock;
-use shared::{Counters, DATABASE, Shared};
+use shared::{DATABASE, Shared};
 
 /// A running scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +169,7 @@ async fn serve(
     }
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
+    tasks.spawn("measure", measure::run(shared.clone()));
     tasks.spawn("claim", claim::run(shared.clone()));
     tasks.spawn("budgets", budgets::run(shared.clone()));
     outbox::spawn(&shared, outbound.as_ref());
@@ -226,7 +229,8 @@ async fn gather(
         reaped: AtomicU32::new(0),
         wake: Notify::new(),
         readiness,
-        counters: Counters::new(metrics),
+        instruments: measure::Instruments::new(metrics),
+        streams: streams::Streams::default(),
         tasks: tasks.clone(),
         _lock: lock,
     })

@@ -2,7 +2,7 @@
 //! when somebody else was faster.
 
 use domain::transition::RunChange;
-use domain::{Event, IllegalEvent, JobId, Outcome, RunId, Transition, next};
+use domain::{Event, IllegalEvent, JobId, Outcome, Transition, next};
 use store::{Applied, Change};
 
 use crate::advance::{self, Beside};
@@ -65,6 +65,7 @@ pub(crate) async fn move_job(
                 if told {
                     shared.alert();
                 }
+                shared.instruments.moved(&job, event, &transition, report.outcome.as_ref());
                 follow_up(shared, &transition);
                 return Ok(transition);
             }
@@ -107,19 +108,10 @@ fn follow_up(shared: &Shared, transition: &Transition) {
         RunChange::Start { run } => return shared.runs.start(*run),
         RunChange::End { run, class, reason } => {
             shared.runs.end(*run);
-            count_end(shared, *run, class, reason);
+            tracing::info!(run.id = %run, class, reason, "run ended");
         }
     }
     shared.wake();
-}
-
-fn count_end(shared: &Shared, run: RunId, class: &'static str, reason: &'static str) {
-    if class == "withdrawn" {
-        shared.counters.withdrawn.inc(&[reason]);
-    } else {
-        shared.counters.ended.inc(&[class]);
-    }
-    tracing::info!(run.id = %run, class, reason, "run ended");
 }
 
 /// An error with its causes, in one line.

@@ -120,7 +120,7 @@ async fn expire(shared: &Shared, boot_ms: i64) {
     }
     let put_off = shared.runs.book(|book| book.spare(shared.terms.scheduler, boot_ms));
     if put_off > 0 {
-        shared.counters.stalls.inc(&[]);
+        shared.instruments.stalls.inc(&[]);
         tracing::error!(
             runs = put_off,
             lease_s = shared.terms.scheduler.as_secs(),

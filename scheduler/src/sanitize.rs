@@ -36,7 +36,7 @@ pub(crate) async fn sweep(shared: &Shared) {
 fn follow_up(shared: &Shared, repair: &Repair) {
     let kinds: Vec<&str> = repair.kinds.iter().copied().map(Kind::as_str).collect();
     for kind in &kinds {
-        shared.counters.repaired.inc(&[kind]);
+        shared.instruments.repaired.inc(&[kind]);
     }
     // Whoever holds one of them is fenced from now on.
     for run in repair.ends.iter().filter_map(|run| run.parse().ok()) {

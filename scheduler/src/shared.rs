@@ -8,7 +8,6 @@ use domain::pipeline::Pipeline;
 use domain::{Chance, Policy, Timestamp};
 use proto::convert;
 use service::health::Readiness;
-use service::metrics::{Counter, Gauge, Metrics};
 use service::watched::Watched;
 use service::{Clock, Random, Tasks};
 use store::Store;
@@ -21,11 +20,13 @@ use crate::links::Links;
 use crate::live::LiveRuns;
 use crate::lock::DatabaseLock;
 use crate::logs::Logs;
+use crate::measure::Instruments;
 use crate::nodes::{Moment, Nodes};
 use crate::outbox::{Reporting, Sinks};
 use crate::prompt::Prompts;
 use crate::pulse::Pulses;
 use crate::renewals::Neighbours;
+use crate::streams::Streams;
 
 /// The condition of `/readyz` that says whether the database takes claims.
 pub(crate) const DATABASE: &str = "database";
@@ -65,7 +66,8 @@ pub(crate) struct Shared {
     /// Wakes the claim loop; many wakes before it looks are one.
     pub(crate) wake: Notify,
     pub(crate) readiness: Readiness,
-    pub(crate) counters: Counters,
+    pub(crate) instruments: Instruments,
+    pub(crate) streams: Streams,
     pub(crate) tasks: Tasks,
     pub(crate) _lock: Option<DatabaseLock>,
 }
@@ -98,73 +100,4 @@ impl Shared {
 /// The wait before the `tries`-th repeat of something that failed: doubling from a tenth of a second to two seconds.
 pub(crate) fn pause(tries: u32) -> Duration {
     Duration::from_millis(100 << tries.min(5)).min(Duration::from_secs(2))
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Counters {
-    pub(crate) claims: Counter,
-    pub(crate) ended: Counter,
-    pub(crate) withdrawn: Counter,
-    pub(crate) late: Counter,
-    pub(crate) repaired: Counter,
-    pub(crate) stalls: Counter,
-    pub(crate) alerts: Counter,
-    pub(crate) reports: Counter,
-    pub(crate) outbox_pending: Gauge,
-    pub(crate) breaker: Gauge,
-    pub(crate) quota: Gauge,
-}
-
-impl Counters {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
-        Self {
-            claims: metrics.counter("orch_claims_total", "Jobs claimed.", &[]),
-            ended: metrics.counter("orch_runs_ended_total", "Runs ended, by what was concluded.", &["class"]),
-            withdrawn: metrics.counter(
-                "orch_offers_withdrawn_total",
-                "Offers that were not taken.",
-                &["why"],
-            ),
-            repaired: metrics.counter(
-                "orch_rows_repaired_total",
-                "Rows that broke an invariant and were repaired.",
-                &["kind"],
-            ),
-            stalls: metrics.counter(
-                "orch_mass_expiries_total",
-                "Ticks in which so many leases ran out at once that they were spared for one more; alarm on it.",
-                &[],
-            ),
-            alerts: metrics.counter(
-                "orch_alerts_total",
-                "Alerts sent to a sink, by what became of them.",
-                &["sink", "result"],
-            ),
-            reports: metrics.counter(
-                "orch_reports_total",
-                "What the tracker and the forge were told, by what became of it.",
-                &["sink", "result"],
-            ),
-            outbox_pending: metrics.gauge(
-                "orch_outbox_pending",
-                "Messages that a sink does not have yet.",
-                &["sink"],
-            ),
-            breaker: metrics.gauge(
-                "orch_breaker_state",
-                "Breaker of an account: 0 closed, 1 open, 2 half open.",
-                &["account"],
-            ),
-            quota: metrics.gauge(
-                "orch_quota_utilization",
-                "Share used of a quota window, 0 to 1.",
-                &["account", "window"],
-            ),
-            late: metrics.counter(
-                "orch_late_outcomes_total",
-                "Outcomes of runs that no longer owned their job.",
-                &[],
-            ),
-        }
-    }
 }

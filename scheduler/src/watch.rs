@@ -54,11 +54,13 @@ pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch
         // The sender lives until the run is over.
         let _ = phase.wait_for(|phase| *phase == Phase::Over).await;
     };
+    let silence = shared.streams.watch(run.run, shared.clock.boot_ms());
     let watched = tokio::select! {
         biased;
         () = over => None,
         watched = outcome(shared, &place) => Some(watched),
     };
+    drop(silence);
     shared.pulses.forget(place.run);
     let Some((log, outcome)) = watched else { return };
     finalize::finish(shared, run, &place, log, outcome).await;
@@ -120,6 +122,7 @@ pub(crate) async fn once(
             Err(_elapsed) => return Err(Cut::Silent(idle)),
             Ok(frame) => frame?.ok_or(Cut::Ended)?,
         };
+        shared.streams.heard(place.run, shared.clock.boot_ms());
         if let Some(watch_frame::Frame::Heartbeat(heartbeat)) = &frame.frame {
             shared.meter.take(place.run, heartbeat.progress_json.as_deref());
         }

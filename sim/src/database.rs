@@ -20,9 +20,9 @@ use domain::transition::RunChange;
 use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Alert, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use store::{
-    Act, ActFilter, Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, GivenUp,
-    ItemFilter, JobFilter, Outbox, Purses, Renewals, Schema, Spender, Store, StoreStats, UsageNote, Views,
-    Violation,
+    Act, ActFilter, Applied, Audit, Backlog, Change, ClaimRequest, Claimed, CommitObserver, Enqueued, Error,
+    Gauges, Generation, GivenUp, ItemFilter, JobFilter, Outbox, Purses, Renewals, Schema, Spender, Store,
+    StoreStats, UsageNote, Views, Violation,
 };
 
 use crate::broken::Broken;
@@ -312,6 +312,17 @@ impl Store for Database {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl Gauges for Database {
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, Error> {
+        self.inner.backlog(now).await
+    }
+
+    fn observe_commits(&self, observer: CommitObserver) {
+        self.inner.observe_commits(observer);
     }
 }
 

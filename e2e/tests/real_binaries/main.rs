@@ -27,6 +27,7 @@ mod refusals;
 mod reports;
 mod restored;
 mod resume;
+mod telemetry;
 mod tour;
 mod worktrees;
 

@@ -1,6 +1,6 @@
 //! One run that the node holds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::outcome::Outcome;
@@ -20,6 +20,8 @@ pub(crate) struct Held {
     pub(crate) phase: watch::Sender<RunPhase>,
     /// Who wants its end.
     pub(crate) wish: watch::Sender<Option<Wish>>,
+    /// How far its log was sent, to whoever was sent most.
+    pub(crate) sent: AtomicU64,
     fenced: Arc<AtomicBool>,
     ended_at_ms: Mutex<Option<i64>>,
 }
@@ -33,6 +35,7 @@ impl Held {
             dir,
             phase: watch::Sender::new(phase),
             wish: watch::Sender::new(None),
+            sent: AtomicU64::new(0),
             fenced,
             ended_at_ms: Mutex::new(None),
         }

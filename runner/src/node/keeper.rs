@@ -9,6 +9,7 @@ use domain::Timestamp;
 use domain::agent_output::{Reader, cut_front};
 use domain::log::LogPiece;
 use domain::outcome::{EndedBy, Outcome, TAIL_BYTES_MAX};
+use service::telemetry::record_past;
 use tokio_util::sync::CancellationToken;
 
 use super::patience::Patience;
@@ -34,6 +35,7 @@ pub(super) fn begin(node: &Arc<Node>, held: Arc<Held>) {
 
 async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
     let Some(outcome) = attend(node, held, stop).await else { return };
+    record_run(held, &outcome);
     let mut backoff = BACKOFF_MIN;
     loop {
         match stop.run_until_cancelled(steps::carry_out(node, held, &outcome)).await {
@@ -53,6 +55,19 @@ async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
+}
+
+/// Tells the trace of the agent's life, now that it is over: its beginning may lie before an earlier incarnation.
+fn record_run(held: &Held, outcome: &Outcome) {
+    let (run, ended_ms) = (&held.assignment, outcome.ended_at.as_ms());
+    let began_ms = outcome.spawned_at.map_or(ended_ms, Timestamp::as_ms);
+    let attributes = [
+        ("job.id", run.job.to_string()),
+        ("run.id", run.run.to_string()),
+        ("project", run.project.clone()),
+        ("work_item", run.work_item.clone()),
+    ];
+    record_past("run", run.trace_context.as_deref(), (began_ms, ended_ms), &attributes);
 }
 
 /// Looks after one program of a run, its agent or a step's, to its end; none when the runner stops before that.

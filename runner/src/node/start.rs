@@ -38,7 +38,7 @@ enum Word {
 
 /// Begins to ask for a run's start.
 pub(crate) fn begin(node: &Arc<Node>, held: Arc<Held>) {
-    let span = tracing::info_span!("run", run.id = %held.assignment.run, job.id = %held.assignment.job);
+    let span = tracing::info_span!("start", run.id = %held.assignment.run, job.id = %held.assignment.job);
     if let Some(parent) = &held.assignment.trace_context {
         trace_context::set_parent(&span, parent);
     }

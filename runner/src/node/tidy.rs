@@ -18,11 +18,7 @@ const ASK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Keeps the workspaces within their quota until the runner stops. What is cut is begun again by the next incarnation.
 pub(crate) async fn keep_tidy(node: Arc<Node>, metrics: Metrics) {
-    let gauge = metrics.gauge(
-        "orch_runner_workspace_bytes",
-        "What workspaces, their clones and the HOMEs of agents take.",
-        &[],
-    );
+    let gauge = metrics.gauge(&instruments::WORKSPACES);
     loop {
         tokio::time::sleep(node.options.tidy_every).await;
         let items = node.workspaces.items().await;

@@ -10,6 +10,7 @@ use domain::alert::Notice;
 use domain::alert::message::PARTS_MAX;
 use domain::alert::pace::{DISTANCE, Pace};
 use domain::outbox::{End, Message, Settlement, Sink, Take};
+use service::metrics::number;
 
 use super::BACKLOG_MAX;
 use super::answer::{Verdict, backoff};
@@ -197,7 +198,7 @@ async fn settle(
             (End::Again { at: now, error: None }, "moved")
         }
     };
-    shared.counters.alerts.add(messages.len() as u64, &[sink, result]);
+    shared.instruments.alerts.add(number(messages.len() as u64), &[sink, result]);
     let messages = messages.iter().map(|message| (message.id, message.attempts)).collect();
     shared.store.settle_messages(Settlement { messages, end, now }).await
 }

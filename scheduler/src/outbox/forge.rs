@@ -249,7 +249,7 @@ impl<F: Forge> Loop<F> {
             // Forges do not move destinations.
             Verdict::Moved { .. } => (End::Delivered, "moved"),
         };
-        shared.counters.reports.inc(&[sink, result]);
+        shared.instruments.reports.inc(&[sink, result]);
         let messages = vec![(message.id, message.attempts)];
         shared.store.settle_messages(Settlement { messages, end, now }).await
     }

@@ -102,7 +102,7 @@ async fn tidy_once(shared: &Shared) -> Result<(), store::Error> {
     for sink in Sink::ALL {
         let pending = waiting.iter().find(|record| record.sink == sink).map_or(0, |record| record.pending);
         let pending = u32::try_from(pending).unwrap_or(u32::MAX);
-        shared.counters.outbox_pending.set(f64::from(pending), &[sink.as_str()]);
+        shared.instruments.outbox_pending.set(f64::from(pending), &[sink.as_str()]);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use domain::sighting::{Aspect, Seen, Sighting, Teller, judge};
 use events::plan::{Envelope, plan};
 use events::{Observed, gitea, plane};
 use serde_json::{Map, Value};
+use service::telemetry::trace_context;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -123,7 +124,7 @@ pub(super) async fn tell(
         event: format!("{}.{}", source.as_str(), body.event),
         body_sha256,
         received_at: shared.now(),
-        trace_context: None,
+        trace_context: trace_context::of(&tracing::info_span!("reconcile", project = project.name)),
     };
     let payload = observed.account.payload(&body.object, text.len());
     let Ok(mut delivery) = plan(&pipeline, envelope, &observed, &payload) else { return Ok(0) };

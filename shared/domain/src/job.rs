@@ -40,6 +40,14 @@ pub struct Job {
     pub origin: Origin,
 }
 
+impl Job {
+    /// The id of its trace, 32 hexadecimal digits, as logs and spans name it.
+    pub fn trace_id(&self) -> Option<&str> {
+        let mut parts = self.trace_context.as_deref()?.split('-');
+        parts.nth(1).filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
+}
+
 /// Why a job exists, and which commit it is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {

@@ -53,6 +53,7 @@ async fn hello(settings: Settings, tasks: Tasks) -> anyhow::Result<()> {
     let doomed = tasks.clone();
     let app = Router::new()
         .route("/", get(async || "hello\n"))
+        .route("/log", get(async || tracing::info!(job.id = 7, "as asked")))
         .route("/panic", get(async move || drop(doomed.spawn("doomed", async { panic!("as asked") }))))
         .route("/hang", get(hang))
         .layer(TraceLayer::public())

@@ -103,7 +103,7 @@ mod tests {
     async fn readiness_names_what_is_missing() {
         let readiness = Readiness::new(&["database", "preflight"]);
         let metrics = Metrics::new();
-        metrics.counter("orch_things_total", "Things.", &[]).inc(&[]);
+        metrics.counter(&instruments::CLAIMS).inc(&[]);
         let router = router(readiness.clone(), metrics);
         readiness.set("preflight", Ok(()));
         assert_eq!(get_path(&router, "/healthz").await, (200, "ok\n".to_owned()));
@@ -112,6 +112,6 @@ mod tests {
         readiness.set("database", Ok(()));
         let ready = r#"{"ready":true,"conditions":{"database":{"ok":true},"preflight":{"ok":true}}}"#;
         assert_eq!(get_path(&router, "/readyz").await, (200, ready.to_owned()));
-        assert!(get_path(&router, "/metrics").await.1.ends_with("orch_things_total 1\n"));
+        assert!(get_path(&router, "/metrics").await.1.ends_with("orch_claims_total 1\n"));
     }
 }

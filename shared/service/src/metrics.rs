@@ -1,18 +1,15 @@
 //! Counters, gauges and histograms: read at `/metrics` as Prometheus text, and sent over OTLP when
 //! [`crate::telemetry`] exports.
 //!
-//! Names and labels are fixed where an instrument is made. Label values must come from small closed
-//! sets, never from ids: every combination lives until the process ends.
+//! Names, units and labels come from the catalogue (`instruments`). Label values must come from small sets, never from
+//! ids: every combination lives until the process ends.
 
 use std::sync::Arc;
 
+use instruments::{Instrument, Kind};
 use opentelemetry::metrics::Meter;
 use opentelemetry::{KeyValue, global};
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
-
-/// Bucket bounds, in seconds, for latencies from a millisecond to half a minute.
-pub const LATENCY_SECONDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
 /// The instruments of one service. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -20,51 +17,61 @@ pub struct Metrics {
     registry: Registry,
 }
 
-/// The names of an instrument's labels.
-type Labels = &'static [&'static str];
-
 impl Metrics {
     /// No instruments yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A number that only grows; by custom its name ends in `_total`.
+    /// A number that only grows. Where its label values are all known beforehand, it is there at 0 from the start.
     ///
     /// # Panics
-    /// A bad name, or one that is taken: both are mistakes in the code that the first start shows. So for all three.
-    pub fn counter(&self, name: &'static str, help: &'static str, labels: Labels) -> Counter {
-        let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid metric name");
-        self.registry.register(Box::new(counter.clone())).expect("a metric name is used once");
-        if labels.is_empty() {
-            counter.with_label_values::<&str>(&[]).inc_by(0);
+    /// An instrument of another kind, a bad name, or one that is made twice: all are mistakes in the code that the
+    /// first start shows. So for all three.
+    pub fn counter(&self, of: &'static Instrument) -> Counter {
+        assert_eq!(of.kind, Kind::Counter, "{} is no counter", of.name);
+        let vec = CounterVec::new(Opts::new(of.name, of.help), &of.label_names());
+        let vec = vec.expect("a valid metric name");
+        self.registry.register(Box::new(vec.clone())).expect("a metric name is used once");
+        let otel = meter().f64_counter(of.name).with_unit(of.unit).with_description(of.help).build();
+        let counter = Counter { vec, otel, of };
+        for values in of.combinations() {
+            counter.add(0.0, &values);
         }
-        let otel = meter().u64_counter(name).with_description(help).build();
-        Counter { vec: counter, otel, labels }
+        counter
     }
 
-    /// A number that goes up and down.
-    pub fn gauge(&self, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
-        let gauge = GaugeVec::new(Opts::new(name, help), labels).expect("a valid metric name");
-        self.registry.register(Box::new(gauge.clone())).expect("a metric name is used once");
-        let otel = meter().f64_gauge(name).with_description(help).build();
-        Gauge { vec: gauge, otel, labels }
+    /// A number that goes up and down. Where its label values are all known beforehand, it is there at 0 from the start.
+    pub fn gauge(&self, of: &'static Instrument) -> Gauge {
+        assert_eq!(of.kind, Kind::Gauge, "{} is no gauge", of.name);
+        let vec = GaugeVec::new(Opts::new(of.name, of.help), &of.label_names());
+        let vec = vec.expect("a valid metric name");
+        self.registry.register(Box::new(vec.clone())).expect("a metric name is used once");
+        let otel = meter().f64_gauge(of.name).with_unit(of.unit).with_description(of.help).build();
+        let gauge = Gauge { vec, otel, of };
+        for values in of.combinations() {
+            gauge.set(0.0, &values);
+        }
+        gauge
     }
 
-    /// A distribution with these upper bounds of its buckets, ascending; see [`LATENCY_SECONDS`].
-    pub fn histogram(
-        &self,
-        name: &'static str,
-        help: &'static str,
-        labels: Labels,
-        bounds: &[f64],
-    ) -> Histogram {
-        let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
-        let histogram = HistogramVec::new(options, labels).expect("a valid metric name");
-        self.registry.register(Box::new(histogram.clone())).expect("a metric name is used once");
-        let otel =
-            meter().f64_histogram(name).with_description(help).with_boundaries(bounds.to_vec()).build();
-        Histogram { vec: histogram, otel: Arc::new(otel), labels }
+    /// A distribution.
+    pub fn histogram(&self, of: &'static Instrument) -> Histogram {
+        let Kind::Histogram(bounds) = of.kind else { panic!("{} is no histogram", of.name) };
+        let options = HistogramOpts::new(of.name, of.help).buckets(bounds.to_vec());
+        let vec = HistogramVec::new(options, &of.label_names()).expect("a valid metric name");
+        self.registry.register(Box::new(vec.clone())).expect("a metric name is used once");
+        let otel = meter()
+            .f64_histogram(of.name)
+            .with_unit(of.unit)
+            .with_description(of.help)
+            .with_boundaries(bounds.to_vec())
+            .build();
+        let otel = Arc::new(otel);
+        for values in of.combinations() {
+            vec.with_label_values(&values);
+        }
+        Histogram { vec, otel, of }
     }
 
     /// Everything as Prometheus text.
@@ -80,31 +87,35 @@ fn meter() -> Meter {
     global::meter("orch")
 }
 
-fn attributes(names: Labels, values: &[&str]) -> Vec<KeyValue> {
-    names.iter().zip(values).map(|(name, value)| KeyValue::new(*name, (*value).to_owned())).collect()
+fn attributes(of: &Instrument, values: &[&str]) -> Vec<KeyValue> {
+    of.labels
+        .iter()
+        .zip(values)
+        .map(|(label, value)| KeyValue::new(label.name, (*value).to_owned()))
+        .collect()
 }
 
 /// A number that only grows.
 #[derive(Clone, Debug)]
 pub struct Counter {
-    vec: IntCounterVec,
-    otel: opentelemetry::metrics::Counter<u64>,
-    labels: Labels,
+    vec: CounterVec,
+    otel: opentelemetry::metrics::Counter<f64>,
+    of: &'static Instrument,
 }
 
 impl Counter {
-    /// Adds `n` under these label values, in the order the labels were named.
+    /// Adds `n`, which is not below zero, under these label values, in the order the labels were named.
     ///
     /// # Panics
     /// Another number of values than there are labels; so for the other instruments.
-    pub fn add(&self, n: u64, values: &[&str]) {
+    pub fn add(&self, n: f64, values: &[&str]) {
         self.vec.with_label_values(values).inc_by(n);
-        self.otel.add(n, &attributes(self.labels, values));
+        self.otel.add(n, &attributes(self.of, values));
     }
 
     /// Adds one.
     pub fn inc(&self, values: &[&str]) {
-        self.add(1, values);
+        self.add(1.0, values);
     }
 }
 
@@ -113,14 +124,14 @@ impl Counter {
 pub struct Gauge {
     vec: GaugeVec,
     otel: opentelemetry::metrics::Gauge<f64>,
-    labels: Labels,
+    of: &'static Instrument,
 }
 
 impl Gauge {
     /// Sets the value under these label values.
     pub fn set(&self, value: f64, values: &[&str]) {
         self.vec.with_label_values(values).set(value);
-        self.otel.record(value, &attributes(self.labels, values));
+        self.otel.record(value, &attributes(self.of, values));
     }
 }
 
@@ -129,15 +140,21 @@ impl Gauge {
 pub struct Histogram {
     vec: HistogramVec,
     otel: Arc<opentelemetry::metrics::Histogram<f64>>,
-    labels: Labels,
+    of: &'static Instrument,
 }
 
 impl Histogram {
     /// Records one value under these label values.
     pub fn observe(&self, value: f64, values: &[&str]) {
         self.vec.with_label_values(values).observe(value);
-        self.otel.record(value, &attributes(self.labels, values));
+        self.otel.record(value, &attributes(self.of, values));
     }
+}
+
+/// A number of things or bytes as a metric has it: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
+pub const fn number(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
@@ -145,21 +162,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_has_every_instrument() {
+    fn the_text_has_every_instrument_and_what_is_known_beforehand_at_0() {
         let metrics = Metrics::new();
-        metrics.counter("orch_zero_total", "Nothing yet.", &[]);
-        metrics.counter("orch_webhooks_total", "Webhooks.", &["decision"]).add(2, &["enqueued"]);
-        metrics.gauge("orch_slots", "Slots.", &[]).set(1.5, &[]);
-        metrics.histogram("orch_ack_seconds", "Acks.", &[], &[0.1, 1.0]).observe(0.5, &[]);
-        assert_eq!(
-            metrics.text(),
-            "# HELP orch_ack_seconds Acks.\n# TYPE orch_ack_seconds histogram\n\
-             orch_ack_seconds_bucket{le=\"0.1\"} 0\norch_ack_seconds_bucket{le=\"1\"} 1\n\
-             orch_ack_seconds_bucket{le=\"+Inf\"} 1\norch_ack_seconds_sum 0.5\norch_ack_seconds_count 1\n\
-             # HELP orch_slots Slots.\n# TYPE orch_slots gauge\norch_slots 1.5\n\
-             # HELP orch_webhooks_total Webhooks.\n# TYPE orch_webhooks_total counter\n\
-             orch_webhooks_total{decision=\"enqueued\"} 2\n\
-             # HELP orch_zero_total Nothing yet.\n# TYPE orch_zero_total counter\norch_zero_total 0\n"
-        );
+        metrics.counter(&instruments::CLAIMS);
+        metrics.counter(&instruments::RETRIES).add(2.0, &["transient"]);
+        metrics.counter(&instruments::COST).add(0.25, &["shop"]);
+        metrics.gauge(&instruments::SLOTS).set(1.5, &[]);
+        metrics.gauge(&instruments::BREAKER);
+        metrics.histogram(&instruments::COMMIT).observe(0.3, &[]);
+        let text = metrics.text();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            "orch_claims_total 0",
+            "orch_cost_usd_total{project=\"shop\"} 0.25",
+            "orch_retries_total{budget=\"attempts\"} 0",
+            "orch_retries_total{budget=\"infra\"} 0",
+            "orch_retries_total{budget=\"transient\"} 2",
+            "orch_runner_slots 1.5",
+        ];
+        assert_eq!(lines[..expected.len()], expected);
+        assert!(lines.contains(&"orch_store_commit_seconds_bucket{le=\"0.25\"} 0"), "{text}");
+        assert!(lines.contains(&"orch_store_commit_seconds_bucket{le=\"0.5\"} 1"), "{text}");
+        assert!(text.contains("# HELP orch_claims_total Jobs claimed.\n# TYPE orch_claims_total counter\n"));
+    }
+
+    #[test]
+    #[should_panic(expected = "orch_claims_total is no gauge")]
+    fn an_instrument_of_another_kind_is_refused() {
+        Metrics::new().gauge(&instruments::CLAIMS);
     }
 }

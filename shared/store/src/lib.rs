@@ -10,6 +10,7 @@ mod ending;
 mod error;
 #[cfg(feature = "force")]
 pub mod force;
+mod gauges;
 mod intake;
 #[cfg(feature = "memory")]
 pub mod memory;
@@ -39,6 +40,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
+pub use gauges::{Backlog, CommitObserver, Gauges};
 pub use moving::{BackedUp, Restored, backup, predecessor, restore};
 pub use open::{Access, is_postgres, open};
 pub use outbox::Outbox;
@@ -56,7 +58,9 @@ pub use views::Views;
 ///
 /// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention).
 #[async_trait]
-pub trait Store: Outbox + Outside + Purses + Renewals + Views + Debug + Send + Sync + 'static {
+pub trait Store:
+    Gauges + Outbox + Outside + Purses + Renewals + Views + Debug + Send + Sync + 'static
+{
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;
 

@@ -1,5 +1,7 @@
 //! The arguments and answers of [`crate::Store`] that are not domain types.
 
+use std::time::Duration;
+
 use domain::admission::{Facts, Waiting};
 use domain::alert::Notice;
 use domain::budget::stop::Running;
@@ -60,6 +62,8 @@ pub struct Start {
     pub job: Job,
     /// The run.
     pub run: Run,
+    /// How long the job had been due.
+    pub waited: Duration,
 }
 
 /// A transition to write, with the facts that led to it.

@@ -173,15 +173,30 @@ pub struct TelemetrySettings {
     /// Form of the log lines on stderr
     #[arg(long, env = "ORCH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// OTLP/gRPC collector for traces and metrics, such as `http://127.0.0.1:4317`; nothing is exported without it
+    /// OTLP collector for traces and metrics, such as `http://127.0.0.1:4317`; nothing is exported without it
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otel_exporter_otlp_endpoint: Option<String>,
-    /// OTLP/gRPC collector for traces, when it is another one
+    /// OTLP collector for traces, when it is another one
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
     pub otel_exporter_otlp_traces_endpoint: Option<String>,
-    /// OTLP/gRPC collector for metrics, when it is another one
+    /// OTLP collector for metrics, when it is another one
     #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL")]
     pub otel_exporter_otlp_metrics_endpoint: Option<String>,
+    /// How both are sent, where nothing else is said below
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t = OtlpProtocol::Grpc)]
+    pub otel_exporter_otlp_protocol: OtlpProtocol,
+    /// How traces are sent
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", value_enum)]
+    pub otel_exporter_otlp_traces_protocol: Option<OtlpProtocol>,
+    /// How metrics are sent
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", value_enum)]
+    pub otel_exporter_otlp_metrics_protocol: Option<OtlpProtocol>,
+    /// `none`: no traces are sent, whatever the endpoint
+    #[arg(long, env = "OTEL_TRACES_EXPORTER", value_enum, default_value_t = Exporter::Otlp)]
+    pub otel_traces_exporter: Exporter,
+    /// `none`: no metrics are sent, whatever the endpoint
+    #[arg(long, env = "OTEL_METRICS_EXPORTER", value_enum, default_value_t = Exporter::Otlp)]
+    pub otel_metrics_exporter: Exporter,
     /// Name of this process in traces and metrics; its binary's name when not given
     #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
     pub otel_service_name: Option<String>,
@@ -207,6 +222,11 @@ impl Default for TelemetrySettings {
             otel_exporter_otlp_endpoint: None,
             otel_exporter_otlp_traces_endpoint: None,
             otel_exporter_otlp_metrics_endpoint: None,
+            otel_exporter_otlp_protocol: OtlpProtocol::Grpc,
+            otel_exporter_otlp_traces_protocol: None,
+            otel_exporter_otlp_metrics_protocol: None,
+            otel_traces_exporter: Exporter::Otlp,
+            otel_metrics_exporter: Exporter::Otlp,
             otel_service_name: None,
             otel_sdk_disabled: false,
         }
@@ -215,18 +235,73 @@ impl Default for TelemetrySettings {
 
 impl TelemetrySettings {
     /// Where traces go, if anywhere.
-    pub fn traces_endpoint(&self) -> Option<&str> {
-        self.endpoint(self.otel_exporter_otlp_traces_endpoint.as_deref())
+    pub fn traces_target(&self) -> Option<OtlpTarget> {
+        let own = self.otel_exporter_otlp_traces_endpoint.as_deref();
+        self.target(self.otel_traces_exporter, own, self.otel_exporter_otlp_traces_protocol)
     }
 
     /// Where metrics go, if anywhere.
-    pub fn metrics_endpoint(&self) -> Option<&str> {
-        self.endpoint(self.otel_exporter_otlp_metrics_endpoint.as_deref())
+    pub fn metrics_target(&self) -> Option<OtlpTarget> {
+        let own = self.otel_exporter_otlp_metrics_endpoint.as_deref();
+        self.target(self.otel_metrics_exporter, own, self.otel_exporter_otlp_metrics_protocol)
     }
 
-    fn endpoint<'a>(&'a self, special: Option<&'a str>) -> Option<&'a str> {
-        special.or(self.otel_exporter_otlp_endpoint.as_deref()).filter(|_| !self.otel_sdk_disabled)
+    fn target(
+        &self,
+        exporter: Exporter,
+        own: Option<&str>,
+        protocol: Option<OtlpProtocol>,
+    ) -> Option<OtlpTarget> {
+        if self.otel_sdk_disabled || exporter == Exporter::None {
+            return None;
+        }
+        let endpoint = own.or(self.otel_exporter_otlp_endpoint.as_deref())?.to_owned();
+        let protocol = protocol.unwrap_or(self.otel_exporter_otlp_protocol);
+        Some(OtlpTarget { endpoint, own: own.is_some(), protocol })
     }
+}
+
+/// A collector for one kind of telemetry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpTarget {
+    endpoint: String,
+    /// Whether the endpoint was given for this kind alone.
+    own: bool,
+    /// How it is spoken to.
+    pub protocol: OtlpProtocol,
+}
+
+impl OtlpTarget {
+    /// The URL to send to; `path` is added to one over HTTP that was given for all kinds together.
+    pub fn url(&self, path: &str) -> String {
+        match self.protocol {
+            OtlpProtocol::HttpProtobuf if !self.own => {
+                format!("{}{path}", self.endpoint.trim_end_matches('/'))
+            }
+            OtlpProtocol::Grpc | OtlpProtocol::HttpProtobuf => self.endpoint.clone(),
+        }
+    }
+}
+
+/// How a collector is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OtlpProtocol {
+    /// gRPC.
+    #[default]
+    Grpc,
+    /// Protobuf in HTTP requests.
+    #[value(name = "http/protobuf")]
+    HttpProtobuf,
+}
+
+/// What exports a kind of telemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Exporter {
+    /// OTLP, where there is an endpoint.
+    #[default]
+    Otlp,
+    /// Nothing.
+    None,
 }
 
 /// The form of log lines.

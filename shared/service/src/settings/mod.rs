@@ -14,8 +14,9 @@ mod secret;
 pub use duration::{duration, format_duration};
 pub use forges::{ForgeAccess, ForgeSettings, Forges, GiteaToken, PlaneApiKey};
 pub use groups::{
-    CaSettings, CommonFlags, DatabaseSettings, DatabaseUrl, LogFormat, PipelineSettings, QueueSettings,
-    SchedulerAddrSettings, SchedulerEndpointSettings, TelemetrySettings, TlsSettings,
+    CaSettings, CommonFlags, DatabaseSettings, DatabaseUrl, Exporter, LogFormat, OtlpProtocol, OtlpTarget,
+    PipelineSettings, QueueSettings, SchedulerAddrSettings, SchedulerEndpointSettings, TelemetrySettings,
+    TlsSettings,
 };
 pub use print::effective;
 pub use reference::reference;

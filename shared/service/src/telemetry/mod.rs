@@ -3,17 +3,18 @@
 //! Every span has a trace id even when nothing is exported, so that log lines of one webhook can be
 //! found across processes and the trace stored with a job is never empty.
 
+mod export;
 mod format;
 mod layer;
+mod past;
 pub mod trace_context;
 
 pub use layer::{TraceLayer, TraceService};
+pub use past::record_past;
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -41,10 +42,9 @@ pub struct Guard {
 pub fn install(service: &'static str, settings: &TelemetrySettings) -> Result<Guard, Refused> {
     let filter = EnvFilter::try_new(&settings.rust_log)
         .map_err(|error| Refused::new(format!("RUST_LOG `{}`: {error}", settings.rust_log)))?;
-    let name = settings.otel_service_name.clone().unwrap_or_else(|| service.to_owned());
-    let resource = Resource::builder().with_service_name(name).build();
-    let traces = tracer_provider(settings, resource.clone())?;
-    let metrics = meter_provider(settings, resource)?;
+    let resource = export::resource(service, settings);
+    let traces = export::traces(settings, resource.clone())?;
+    let metrics = export::metrics(settings, resource)?;
 
     // Spans keep their trace whatever the log filter drops, or a quiet process would break the chain.
     let otel =
@@ -71,36 +71,11 @@ pub fn install(service: &'static str, settings: &TelemetrySettings) -> Result<Gu
         .with(json)
         .try_init()
         .map_err(|error| Refused::new(format!("logging is installed already: {error}")))?;
+    opentelemetry::global::set_tracer_provider(traces.clone());
     if let Some(metrics) = &metrics {
         opentelemetry::global::set_meter_provider(metrics.clone());
     }
     Ok(Guard { traces, metrics })
-}
-
-fn tracer_provider(settings: &TelemetrySettings, resource: Resource) -> Result<SdkTracerProvider, Refused> {
-    let builder = SdkTracerProvider::builder().with_resource(resource);
-    let Some(endpoint) = settings.traces_endpoint() else {
-        return Ok(builder.with_sampler(Sampler::AlwaysOff).build());
-    };
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build();
-    let exporter = exporter.map_err(|error| refused_endpoint(endpoint, &error))?;
-    Ok(builder.with_batch_exporter(exporter).build())
-}
-
-fn meter_provider(
-    settings: &TelemetrySettings,
-    resource: Resource,
-) -> Result<Option<SdkMeterProvider>, Refused> {
-    let Some(endpoint) = settings.metrics_endpoint() else {
-        return Ok(None);
-    };
-    let exporter = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build();
-    let exporter = exporter.map_err(|error| refused_endpoint(endpoint, &error))?;
-    Ok(Some(SdkMeterProvider::builder().with_resource(resource).with_periodic_exporter(exporter).build()))
-}
-
-fn refused_endpoint(endpoint: &str, error: &opentelemetry_otlp::ExporterBuildError) -> Refused {
-    Refused::new(format!("OTLP endpoint `{endpoint}` cannot be used: {error}"))
 }
 
 impl Drop for Guard {

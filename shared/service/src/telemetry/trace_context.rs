@@ -29,9 +29,14 @@ pub fn of(span: &Span) -> Option<String> {
 ///
 /// False, and nothing happens, when `traceparent` is malformed or the span has started already.
 pub fn set_parent(span: &Span, traceparent: &str) -> bool {
+    parse(traceparent).is_some_and(|parent| span.set_parent(parent).is_ok())
+}
+
+/// The context that a `traceparent` names; none when it is malformed.
+pub(super) fn parse(traceparent: &str) -> Option<opentelemetry::Context> {
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     let parent = TraceContextPropagator::new().extract_with_context(&opentelemetry::Context::new(), &carrier);
-    parent.span().span_context().is_valid() && span.set_parent(parent).is_ok()
+    parent.span().span_context().is_valid().then_some(parent)
 }
 
 /// Puts the current span's context into gRPC metadata.

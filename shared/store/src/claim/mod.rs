@@ -5,6 +5,7 @@
 mod search;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::admission::{self, Candidate, Facts, Preference, WaitReason, Waiting};
 use domain::budget::Purse;
@@ -132,7 +133,8 @@ pub(crate) fn decide(
                     decided.undecided.push(id);
                 }
                 let change = Change::new(transition, now);
-                starts.push(started(&due.job, &offer, &change));
+                let waited = now.since(due.available_at);
+                starts.push(started(&due.job, &offer, &change, waited));
                 decided.changes.push(change);
             }
             // The wall clock stepped back since the job became due.
@@ -155,7 +157,7 @@ pub(crate) fn own_purses(books: &Books, due: &BTreeMap<JobId, Due>) -> Vec<Purse
 }
 
 /// The rows as they are after `change`, without reading them again.
-fn started(job: &Job, offer: &Offer, change: &Change) -> Start {
+fn started(job: &Job, offer: &Offer, change: &Change, waited: Duration) -> Start {
     let after = &change.transition.after;
     let mut job = job.clone();
     job.state =
@@ -165,7 +167,7 @@ fn started(job: &Job, offer: &Offer, change: &Change) -> Start {
     job.revision += 1;
     job.updated_at = change.now;
     let run = offered(job.id, offer, change);
-    Start { job, run }
+    Start { job, run, waited }
 }
 
 /// The run that `change` inserts for `offer`.

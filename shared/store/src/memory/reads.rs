@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
 use domain::work_item::WorkItem;
-use domain::{JobId, RunId, Timestamp};
+use domain::{JobId, RunId, Status, Timestamp};
 
 use super::claim::available_at;
 use super::tables::{JobRow, Tables};
-use crate::{ItemFilter, JobFilter};
+use crate::{Backlog, ItemFilter, JobFilter};
 
 impl Tables {
     pub(super) fn read_jobs(&self, filter: JobFilter) -> Vec<WaitingJob> {
@@ -71,15 +71,28 @@ impl Tables {
         delayed.filter_map(|row| available_at(&row.job)).filter(|at| *at > now).min()
     }
 
-    pub(super) fn overview(&self, now: Timestamp) -> Overview {
+    pub(super) fn backlog(&self, now: Timestamp) -> Backlog {
+        let mut by_reason = BTreeMap::new();
+        let filter = JobFilter { status: Some(Status::Queued), before: None, limit: u32::MAX };
+        for waiting in self.read_jobs(filter).into_iter().filter_map(|job| job.waiting) {
+            *by_reason.entry(waiting.reason.code().as_str().to_owned()).or_default() += 1;
+        }
+        Backlog { by_reason, oldest_ready_at: self.oldest_ready_at(now) }
+    }
+
+    fn oldest_ready_at(&self, now: Timestamp) -> Option<Timestamp> {
         let ready = |row: &&JobRow| row.due || available_at(&row.job).is_some_and(|at| at <= now);
+        self.queued().filter(ready).filter_map(|row| available_at(&row.job)).min()
+    }
+
+    pub(super) fn overview(&self, now: Timestamp) -> Overview {
         let busy = |node| self.live().filter(|run| run.node == node).count();
         Overview {
             counts: self.counts(),
             paused: self.paused,
             paused_parts: self.paused_parts.clone(),
             config_error: self.config_error.clone(),
-            oldest_ready_at: self.queued().filter(ready).filter_map(|row| available_at(&row.job)).min(),
+            oldest_ready_at: self.oldest_ready_at(now),
             recent: self.read_jobs(JobFilter { status: None, before: None, limit: Overview::RECENT_MAX }),
             accounts: self.accounts.records().cloned().collect(),
             nodes: self

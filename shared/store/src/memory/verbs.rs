@@ -15,8 +15,8 @@ use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome,
 use super::MemoryStore;
 use crate::intake::{Item, ItemAnswer};
 use crate::{
-    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
-    Renewals, Schema, Store, StoreStats, Violation,
+    Applied, Audit, Backlog, Change, ClaimRequest, Claimed, CommitObserver, Enqueued, Error, Gauges,
+    Generation, ItemFilter, JobFilter, Renewals, Schema, Store, StoreStats, Violation,
 };
 
 /// There is one form of the tables.
@@ -223,6 +223,16 @@ impl Store for MemoryStore {
 /// An item is answered with the answer of its kind, or there is a defect.
 fn mismatch(answer: &ItemAnswer) -> Error {
     Error::Corrupt(format!("the intake answered another question: {answer:?}"))
+}
+
+#[async_trait]
+impl Gauges for MemoryStore {
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, Error> {
+        self.read(|tables| tables.backlog(now))
+    }
+
+    /// Nothing is told: a commit here takes no time.
+    fn observe_commits(&self, _observer: CommitObserver) {}
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ mod claim;
 pub(crate) mod connection;
 mod doctor;
 pub(crate) mod fault;
+mod gauges;
 mod items;
 mod leases;
 pub(crate) mod outbox;
@@ -34,9 +35,11 @@ use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
 use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
+use tokio::time::Instant;
 
 use self::connection::Reader;
 use self::request::{Answer, Request};
+use crate::gauges::Observed;
 use crate::{
     Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
     RunLogs, Schema, Store, StoreStats, Violation,
@@ -75,15 +78,20 @@ pub(crate) struct SqlStore {
     database: Box<dyn Database>,
     /// Whether the schema was found to be this program's.
     fits: AtomicBool,
+    /// Who is told of commits.
+    observed: Observed,
 }
 
 impl SqlStore {
     pub(crate) fn new(database: impl Database) -> Self {
-        Self { database: Box::new(database), fits: AtomicBool::new(false) }
+        Self { database: Box::new(database), fits: AtomicBool::new(false), observed: Observed::default() }
     }
 
     async fn ask(&self, request: Request) -> Result<Answer, Error> {
-        self.database.ask(request).await
+        let asked_at = Instant::now();
+        let answer = self.database.ask(request).await?;
+        self.observed.tell(asked_at.elapsed());
+        Ok(answer)
     }
 }
 

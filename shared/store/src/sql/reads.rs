@@ -19,7 +19,7 @@ impl SqlStore {
         self.database.reader().await
     }
 
-    async fn check_schema(&self) -> Result<(), Error> {
+    pub(super) async fn check_schema(&self) -> Result<(), Error> {
         if !self.fits.load(Ordering::Relaxed) {
             schema::check(self.read_schema().await?)?;
             self.fits.store(true, Ordering::Relaxed);

@@ -61,6 +61,7 @@ macro_rules! every_rule {
                 a_generation_is_noted,
                 a_fault_of_the_configuration_is_kept,
                 a_lost_runner_is_kept,
+                the_backlog_is_counted_by_why_it_waits,
                 jobs_are_read_in_pages,
                 nothing_is_invented;
             moving:

@@ -1,9 +1,11 @@
 //! What people and services read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::account::AccountRecord;
 use domain::admission::WaitReason;
+use domain::delivery::NewJob;
 use domain::overview::{CountByStatus, ReaperRecord, RunTally};
 use domain::runner::{Node, NodeState, Preflight};
 use domain::transition::Event;
@@ -114,6 +116,38 @@ pub(crate) async fn the_overview_is_whole(store: Arc<dyn Store>) {
     let busy: Vec<(&str, u32)> =
         overview.nodes.iter().map(|(node, busy)| (node.id.0.as_str(), *busy)).collect();
     assert_eq!(busy, [("node-a", 3), ("node-z", 0)]);
+}
+
+/// The backlog is counted as each of its jobs says for itself.
+pub(crate) async fn the_backlog_is_counted_by_why_it_waits(store: Arc<dyn Store>) {
+    let counted_as_shown = async || {
+        let filter = JobFilter { status: Some(Status::Queued), before: None, limit: 100 };
+        let mut shown = BTreeMap::<String, u64>::new();
+        for job in store.jobs(filter).await.unwrap() {
+            let reason = serde_json::to_value(job.waiting.unwrap().reason).unwrap();
+            *shown.entry(reason["code"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        let backlog = store.backlog(later(10)).await.unwrap();
+        assert_eq!(backlog.by_reason, shown);
+        (shown.into_iter().collect::<Vec<_>>(), backlog.oldest_ready_at)
+    };
+    let count = |word: &str, jobs: u64| (word.to_owned(), jobs);
+    assert_eq!(counted_as_shown().await, (vec![], None));
+    for n in 0..4 {
+        store.enqueue(NewJob { available_at: later(n), ..job(&format!("A-{n}")) }, later(n)).await.unwrap();
+    }
+    store.enqueue(NewJob { project: "gone".into(), ..job("B") }, T0).await.unwrap();
+    store.enqueue(NewJob { available_at: later(60_000), ..job("C") }, T0).await.unwrap();
+    assert_eq!(counted_as_shown().await, (vec![count("not_due", 1), count("not_looked", 5)], Some(T0)));
+    claim(&store, later(10), fleet(1), 4).await;
+    let after = counted_as_shown().await.0;
+    assert!(
+        after.contains(&count("not_due", 1)) && after.iter().map(|(_, jobs)| jobs).sum::<u64>() == 5,
+        "{after:?}"
+    );
+    assert!(!after.contains(&count("not_looked", 4)), "{after:?}");
+    store.set_paused(true, later(10)).await.unwrap();
+    assert_eq!(counted_as_shown().await.0, vec![count("not_due", 1), count("paused", 4)]);
 }
 
 /// Pages go down by id, each status by itself.
