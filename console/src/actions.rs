@@ -143,7 +143,8 @@ struct Raise {
 }
 
 async fn raise(Shared(mut state): Shared<State>, ask: Ask, Form(raise): Form<Raise>) -> Response {
-    let numbers = (number(raise.usd), number(raise.tokens), number(raise.runs));
+    let numbers =
+        (number(raise.usd.as_deref()), number(raise.tokens.as_deref()), number(raise.runs.as_deref()));
     let (Ok(usd), Ok(tokens), Ok(runs)) = numbers else {
         return page::problem(StatusCode::BAD_REQUEST, "dollars, tokens and runs are numbers, such as 5");
     };
@@ -155,8 +156,8 @@ async fn raise(Shared(mut state): Shared<State>, ask: Ask, Form(raise): Form<Rai
 }
 
 /// A field that may be left empty.
-fn number<T: std::str::FromStr>(text: Option<String>) -> Result<Option<T>, T::Err> {
-    text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::parse).transpose()
+fn number<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, T::Err> {
+    text.map(str::trim).filter(|text| !text.is_empty()).map(str::parse).transpose()
 }
 
 /// Who asks, and in which form he wants the answer.

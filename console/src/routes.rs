@@ -125,9 +125,9 @@ async fn many(
     Extension(asker): Extension<Asker>,
     Query(filter): Query<actions::Filter>,
 ) -> Response {
-    let asked = filter.is_asked();
+    let is_asked = filter.is_asked();
     let request = filter.request(true);
-    let found = if asked {
+    let found = if is_asked {
         let call = state.admin.retry_jobs(request.clone());
         let found = service::grpc::call(ASK_TIMEOUT, call).await;
         Some(found.map(tonic::Response::into_inner).map_err(|status| actions::explain(&status)))

@@ -77,7 +77,7 @@ mod tests {
         pulses.take(run, b"\n", AT);
         assert_eq!(pulses.all(), [(run, Some("reads".to_owned()), AT)]);
         for _ in 0..100 {
-            pulses.take(run, &[b'x'; 3 * KEPT_BYTES_MAX], AT);
+            pulses.take(run, &vec![b'x'; 3 * KEPT_BYTES_MAX], AT);
             pulses.take(run, &[b'y'; 700], AT);
             assert!(pulses.lock()[&run].output.len() <= 2 * KEPT_BYTES_MAX);
         }

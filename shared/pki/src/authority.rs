@@ -211,8 +211,8 @@ mod tests {
         let made = Authority::init(&dir, 0).unwrap();
         assert!(matches!(Authority::init(&dir, 0), Err(Error::There(_))));
         assert_eq!(Authority::open(&dir).unwrap().ca_pem(), made.ca_pem());
-        let mode = |name: &str| dir.join(name).metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(KEY_FILE), mode(CA_FILE)), (0o600, 0o644));
+        let mode_of = |name: &str| dir.join(name).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode_of(KEY_FILE), mode_of(CA_FILE)), (0o600, 0o644));
         std::fs::write(dir.join(KEY_FILE), "no key").unwrap();
         assert!(matches!(Authority::open(&dir), Err(Error::Damaged { .. })));
     }

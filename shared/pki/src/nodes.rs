@@ -203,8 +203,8 @@ mod tests {
         let token = ca.token(9, 0);
         let (one, other) = (Request::new().unwrap(), Request::new().unwrap());
         ca.join(&token, "a", &one, 1).unwrap();
-        let taken = ca.join(&token, "a", &other, 2).unwrap_err();
-        assert!(matches!(taken, Refusal::Taken(_)), "{taken}");
+        let refused = ca.join(&token, "a", &other, 2).unwrap_err();
+        assert!(matches!(refused, Refusal::Taken(_)), "{refused}");
         ca.authority.rotate("a", &other.pem, HOUR, 3).expect("it has shown its last one");
         ca.join(&token, "a", &one, 4).expect_err("the newest key has it now");
         let later = ca.token(1, 2 * HOUR_MS);

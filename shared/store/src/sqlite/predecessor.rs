@@ -27,7 +27,7 @@ pub(crate) async fn read(path: &Path) -> Result<Predecessor, Error> {
 async fn tables(conn: &mut SqliteConnection, path: &Path) -> Result<Predecessor, Error> {
     // One moment of both tables, if somebody writes still.
     let mut at_once = conn.begin().await?;
-    let rows = sqlx::query(include_str!("sql/tables.sql")).fetch_all(&mut *at_once).await?;
+    let rows = sqlx::query(include_str!("predecessor_sql/tables.sql")).fetch_all(&mut *at_once).await?;
     let tables: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let has = |name: &str| tables.iter().any(|table| table == name);
     if has("meta") && has("job_payloads") {
@@ -40,9 +40,9 @@ async fn tables(conn: &mut SqliteConnection, path: &Path) -> Result<Predecessor,
         let found = if tables.is_empty() { "no table".to_owned() } else { tables.join(", ") };
         return Err(Error::Setup(format!("{} has no table jobs, it has {found}", path.display())));
     }
-    let jobs = table(&mut at_once, include_str!("sql/predecessor_jobs.sql")).await?;
+    let jobs = table(&mut at_once, include_str!("predecessor_sql/jobs.sql")).await?;
     let runs = if has("agent_runs") {
-        table(&mut at_once, include_str!("sql/predecessor_runs.sql")).await?
+        table(&mut at_once, include_str!("predecessor_sql/agent_runs.sql")).await?
     } else {
         Vec::new()
     };

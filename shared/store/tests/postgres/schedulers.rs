@@ -186,8 +186,9 @@ async fn a_run_is_renewed_or_given_up() {
             count += store.renew(start.run.node.clone(), held.clone()).await.unwrap().len() as u64;
         }
         let lost = Event::Ended { run, conclusion: Conclusion::Lost { how: LostHow::LeaseExpired } };
-        let give_up = Change { renewals: Some(count), ..change(&start.job, &lost, later(50)) };
-        let (heard, applied) = tokio::join!(other.renew(start.run.node.clone(), held), store.apply(give_up));
+        let giving_up = Change { renewals: Some(count), ..change(&start.job, &lost, later(50)) };
+        let (heard, applied) =
+            tokio::join!(other.renew(start.run.node.clone(), held), store.apply(giving_up));
         match (heard.unwrap().contains(&run), applied.unwrap()) {
             (true, Applied::Conflict) => renewed += 1,
             (false, Applied::Done) => given_up += 1,
@@ -198,10 +199,8 @@ async fn a_run_is_renewed_or_given_up() {
             let end = change(&read(&store, start.job.id).await, &ended(run, Class::Success), later(60));
             assert_eq!(store.apply(end).await.unwrap(), Applied::Done);
         } else {
-            store
-                .apply(change(&read(&store, start.job.id).await, &Event::CancelRequested, later(60)))
-                .await
-                .unwrap();
+            let cancel = change(&read(&store, start.job.id).await, &Event::CancelRequested, later(60));
+            assert_eq!(store.apply(cancel).await.unwrap(), Applied::Done);
         }
     }
     assert_eq!(renewed + given_up, 60);

@@ -161,7 +161,7 @@ async fn a_certificate_that_is_replaced_counts_from_the_next_connection_on() {
 async fn tls_settings_that_do_not_fit_together_are_refused_by_name() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (tls, foreign) = (certificates(one.path()), certificates(other.path()));
-    let reason = |tls: TlsSettings| tls.acceptor().err().expect("a refusal").to_string();
+    let reason = |tls: TlsSettings| tls.acceptor().expect_err("a refusal").to_string();
     let missing = reason(TlsSettings { tls_key: None, ..tls.clone() });
     assert!(missing.contains("give all three or none"), "{missing}");
     let mixed = reason(TlsSettings { tls_key: foreign.tls_key, ..tls.clone() });

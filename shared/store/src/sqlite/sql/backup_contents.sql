@@ -1,1 +1,1 @@
-SELECT database_generation, (SELECT count(*) FROM jobs) FROM meta
+SELECT database_generation, (SELECT coalesce(sum(jobs), 0) FROM job_counts) FROM meta

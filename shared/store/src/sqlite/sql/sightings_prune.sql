@@ -2,7 +2,7 @@
 WITH needed AS MATERIALIZED (
     SELECT w.project AS project, '@' || w.head AS tail
     FROM work_items AS w
-    WHERE w.state NOT IN ('done', 'cancelled') AND w.head IS NOT NULL
+    WHERE w.state IN ('active', 'waits_for_ci', 'needs_you') AND w.head IS NOT NULL
     UNION
     SELECT h.project, '@' || h.value
     FROM sightings AS h
