@@ -15,7 +15,7 @@ use common::Dev;
 use regex::Regex;
 
 /// In the order in which they are played: later ones go on with the jobs of earlier ones.
-const ORDER: [&str; 33] = [
+const ORDER: [&str; 34] = [
     "config",
     "classify",
     "migrate",
@@ -40,6 +40,7 @@ const ORDER: [&str; 33] = [
     "doctor",
     "backup",
     "restore",
+    "import",
     "requeue",
     "ca",
     "join",
