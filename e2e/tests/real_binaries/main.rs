@@ -9,6 +9,7 @@ mod deliveries;
 mod dev;
 mod endings;
 mod fake_claude;
+mod following;
 mod happy_path;
 mod hostile;
 mod imported;
