@@ -32,7 +32,7 @@ pub(crate) enum Verb {
     Issue(Issue),
     /// Throw somebody out: from now on no certificate of that name counts
     Revoke {
-        /// Who, such as node/0192f0c1-… or admin/ada
+        /// Who, such as admin/ada, or node/ and its id
         name: PeerName,
         #[command(flatten)]
         ca: CaSettings,

@@ -180,15 +180,23 @@ async fn red_tests_and_the_pipelines_own_advance_are_one_testing_job_whichever_c
     assert!(!found.fresh);
     assert_eq!(red.body["job_ids"], json!([found.job.0]));
 
-    // The advance first: another context is red while its job waits.
-    let mut other = status("failure");
-    other["context"] = json!("ci / lint");
-    let joined = gitea(&ingest, "status", 3, &other).await;
-    assert_eq!((joined.decision(), &joined.body["job_ids"]), ("duplicate", &red.body["job_ids"]));
+    let stages: Vec<String> = ingest.jobs().await.into_iter().map(|row| row.job.stage).collect();
+    assert_eq!(stages, ["testing", "review"]);
+    ingest.stop().await;
+
+    // The advance first: tests are red while its job waits.
+    let ingest = Ingest::start(BUILT_IN).await;
+    gitea(&ingest, "pull_request", 1, &pull_request("opened", "Fix")).await;
+    let review = ingest.jobs().await.last().unwrap().job.clone();
+    let made = ingest.store.enqueue(advance(&review), review.created_at).await.unwrap();
+    assert!(made.fresh);
+    let mut red = status("failure");
+    let joined = gitea(&ingest, "status", 2, &red).await;
+    assert_eq!((joined.decision(), &joined.body["job_ids"]), ("duplicate", &json!([made.job.0])));
     // The same words again, in another body: told before.
-    other["description"] = json!("3 of 8 failed");
-    let again = gitea(&ingest, "status", 4, &other).await;
-    assert_eq!((again.decision(), &again.body["job_ids"]), ("duplicate", &red.body["job_ids"]));
+    red["description"] = json!("3 of 8 failed");
+    let again = gitea(&ingest, "status", 3, &red).await;
+    assert_eq!((again.decision(), &again.body["job_ids"]), ("duplicate", &json!([made.job.0])));
     let stages: Vec<String> = ingest.jobs().await.into_iter().map(|row| row.job.stage).collect();
     assert_eq!(stages, ["testing", "review"]);
     ingest.stop().await;

@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(
             entries_table(&[entry], Timestamp::from_ms(5_000)),
             "ID  WHEN    WHO  FROM              WHAT    OF  RESULT             NOTE\n\
-             3   5s ago  ada  console 10.1.2.3  cancel  7   there is no job 7  \n"
+             3   5s ago  ada  console 10.1.2.3  cancel  7   there is no job 7\n"
         );
     }
 }

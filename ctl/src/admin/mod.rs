@@ -13,6 +13,7 @@ pub(crate) mod queue;
 pub(crate) mod requeue;
 pub(crate) mod runners;
 
+use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
@@ -104,7 +105,9 @@ impl Admin {
     /// What a refusal means.
     pub(crate) fn refused(&self, status: &Status) -> Failure {
         let reason = status.message();
-        match status.code() {
+        // A status with a source was made on this side: the connection broke in the middle of an answer.
+        let code = if status.source().is_some() { Code::Unavailable } else { status.code() };
+        match code {
             Code::InvalidArgument | Code::OutOfRange => Failure::Usage(reason.to_owned()),
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Failure::Unreachable(format!(
                 "could not reach the scheduler at {}: {reason}; start everything with `orch dev`, or the scheduler \

@@ -62,9 +62,9 @@ async fn a_job_is_followed_over_restarts_of_scheduler_and_runner_and_over_its_re
     stack.process(Service::Scheduler).terminate().await?;
     stack.process(Service::Scheduler).start().await?;
     std::fs::write(&door, b"")?;
-    let followed = follower.end().await?;
-    let (text, said) = (String::from_utf8(followed.stdout)?, String::from_utf8(followed.stderr)?);
-    assert!(followed.status.success(), "{}: {said}", followed.status);
+    let output = follower.end().await?;
+    let (text, said) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    assert!(output.status.success(), "{}: {said}", output.status);
     let job = stack.until_status(id, "done", WITHIN).await?;
     assert_eq!(spent(&job), [1, 0, 0, 2]);
     let whole = stack.orch_output(&["logs", &id.to_string()]).await?;
@@ -87,9 +87,9 @@ async fn a_run_is_followed_over_a_graceful_stop_of_the_scheduler() -> anyhow::Re
     stack.process(Service::Scheduler).terminate().await?;
     stack.process(Service::Scheduler).start().await?;
     std::fs::write(&door, b"")?;
-    let followed = follower.end().await?;
-    let text = String::from_utf8(followed.stdout)?;
-    assert!(followed.status.success() && text.contains("all is well"), "{}: {text}", followed.status);
+    let output = follower.end().await?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(output.status.success() && text.contains("all is well"), "{}: {text}", output.status);
     let whole = stack.orch_output(&["logs", &run]).await?;
     assert_eq!(String::from_utf8(whole.stdout)?, text);
     stack.finish().await
@@ -100,16 +100,16 @@ async fn a_job_that_ends_badly_is_no_success_to_those_who_follow_it() -> anyhow:
     let stack = shop().start().await?;
     let ledger = Ledger::of(&stack);
     let failing = enqueue(&stack, "then=400_context").await?;
-    let followed = Follower::start(&stack, &failing.to_string())?.end().await?;
-    let said = String::from_utf8(followed.stderr)?;
-    assert_eq!(followed.status.code(), Some(1), "{said}");
+    let output = Follower::start(&stack, &failing.to_string())?.end().await?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("failed: context_length") && said.contains("orch why"), "{said}");
     let cancelled = enqueue(&stack, &format!("{} then=hang", ledger.step())).await?;
     let follower = Follower::start(&stack, &cancelled.to_string())?;
     until("the agent", WITHIN, || async { Ok(ledger.starts().first().cloned()) }).await?;
     stack.orch(&["cancel", &cancelled.to_string()]).await?;
-    let followed = follower.end().await?;
-    assert_eq!(followed.status.code(), Some(1));
-    assert!(String::from_utf8(followed.stderr)?.contains("was cancelled"));
+    let output = follower.end().await?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr)?.contains("was cancelled"));
     stack.finish().await
 }

@@ -36,9 +36,9 @@ async fn what_somebody_does_is_kept_with_who_from_where_and_what_came_of_it() {
     assert_eq!(
         lines,
         [
-            "operator grpc 127.0.0.1: approve SHOP-404: there is no work item SHOP-404".to_owned(),
+            "operator grpc 127.0.0.1: approve SHOP-404: there is no work item SHOP-404: `orch items` lists them".to_owned(),
             "operator grpc 127.0.0.1: reset breaker default: done".to_owned(),
-            "operator grpc 127.0.0.1: retry 999: there is no job 999".to_owned(),
+            "operator grpc 127.0.0.1: retry 999: there is no job 999: `orch jobs` lists them".to_owned(),
             format!("operator grpc 127.0.0.1: cancel {job}: {}", all[3].result),
             format!("Ada Lövelace console 10.1.2.3: cancel {job}: done"),
             "operator grpc 127.0.0.1: enqueue shop work: done".to_owned(),

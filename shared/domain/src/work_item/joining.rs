@@ -1,7 +1,8 @@
 //! Two causes of one piece of work: a job that is not made because one that is not over does the same for the same commit.
 //!
-//! The pipeline's own advance, a pull request's commit and a test's result may all ask for one stage of one commit. While a
-//! job for it waits or runs, whoever comes second joins it; what comes after its end is news, and makes a job of its own.
+//! The pipeline's own advance and a webhook, such as a test's result, may both ask for one stage of one commit. While a job
+//! for it waits or runs, whichever comes second joins it; what comes after its end is news, and makes a job of its own. Two
+//! webhooks are two causes: of those, each starts its stage once (DESIGN.md section 9).
 
 use super::key::head_family;
 use crate::delivery::NewJob;
@@ -22,8 +23,11 @@ pub fn joined<'a>(job: &NewJob, others: impl IntoIterator<Item = &'a Job>) -> Op
     if !is_of_commit(job) {
         return None;
     }
+    let is_advance = job.origin.parent.is_some();
     let does_the_same = |other: &&Job| {
-        other.origin.kind == JobKind::Stage && other.origin.head == job.origin.head && goes_on(&other.state)
+        let is_other_cause = is_advance || other.origin.parent.is_some();
+        let is_same_work = other.origin.kind == JobKind::Stage && other.origin.head == job.origin.head;
+        is_other_cause && is_same_work && goes_on(&other.state)
     };
     others.into_iter().filter(does_the_same).map(|other| other.id).min()
 }
@@ -80,7 +84,7 @@ mod tests {
             created_at: new.available_at,
             updated_at: new.available_at,
             trace_context: None,
-            origin: Origin { head: Some(head.to_owned()), ..Origin::default() },
+            origin: Origin { head: Some(head.to_owned()), parent: Some(JobId(0)), ..Origin::default() },
         }
     }
 
@@ -107,6 +111,19 @@ mod tests {
             assert_eq!(joined(&new(&key), &others), Some(JobId(5)), "{key}");
             assert_eq!(joined(&new(&key), &others[..4]), None, "{key}");
         }
+    }
+
+    #[test]
+    fn two_webhooks_are_two_causes() {
+        let by_webhook = |id| Job {
+            origin: Origin { parent: None, ..job(id, H1, running(false)).origin },
+            ..job(id, H1, running(false))
+        };
+        let key = said_key("shop", "x", "testing", H1, "ci:1");
+        let (told, advanced) = (new(&key), Origin { parent: Some(JobId(1)), ..new(&key).origin });
+        assert_eq!(joined(&told, &[by_webhook(5)]), None);
+        assert_eq!(joined(&told, &[by_webhook(5), job(6, H1, running(false))]), Some(JobId(6)));
+        assert_eq!(joined(&NewJob { origin: advanced, ..told }, &[by_webhook(5)]), Some(JobId(5)));
     }
 
     #[test]
