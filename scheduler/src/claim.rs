@@ -90,6 +90,7 @@ async fn claim(shared: &Arc<Shared>, served_at: &mut ServedAt) -> Result<Duratio
         }
         let _entered = span.entered();
         tracing::info!(job.id = %job.id, run.id = %run.id, runner = %run.node, stage = job.stage, "job claimed");
+        shared.events.claimed(now, job, run);
         served_at.insert(job.project.clone(), now);
         // What follows in this process is below the claim; after a restart it is below what made the job.
         let trace_context = trace_context::current().or_else(|| job.trace_context.clone());

@@ -99,8 +99,20 @@ mod tests {
 
     #[test]
     fn every_call_of_the_admin_service_is_known_to_look_or_to_act() {
-        let looking =
-            ["GetQueue", "ListJobs", "GetJob", "ListRunners", "ListBreakers", "ListAccounts", "ListItems"];
+        let looking = [
+            "GetQueue",
+            "ListJobs",
+            "GetJob",
+            "ListLive",
+            "ListAudit",
+            "ListRunners",
+            "ListBreakers",
+            "ListAccounts",
+            "ListItems",
+            "ListBudgets",
+            "Watch",
+            "StreamLogs",
+        ];
         for call in looking {
             assert!(LOOKING.iter().any(|word| call.starts_with(word)), "{call}");
         }
@@ -108,10 +120,15 @@ mod tests {
             "Enqueue",
             "CancelJob",
             "RetryJob",
+            "RetryJobs",
             "Pause",
             "Resume",
             "DrainRunner",
             "LoseRunner",
+            "ResetBreaker",
+            "ResumeAccount",
+            "ApproveItem",
+            "RejectItem",
             "RaiseBudget",
         ];
         for call in acting {

@@ -14,6 +14,7 @@ mod conditions;
 mod config;
 mod dispatch;
 mod doors;
+mod events;
 mod finalize;
 mod generation;
 mod grpc;
@@ -157,7 +158,7 @@ async fn serve(
     take_up(&shared).await.context("could not read the runs that live")?;
     shared.pipeline.spawn(&tasks);
 
-    let routes = routes(&shared, ca.as_ref(), addr)?;
+    let routes = routes(&shared, ca.as_ref(), addr).await?;
     let app = routes.into_axum_router().merge(service::health::router(readiness, metrics));
     let app = doors::guarded(app, ca.as_ref()).layer(service::grpc::trace_layer());
     if let Some(ca) = ca {
@@ -169,6 +170,7 @@ async fn serve(
     }
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
+    tasks.spawn("events", events::run(shared.clone()));
     tasks.spawn("measure", measure::run(shared.clone()));
     tasks.spawn("claim", claim::run(shared.clone()));
     tasks.spawn("budgets", budgets::run(shared.clone()));
@@ -198,6 +200,7 @@ async fn gather(
         .with_context(|| format!("could not make the log folder {}", options.log_dir.display()))?;
     let nodes = store.nodes().await.context("could not read the runners")?;
     let lost = store.declared_lost().await.context("could not read the runners declared lost")?;
+    let events = events::Events::new(format!("{:x}", options.clock.now_ms()));
     let boot_ms = options.clock.boot_ms();
     let generation = store.generation().await.context("could not read the database's generation")?;
     Ok(Shared {
@@ -231,6 +234,7 @@ async fn gather(
         readiness,
         instruments: measure::Instruments::new(metrics),
         streams: streams::Streams::default(),
+        events,
         tasks: tasks.clone(),
         _lock: lock,
     })
@@ -278,16 +282,19 @@ fn greet(shared: &Arc<Shared>) {
     }
 }
 
-fn routes(shared: &Arc<Shared>, ca: Option<&Ca>, addr: SocketAddr) -> anyhow::Result<Routes> {
+async fn routes(shared: &Arc<Shared>, ca: Option<&Ca>, addr: SocketAddr) -> anyhow::Result<Routes> {
     let scheduler = SchedulerServiceServer::new(grpc::Service(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let admin = AdminServiceServer::new(admin::Service(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let (_, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<SchedulerServiceServer<grpc::Service>>().await;
+    reporter.set_serving::<AdminServiceServer<admin::Service>>().await;
     let mut routes = Routes::new(scheduler).add_service(admin).add_service(health);
     if let Some(ca) = ca {
+        reporter.set_serving::<JoinServiceServer<Ca>>().await;
         routes = routes.add_service(JoinServiceServer::new(ca.clone()));
     }
     if !addr.ip().to_canonical().is_loopback() {

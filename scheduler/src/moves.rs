@@ -66,6 +66,7 @@ pub(crate) async fn move_job(
                     shared.alert();
                 }
                 shared.instruments.moved(&job, event, &transition, report.outcome.as_ref());
+                shared.events.moved(now, &job, &transition);
                 follow_up(shared, &transition);
                 return Ok(transition);
             }

@@ -14,6 +14,7 @@ use store::Store;
 use tokio::sync::{Notify, watch};
 
 use crate::budgets::Meter;
+use crate::events::Events;
 use crate::generation::ClaimsWait;
 use crate::lease::LeaseTerms;
 use crate::links::Links;
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) readiness: Readiness,
     pub(crate) instruments: Instruments,
     pub(crate) streams: Streams,
+    pub(crate) events: Events,
     pub(crate) tasks: Tasks,
     pub(crate) _lock: Option<DatabaseLock>,
 }
@@ -94,6 +96,7 @@ impl Shared {
     /// Something changed that may let a job start.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+        self.events.nudge();
     }
 }
 

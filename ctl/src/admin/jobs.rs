@@ -88,7 +88,12 @@ pub(crate) async fn list(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let admin = access.open()?;
-    let request = v1::ListJobsRequest { status: list.status, before: list.before, limit: list.limit };
+    let request = v1::ListJobsRequest {
+        status: list.status,
+        before: list.before,
+        limit: list.limit,
+        ..v1::ListJobsRequest::default()
+    };
     let reply = admin.ask(admin.client().list_jobs(request)).await?;
     output.show(&reply, |paint| job_table(&reply.jobs, paint, now))
 }

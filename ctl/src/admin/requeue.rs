@@ -78,7 +78,12 @@ async fn found(admin: &Admin, ask: &Requeue) -> Result<Vec<i64>, Failure> {
     let mut found = Vec::new();
     let mut before = None;
     loop {
-        let request = v1::ListJobsRequest { status: Some(ask.status.clone()), before, limit: PAGE };
+        let request = v1::ListJobsRequest {
+            status: Some(ask.status.clone()),
+            before,
+            limit: PAGE,
+            ..v1::ListJobsRequest::default()
+        };
         let page = admin.ask(admin.client().list_jobs(request)).await?.jobs;
         before = page.last().map(|job| job.id);
         found.extend(page.iter().filter(|job| matches(ask, job)).map(|job| job.id));

@@ -10,6 +10,7 @@ mod dev;
 mod endings;
 mod fake_claude;
 mod following;
+mod grpc;
 mod happy_path;
 mod hostile;
 mod imported;

@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use domain::text;
 use proto::v1::{AuditEntry, ListAuditReply, ListAuditRequest};
 use store::{Act, ActFilter, Actor};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 
 use crate::grpc::unavailable;
 use crate::moves::error_chain;
@@ -70,13 +70,10 @@ impl Acting {
     }
 
     /// Does it, and keeps that it was done or why not.
-    pub(super) async fn keep<T>(
-        self,
-        work: impl Future<Output = Result<T, Status>>,
-    ) -> Result<Response<T>, Status> {
+    pub(super) async fn keep<T>(self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let done = work.await;
         self.write(done.as_ref().err(), None).await;
-        done.map(Response::new)
+        done
     }
 
     /// As [`Acting::keep`], with a note on what came out.
@@ -84,23 +81,23 @@ impl Acting {
         self,
         work: impl Future<Output = Result<T, Status>>,
         note: impl FnOnce(&T) -> Option<String>,
-    ) -> Result<Response<T>, Status> {
+    ) -> Result<T, Status> {
         let done = work.await;
         let note = done.as_ref().ok().and_then(note);
         self.write(done.as_ref().err(), note).await;
-        done.map(Response::new)
+        done
     }
 
     /// As [`Acting::keep`], where the work itself keeps in its own transaction what it did.
     pub(super) async fn keep_refusal<T>(
         self,
         work: impl Future<Output = Result<T, Status>>,
-    ) -> Result<Response<T>, Status> {
+    ) -> Result<T, Status> {
         let done = work.await;
         if done.is_err() {
             self.write(done.as_ref().err(), None).await;
         }
-        done.map(Response::new)
+        done
     }
 
     /// What was done stands, whether it could be written down or not.

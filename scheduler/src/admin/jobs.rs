@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::delivery::{About, NewJob, Payload};
 use domain::job::{LiveRunState, Origin};
 use domain::overview::WaitingJob;
-use domain::{Budgets, Event, JobId, JobState, Status as JobStatus, Timestamp};
+use domain::{Budgets, Event, Job, JobId, JobState, Status as JobStatus, Timestamp};
 use proto::convert;
 use proto::v1::{
     CancelJobRequest, EnqueueReply, EnqueueRequest, GetJobRequest, JobDetail, JobReply, ListJobsReply,
@@ -26,6 +26,8 @@ const PAGE_MAX: u32 = 1000;
 const PAGE: u32 = 100;
 /// How far back failed jobs are looked for, when nobody says.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// How many times the store is asked for one page: rows that are filtered out count as well.
+const LOOKS_MAX: u32 = 10;
 /// The longest prompt a person may give, in bytes: it travels on to the runner in one message.
 const PROMPT_BYTES_MAX: usize = 1024 * 1024;
 /// The longest of the other texts of a request, in bytes.
@@ -40,11 +42,48 @@ pub(super) async fn list(shared: &Shared, request: ListJobsRequest) -> Result<Li
         })?),
     };
     let limit = if request.limit == 0 { PAGE } else { request.limit.min(PAGE_MAX) };
-    let filter = JobFilter { status, before: request.before.map(JobId), limit };
-    let jobs = shared.store.jobs(filter).await.map_err(|error| unavailable(&error))?;
-    Ok(ListJobsReply {
-        jobs: jobs.iter().map(|entry| convert::job(&entry.job, entry.waiting.as_ref())).collect(),
-    })
+    let is_filtered = request.project.is_some() || request.stage.is_some() || request.work_item.is_some();
+    let look = if is_filtered { PAGE_MAX } else { limit + 1 };
+    let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+    let is_wanted = |job: &Job| {
+        is(&request.project, &job.project)
+            && is(&request.stage, &job.stage)
+            && is(&request.work_item, &job.work_item)
+    };
+    let mut before = place(&request)?;
+    let mut jobs = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        let filter = JobFilter { status, before, limit: look };
+        let page = shared.store.jobs(filter).await.map_err(|error| unavailable(&error))?;
+        let is_last = page.len() < look as usize;
+        for entry in page {
+            if jobs.len() == limit as usize {
+                return Ok(ListJobsReply { jobs, next_page_token: before.map(|before| before.to_string()) });
+            }
+            before = Some(entry.job.id);
+            if is_wanted(&entry.job) {
+                jobs.push(convert::job(&entry.job, entry.waiting.as_ref()));
+            }
+        }
+        if is_last {
+            return Ok(ListJobsReply { jobs, next_page_token: None });
+        }
+    }
+    Ok(ListJobsReply { jobs, next_page_token: before.map(|before| before.to_string()) })
+}
+
+/// Below which id a page begins.
+fn place(request: &ListJobsRequest) -> Result<Option<JobId>, Status> {
+    match (&request.page_token, request.before) {
+        (Some(_), Some(_)) => Err(Status::invalid_argument("give page_token or before, not both")),
+        (None, before) => Ok(before.map(JobId)),
+        (Some(token), None) => {
+            let id = token.parse().map_err(|_| {
+                Status::invalid_argument("page_token is none: give the next_page_token of the page before")
+            })?;
+            Ok(Some(JobId(id)))
+        }
+    }
 }
 
 pub(super) async fn detail(shared: &Shared, request: GetJobRequest) -> Result<JobDetail, Status> {

@@ -51,7 +51,7 @@ async fn tell(admin: &Admin, orch: &str) -> Result<(), Failure> {
     }
     let mut over = false;
     loop {
-        let request = v1::ListJobsRequest { status: None, before: None, limit: 100 };
+        let request = v1::ListJobsRequest { limit: 100, ..v1::ListJobsRequest::default() };
         // A scheduler that does not answer for a moment is asked again; the story goes on.
         if let Ok(reply) = admin.ask(admin.client().list_jobs(request)).await {
             let seconds = (clock.boot_ms() - begin_ms) / 1000;
