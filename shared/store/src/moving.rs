@@ -61,8 +61,8 @@ pub async fn predecessor(file: &Path) -> Result<Predecessor, Error> {
 fn file_of(url: &str) -> Result<PathBuf, Error> {
     if is_postgres(url) {
         return Err(Error::Setup(
-            "a PostgreSQL database is backed up and restored with pg_dump and pg_restore: docs/OPERATIONS.md has the \
-             order of steps"
+            "a PostgreSQL database is backed up and restored with pg_dump and pg_restore: docs/INSTALL.md says what to do \
+             after it"
                 .to_owned(),
         ));
     }
