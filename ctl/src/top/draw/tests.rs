@@ -1,3 +1,5 @@
+//! What a frame of the terminal shows, whole, as text.
+
 use domain::Timestamp;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
