@@ -4,10 +4,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -39,6 +42,8 @@ pub(crate) struct Browser {
     /// The driver's process group, in which the browser runs.
     group: Option<Pid>,
     client: Client,
+    /// Where both keep their files; it goes with them.
+    _files: TempDir,
 }
 
 impl Browser {
@@ -47,8 +52,10 @@ impl Browser {
     /// # Errors
     /// `chromedriver` or `chromium` is missing, or did not start.
     pub(crate) async fn start(view: View) -> anyhow::Result<Self> {
+        let files = tempfile::tempdir()?;
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
+            .env("TMPDIR", files.path())
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -73,7 +80,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .context("could not start chromium")?;
-        Ok(Self { driver, group, client })
+        Ok(Self { driver, group, client, _files: files })
     }
 
     /// Opens a page.
@@ -106,31 +113,48 @@ impl Browser {
         seen.with_context(|| format!("there is {last:?}"))
     }
 
-    /// Clicks the first element of a selector, as soon as there is one. A live page may put a new one in its place
-    /// between the look and the click: then that is clicked.
+    /// Clicks the first element of a selector, as soon as there is one.
     pub(crate) async fn click(&self, css: &str) -> anyhow::Result<()> {
-        until(&format!("a click on {css}"), WITHIN, || async {
-            let clicked = match self.client.find(Locator::Css(css)).await {
-                Ok(element) => element.click().await,
-                Err(error) => Err(error),
-            };
-            match clicked {
+        self.act(&format!("a click on {css}"), css, async |element| element.click().await).await
+    }
+
+    /// Says yes to the question that the page asks, as soon as it does.
+    pub(crate) async fn accept(&self) -> anyhow::Result<()> {
+        until("a question", WITHIN, || async {
+            match self.client.accept_alert().await {
                 Ok(()) => Ok(Some(())),
-                Err(error) if error.is_no_such_element() || error.is_stale_element_reference() => Ok(None),
+                Err(error) if error.is_no_such_alert() => Ok(None),
                 Err(error) => Err(error.into()),
             }
         })
         .await
     }
 
-    /// Says yes to the question that the page asks.
-    pub(crate) async fn accept(&self) -> anyhow::Result<()> {
-        Ok(self.client.accept_alert().await?)
+    /// Types into the first element of a selector, as soon as there is one.
+    pub(crate) async fn fill(&self, css: &str, text: &str) -> anyhow::Result<()> {
+        self.act(&format!("a text in {css}"), css, async |element| element.send_keys(text).await).await
     }
 
-    /// Types into the first element of a selector.
-    pub(crate) async fn fill(&self, css: &str, text: &str) -> anyhow::Result<()> {
-        Ok(self.client.find(Locator::Css(css)).await?.send_keys(text).await?)
+    /// Does something to the first element of a selector. The page may not be there yet, and a live one may put a new
+    /// element in its place between the look and the act: then that is taken.
+    async fn act(
+        &self,
+        what: &str,
+        css: &str,
+        act: impl AsyncFn(Element) -> Result<(), CmdError>,
+    ) -> anyhow::Result<()> {
+        until(what, WITHIN, || async {
+            let acted = match self.client.find(Locator::Css(css)).await {
+                Ok(element) => act(element).await,
+                Err(error) => Err(error),
+            };
+            match acted {
+                Ok(()) => Ok(Some(())),
+                Err(error) if error.is_no_such_element() || error.is_stale_element_reference() => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
     }
 
     /// Runs a script in the page and gives what it returns.
