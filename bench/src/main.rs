@@ -2,13 +2,15 @@
 //!
 //! `./dev bench [name]` builds everything in release mode and calls this. The services are real processes on
 //! `SQLite` with `synchronous=FULL`; the load comes from this process over loopback. Nothing here passes or fails:
-//! it measures.
+//! it measures. A new measurement is a file with a `measure`, a word in [`What`] and its place in [`ALL`]; processes of
+//! its own that it starts are words in [`Part`].
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod bare;
 mod console;
 mod latency;
 mod load;
+mod plot;
 mod report;
 mod runs;
 mod webhooks;
@@ -19,9 +21,18 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
-    what: Option<What>,
+    command: Option<Command>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Measure(What),
+    #[command(flatten)]
+    Part(Part),
+}
+
+/// What can be measured.
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum What {
     /// Durable webhook acknowledgements per second, at 1 and 32 connections.
@@ -34,9 +45,42 @@ enum What {
     Console,
     /// 500 browsers that follow one chatty log.
     Followers,
-    /// The HTTP handler without a store, as a process of its own; prints its address.
+}
+
+/// What is measured when nothing is named, in this order.
+const ALL: [What; 5] = [What::Webhooks, What::Latency, What::Runs, What::Console, What::Followers];
+
+impl What {
+    /// Measures, and keeps the rows and their plot.
+    async fn measure(self) -> anyhow::Result<()> {
+        report::load_average("before");
+        let (name, measured) = match self {
+            Self::Webhooks => ("webhooks", webhooks::measure().await),
+            Self::Latency => ("latency", latency::measure().await),
+            Self::Runs => ("runs", runs::measure().await),
+            Self::Console => ("console", console::pages().await),
+            Self::Followers => ("followers", console::followers().await),
+        };
+        report::load_average("after");
+        report::keep(name)?;
+        measured
+    }
+}
+
+/// A process that a measurement starts.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// The HTTP handler without a store; prints its address.
     #[command(hide = true)]
     BareHandler,
+}
+
+impl Part {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::BareHandler => bare::handler().await,
+        }
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,20 +90,15 @@ fn main() -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        match Cli::parse().what {
-            Some(What::Webhooks) => webhooks::measure().await,
-            Some(What::Latency) => latency::measure().await,
-            Some(What::Runs) => runs::measure().await,
-            Some(What::Console) => console::pages().await,
-            Some(What::Followers) => console::followers().await,
-            Some(What::BareHandler) => bare::handler().await,
-            None => {
-                webhooks::measure().await?;
-                latency::measure().await?;
-                runs::measure().await?;
-                console::pages().await?;
-                console::followers().await
-            }
+        let named = match Cli::parse().command {
+            Some(Command::Part(part)) => return part.run().await,
+            Some(Command::Measure(what)) => Some(what),
+            None => None,
+        };
+        report::head();
+        for what in named.as_ref().map_or(ALL.as_slice(), std::slice::from_ref) {
+            what.measure().await?;
         }
+        Ok(())
     })
 }
