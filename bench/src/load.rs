@@ -1,18 +1,16 @@
-//! A closed loop over kept connections: each sends a signed webhook, waits for the answer, sends the next.
+//! What every load is made of: the pipeline, a push, a kept connection that posts it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::harness::Webhook;
-use futures::future::try_join_all;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The secret both the stack and the bare handler know.
@@ -42,36 +40,6 @@ pub(crate) struct Load {
     pub(crate) per_second: f64,
     /// The time of each.
     pub(crate) latencies: Vec<Duration>,
-}
-
-/// Posts distinct pushes to `addr` over `connections` connections for `length`; every answer must be 202.
-pub(crate) async fn post_pushes(
-    addr: SocketAddr,
-    connections: usize,
-    length: Duration,
-) -> anyhow::Result<Load> {
-    let begun = Instant::now();
-    let until = begun + length;
-    let workers = (0..connections).map(|_| async move {
-        let mut connection = Connection::open(addr).await?;
-        let mut latencies = Vec::new();
-        while Instant::now() < until {
-            let webhook = push();
-            let sent = Instant::now();
-            connection.post(&webhook).await?;
-            latencies.push(sent.elapsed());
-        }
-        anyhow::Ok(latencies)
-    });
-    // Tasks of their own, so that the load may use both cores.
-    let tasks = workers.map(spawn);
-    let mut latencies = Vec::new();
-    for worker in try_join_all(tasks).await? {
-        latencies.extend(worker?);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a count")]
-    let per_second = latencies.len() as f64 / begun.elapsed().as_secs_f64();
-    Ok(Load { per_second, latencies })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a load of fixed length, awaited to its end by the caller")]

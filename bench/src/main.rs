@@ -9,13 +9,20 @@
 mod bare;
 mod console;
 mod latency;
+mod limit;
 mod load;
 mod plot;
+mod raw;
 mod report;
 mod runs;
+mod store_call;
 mod webhooks;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
+
+use crate::limit::Synchronous;
 
 /// Measures Orch on this machine.
 #[derive(Debug, Parser)]
@@ -37,6 +44,8 @@ enum Command {
 enum What {
     /// Durable webhook acknowledgements per second, at 1 and 32 connections.
     Webhooks,
+    /// The store's call behind it alone, at 1 and 32 callers.
+    StoreCall,
     /// From a webhook to the first instruction of the agent, on an idle system.
     Latency,
     /// Whole runs per second with `/bin/true` as the agent.
@@ -48,7 +57,8 @@ enum What {
 }
 
 /// What is measured when nothing is named, in this order.
-const ALL: [What; 5] = [What::Webhooks, What::Latency, What::Runs, What::Console, What::Followers];
+const ALL: [What; 6] =
+    [What::Webhooks, What::StoreCall, What::Latency, What::Runs, What::Console, What::Followers];
 
 impl What {
     /// Measures, and keeps the rows and their plot.
@@ -56,6 +66,7 @@ impl What {
         report::load_average("before");
         let (name, measured) = match self {
             Self::Webhooks => ("webhooks", webhooks::measure().await),
+            Self::StoreCall => ("store-call", store_call::measure().await),
             Self::Latency => ("latency", latency::measure().await),
             Self::Runs => ("runs", runs::measure().await),
             Self::Console => ("console", console::pages().await),
@@ -73,12 +84,23 @@ enum Part {
     /// The HTTP handler without a store; prints its address.
     #[command(hide = true)]
     BareHandler,
+    /// The HTTP handler over the raw driver; prints its address.
+    #[command(hide = true)]
+    LimitHandler {
+        /// The database, made anew.
+        #[arg(long)]
+        path: PathBuf,
+        /// Its durability.
+        #[arg(long)]
+        synchronous: Synchronous,
+    },
 }
 
 impl Part {
     async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::BareHandler => bare::handler().await,
+            Self::LimitHandler { path, synchronous } => limit::handler(path, synchronous).await,
         }
     }
 }

@@ -1,41 +1,86 @@
 //! Durable webhook acknowledgements per second: signature, dedupe, delivery, payload and job, fsynced.
+//!
+//! Ours beside the same rows over the raw driver, in turn, each in a process of its own on a file of its own, under the
+//! same load. Then ours with the scheduler at work on the same file.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use e2e::harness::{Service, Stack};
 
 use crate::bare::BareHandler;
-use crate::load::{ORCH_TOML, SECRET, post_pushes};
-use crate::report::{REPETITIONS, keep_latencies, pair, quantile_ms, row};
+use crate::limit::{LimitHandler, Synchronous};
+use crate::load::{Load, ORCH_TOML, SECRET};
+use crate::raw::post_pushes;
+use crate::report::{REPETITIONS, beside, keep_latencies, median, quantile_ms, row};
 
-const LENGTH: Duration = Duration::from_secs(3);
-const WARM_UP: Duration = Duration::from_secs(1);
+const LENGTH: Duration = Duration::from_secs(2);
+const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Ours and the same handler without the store in turn, five times; ingest alone on its file.
+/// One side of the comparison.
+struct Side {
+    name: &'static str,
+    addr: SocketAddr,
+    rates: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    latencies: Vec<Duration>,
+}
+
+impl Side {
+    fn new(name: &'static str, addr: SocketAddr) -> Self {
+        Self { name, addr, rates: Vec::new(), p50: Vec::new(), p99: Vec::new(), latencies: Vec::new() }
+    }
+
+    fn add(&mut self, mut load: Load) {
+        self.rates.push(load.per_second);
+        self.p50.push(quantile_ms(&mut load.latencies, 0.5));
+        self.p99.push(quantile_ms(&mut load.latencies, 0.99));
+        self.latencies.extend(load.latencies);
+    }
+}
+
+/// Ours, the limit at both durabilities, and the handler that keeps nothing.
 pub(crate) async fn measure() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
     let mut stack =
         Stack::builder().orch_toml(ORCH_TOML).env("ORCH_GITEA_WEBHOOK_SECRET", SECRET).lay_out()?;
     stack.process(Service::Ingest).start().await?;
-    let ingest = stack.addr(Service::Ingest);
+    let full = LimitHandler::start(&folder.path().join("full.db"), Synchronous::Full).await?;
+    let normal = LimitHandler::start(&folder.path().join("normal.db"), Synchronous::Normal).await?;
     let bare = BareHandler::start().await?;
     for connections in [1, 32] {
-        post_pushes(ingest, connections, WARM_UP).await?;
-        let (mut ours, mut limit) = (Vec::new(), Vec::new());
-        let (mut latencies, mut bare_latencies) = (Vec::new(), Vec::new());
-        for _ in 0..REPETITIONS {
-            let load = post_pushes(bare.addr, connections, LENGTH).await?;
-            limit.push(load.per_second);
-            bare_latencies.extend(load.latencies);
-            let load = post_pushes(ingest, connections, LENGTH).await?;
-            ours.push(load.per_second);
-            latencies.extend(load.latencies);
+        let mut sides = [
+            Side::new("limit_sqlite_full", full.addr),
+            Side::new("sqlite_full", stack.addr(Service::Ingest)),
+            Side::new("limit_sqlite_normal", normal.addr),
+            Side::new("limit_no_store", bare.addr),
+        ];
+        for side in &sides {
+            post_pushes(side.addr, connections, WARM_UP).await?;
         }
-        let name = |what| format!("webhook_{what}_c{connections}_sqlite_full");
-        pair(&name("acks"), &ours, "acks/s", &name("limit_no_store"), &limit);
-        row(&name("p50"), quantile_ms(&mut latencies, 0.5), "ms", None);
-        row(&name("p99"), quantile_ms(&mut latencies, 0.99), "ms", None);
-        let plot = format!("webhooks-latency-c{connections}");
-        keep_latencies(&plot, &mut [("acknowledgement", latencies), ("no store", bare_latencies)])?;
+        for _ in 0..REPETITIONS {
+            for side in &mut sides {
+                side.add(post_pushes(side.addr, connections, LENGTH).await?);
+            }
+        }
+        print(&sides, connections)?;
     }
     stack.finish().await
+}
+
+fn print(sides: &[Side], connections: usize) -> anyhow::Result<()> {
+    let Some(limit) = sides.first() else { return Ok(()) };
+    for side in sides {
+        let name = |what| format!("webhook_{what}_c{connections}_{}", side.name);
+        if side.name == limit.name {
+            row(&name("acks"), median(side.rates.clone()), "acks/s", None);
+        } else {
+            beside(&name("acks"), &side.rates, "acks/s", &limit.rates);
+        }
+        row(&name("p50"), median(side.p50.clone()), "ms", None);
+        row(&name("p99"), median(side.p99.clone()), "ms", None);
+    }
+    let mut drawn: Vec<_> = sides.iter().map(|side| (side.name, side.latencies.clone())).collect();
+    keep_latencies(&format!("webhooks-latency-c{connections}"), &mut drawn)
 }
