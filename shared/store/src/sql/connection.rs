@@ -13,11 +13,14 @@ use tokio::time::timeout;
 
 use crate::postgres::{ANSWER_WAIT_MAX, Transacting};
 use crate::sql::fault::Fault;
+use crate::sqlite::direct::{Cells, Direct, FromCell, Place};
 
 /// A connection, borrowed from whoever writes or reads.
 #[derive(Debug)]
 pub(crate) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
+    /// In the calling thread.
+    Direct(&'c mut Direct),
     Postgres(&'c mut PgConnection),
 }
 
@@ -142,6 +145,7 @@ impl Query {
     pub(crate) async fn execute(self, conn: &mut Connection<'_>) -> Result<u64, sqlx::Error> {
         match conn {
             Connection::Sqlite(conn) => Ok(self.sqlite().execute(&mut **conn).await?.rows_affected()),
+            Connection::Direct(conn) => conn.execute(self.statement.sqlite, &self.arguments),
             Connection::Postgres(conn) => {
                 Ok(answered(self.postgres().execute(&mut **conn)).await?.rows_affected())
             }
@@ -154,6 +158,10 @@ impl Query {
                 let rows = self.sqlite().fetch_all(&mut **conn).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
+            Connection::Direct(conn) => {
+                let rows = conn.fetch(self.statement.sqlite, &self.arguments, usize::MAX)?;
+                Ok(rows.into_iter().map(Row::Direct).collect())
+            }
             Connection::Postgres(conn) => {
                 let rows = answered(self.postgres().fetch_all(&mut **conn)).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
@@ -164,6 +172,9 @@ impl Query {
     pub(crate) async fn fetch_optional(self, conn: &mut Connection<'_>) -> Result<Option<Row>, sqlx::Error> {
         match conn {
             Connection::Sqlite(conn) => Ok(self.sqlite().fetch_optional(&mut **conn).await?.map(Row::Sqlite)),
+            Connection::Direct(conn) => {
+                Ok(conn.fetch(self.statement.sqlite, &self.arguments, 1)?.pop().map(Row::Direct))
+            }
             Connection::Postgres(conn) => {
                 Ok(answered(self.postgres().fetch_optional(&mut **conn)).await?.map(Row::Postgres))
             }
@@ -244,6 +255,7 @@ impl Connection<'_> {
     pub(crate) async fn run_statement(&mut self, statement: Statement) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(conn) => sqlx::raw_sql(statement.sqlite).execute(&mut **conn).await.map(|_| ()),
+            Self::Direct(conn) => conn.run(statement.sqlite),
             Self::Postgres(conn) => {
                 answered(sqlx::raw_sql(statement.postgres).execute(&mut **conn)).await.map(|_| ())
             }
@@ -253,7 +265,7 @@ impl Connection<'_> {
     /// What to do where the database has tables, but none of ours.
     pub(crate) const fn belongs_to_another(&self) -> &'static str {
         match self {
-            Self::Sqlite(_) => {
+            Self::Sqlite(_) | Self::Direct(_) => {
                 "the database file belongs to another program: set ORCH_DATABASE_URL to a file of its own"
             }
             Self::Postgres(_) => {
@@ -294,25 +306,30 @@ impl Reader {
 #[derive(Debug)]
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    Direct(Cells),
     Postgres(PgRow),
 }
 
 /// What can be read from a column of every database.
 pub(crate) trait Column<'r>:
-    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+    Decode<'r, Sqlite> + Type<Sqlite> + FromCell<'r> + Decode<'r, Postgres> + Type<Postgres>
 {
 }
 
-impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>> Column<'r> for T {}
+impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite> + FromCell<'r> + Decode<'r, Postgres> + Type<Postgres>>
+    Column<'r> for T
+{
+}
 
 impl Row {
     /// Reads one column, by its name or place.
-    pub(crate) fn try_get<'r, T: Column<'r>, I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>>(
+    pub(crate) fn try_get<'r, T: Column<'r>, I: ColumnIndex<SqliteRow> + Place + ColumnIndex<PgRow>>(
         &'r self,
         index: I,
     ) -> Result<T, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(index),
+            Self::Direct(row) => row.try_get(&index),
             Self::Postgres(row) => row.try_get(index),
         }
     }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
+use super::direct::Direct;
 use super::pragmas;
 use super::writer::WeakDoor;
+use crate::sql::connection::{Connection, Query, Statement};
 
 /// A log of this many pages is copied into the database (16 MiB of 4 KiB pages).
 const PAGES_SOFT_MAX: i64 = 4_096;
@@ -61,7 +63,7 @@ impl Checkpoints {
     }
 
     /// Copies the rest of the log while nobody writes, so that the next commit begins it anew.
-    pub(super) async fn finish(&self, conn: &mut SqliteConnection) {
+    pub(super) async fn finish(&self, conn: &mut Direct) {
         let mut mode = Mode::Passive;
         if file_bytes(&self.wal) > FILE_BYTES_HARD_MAX {
             let mut cut_at = self.cut_at.lock().await;
@@ -70,7 +72,7 @@ impl Checkpoints {
                 mode = Mode::Truncate;
             }
         }
-        if let Err(error) = checkpoint(conn, mode).await {
+        if let Err(error) = checkpoint(&mut Connection::Direct(conn), mode).await {
             tracing::warn!(%error, "could not finish a checkpoint of the database");
         }
     }
@@ -111,6 +113,7 @@ async fn look(database: &Path, conn: &mut Option<SqliteConnection>) -> Result<bo
         Some(conn) => conn,
         empty @ None => empty.insert(pragmas::writer(database).create_if_missing(false).connect().await?),
     };
+    let conn = &mut Connection::Sqlite(conn);
     if checkpoint(conn, Mode::Look).await?.pages < PAGES_SOFT_MAX {
         return Ok(false);
     }
@@ -138,14 +141,14 @@ struct Log {
     copied: i64,
 }
 
-async fn checkpoint(conn: &mut SqliteConnection, mode: Mode) -> Result<Log, sqlx::Error> {
+async fn checkpoint(conn: &mut Connection<'_>, mode: Mode) -> Result<Log, sqlx::Error> {
     let sql = match mode {
         Mode::Look => "PRAGMA wal_checkpoint(NOOP)",
         Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
         Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
-    let row = sqlx::query(sql).fetch_one(conn).await?;
-    Ok(Log { pages: row.try_get_unchecked(1)?, copied: row.try_get_unchecked(2)? })
+    let row = Query::new(Statement { sqlite: sql, postgres: "" }).fetch_one(conn).await?;
+    Ok(Log { pages: row.try_get(1)?, copied: row.try_get(2)? })
 }
 
 /// Where SQLite keeps the log of `database`.

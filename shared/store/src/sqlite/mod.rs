@@ -4,6 +4,7 @@
 
 pub(crate) mod backup;
 mod checkpoint;
+pub(crate) mod direct;
 mod migrate;
 mod open;
 mod pragmas;

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
-use tokio::sync::Mutex;
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::checkpoint::{self, Checkpoints};
+use super::direct::Direct;
 use super::turnstile::Turnstile;
+use super::writer::Writer;
 use super::{SqliteFile, migrate, pragmas, writer};
 use crate::sql::connection::Connection;
 use crate::sql::fault::unavailable;
@@ -52,11 +55,29 @@ impl SqliteFile {
         drop(turn);
         let checkpoints = Arc::new(Checkpoints::new(&self.path));
         let (door, writer) = writer::writer(&self.path, conn, turnstile, Arc::clone(&checkpoints));
+        let written =
+            start(writer).map_err(|error| unavailable(format!("could not start a thread: {error}")))?;
         let checkpointer = checkpoint::run(self.path.to_path_buf(), checkpoints, door.downgrade());
-        self.tasks = Mutex::new(vec![spawn(writer.run()), spawn(checkpointer)]);
+        self.tasks = Mutex::new(vec![spawn(written), spawn(checkpointer)]);
         self.door = Some(door);
         Ok(())
     }
+}
+
+/// Starts the writer on a thread of its own, where SQLite may block; the future ends with it.
+fn start(writer: Writer) -> std::io::Result<impl Future<Output = ()>> {
+    let (ended, end) = oneshot::channel();
+    let runtime = Handle::current();
+    std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+        runtime.block_on(writer.run());
+        // Nobody waits for it where the store was dropped.
+        let _ = ended.send(());
+    })?;
+    Ok(async {
+        if end.await.is_err() {
+            tracing::error!("the store's writer failed");
+        }
+    })
 }
 
 /// Looks before anything is written: a newer database, or another program's, is left as it is.
@@ -74,7 +95,7 @@ async fn refuse_unfit(path: &Path) -> Result<(), Error> {
 }
 
 /// Two processes that start at once both want the file for themselves for a moment; one of them asks again.
-async fn open_migrated(path: &Path) -> Result<SqliteConnection, Error> {
+async fn open_migrated(path: &Path) -> Result<Direct, Error> {
     let give_up_at = Instant::now() + OPEN_DEADLINE;
     loop {
         match try_open_migrated(path).await {
@@ -87,11 +108,13 @@ async fn open_migrated(path: &Path) -> Result<SqliteConnection, Error> {
     }
 }
 
-async fn try_open_migrated(path: &Path) -> Result<SqliteConnection, Error> {
+async fn try_open_migrated(path: &Path) -> Result<Direct, Error> {
     let mut conn = pragmas::writer(path).connect().await?;
     pragmas::check(&mut conn, pragmas::WRITER).await?;
     migrate::migrate(&mut conn).await?;
-    Ok(conn)
+    let direct = Direct::open(path)?;
+    conn.close().await?;
+    Ok(direct)
 }
 
 /// Connects when first asked, so that a reader may start before the database is there.

@@ -28,6 +28,11 @@ pub(super) const WRITER: Wanted = &[
     ("query_only", "0"),
 ];
 
+/// How the writer's own connection is given them; the journal mode is the file's.
+pub(super) const WRITER_SETTINGS: &str =
+    "PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;
+    PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0";
+
 /// Of the connections that read.
 pub(super) const READER: Wanted = &[("foreign_keys", "1"), ("busy_timeout", "500"), ("query_only", "1")];
 
@@ -68,11 +73,16 @@ pub(super) async fn check(conn: &mut SqliteConnection, wanted: Wanted) -> Result
             Ok(_) | Err(_) => row.try_get_unchecked::<String, _>(0)?,
         };
         if found != *value {
-            return Err(Error::Setup(format!(
-                "SQLite did not take PRAGMA {name} = {value}, it says {found}: is the database on a file system \
-                 without shared memory or locks, such as NFS?"
-            )));
+            return Err(not_taken(name, value, &found));
         }
     }
     Ok(())
+}
+
+/// What a setting that did not take means.
+pub(super) fn not_taken(name: &str, value: &str, found: &str) -> Error {
+    Error::Setup(format!(
+        "SQLite did not take PRAGMA {name} = {value}, it says {found}: is the database on a file system \
+         without shared memory or locks, such as NFS?"
+    ))
 }

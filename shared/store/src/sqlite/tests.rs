@@ -9,6 +9,7 @@ use domain::{Budgets, Timestamp};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::checkpoint::Checkpoints;
+use super::direct::Direct;
 use super::turnstile::Turnstile;
 use super::{migrate, pragmas, writer};
 use crate::Error;
@@ -48,9 +49,11 @@ async fn a_full_disk_is_unavailable_and_recovers() {
     let mut conn = pragmas::writer(&path).connect().await.unwrap();
     migrate::migrate(&mut conn).await.unwrap();
     let pages = number(&mut conn, "PRAGMA page_count").await;
-    number(&mut conn, &format!("PRAGMA max_page_count = {}", pages + 40)).await;
+    conn.close().await.unwrap();
+    let mut direct = Direct::open(&path).unwrap();
+    direct.run(&format!("PRAGMA max_page_count = {}", pages + 40)).unwrap();
     let checkpoints = Arc::new(Checkpoints::new(&path));
-    let (door, writer) = writer::writer(&path, conn, Turnstile::open(&path).unwrap(), checkpoints);
+    let (door, writer) = writer::writer(&path, direct, Turnstile::open(&path).unwrap(), checkpoints);
     let task = tokio::spawn(writer.run());
 
     let mut kept = 0;

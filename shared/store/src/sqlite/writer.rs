@@ -1,4 +1,4 @@
-//! The one writer of a process: a task that drains a channel and commits many operations in one transaction.
+//! The one writer of a process: a thread that drains a channel and commits many operations in one transaction.
 //!
 //! A reply goes out only after COMMIT. An operation that cannot begin before its deadline is answered
 //! `Unavailable`, and so is every operation of a batch that could not be committed: nothing of it was written.
@@ -7,12 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::checkpoint::Checkpoints;
-use super::pragmas;
+use super::direct::Direct;
 use super::turnstile::Turnstile;
 use crate::Error;
 use crate::sql::batch;
@@ -94,7 +93,7 @@ impl WeakDoor {
 /// Makes a writer around an open connection; the caller runs it.
 pub(super) fn writer(
     path: &Path,
-    conn: SqliteConnection,
+    conn: Direct,
     turnstile: Turnstile,
     checkpoints: Arc<Checkpoints>,
 ) -> (Door, Writer) {
@@ -102,12 +101,12 @@ pub(super) fn writer(
     (Door(door), Writer { path: path.into(), conn: Some(conn), turnstile, checkpoints, inbox })
 }
 
-/// The task's state.
+/// The thread's state.
 #[derive(Debug)]
 pub(super) struct Writer {
     path: Box<Path>,
     /// None after a failure that leaves it in an unknown state.
-    conn: Option<SqliteConnection>,
+    conn: Option<Direct>,
     turnstile: Turnstile,
     checkpoints: Arc<Checkpoints>,
     inbox: mpsc::Receiver<Message>,
@@ -119,6 +118,13 @@ impl Writer {
         let mut messages = Vec::with_capacity(BATCH_MAX);
         let mut closing = Vec::new();
         while self.inbox.recv_many(&mut messages, BATCH_MAX).await > 0 {
+            let turn = self.turnstile.enter().await;
+            // What came while another process wrote goes along.
+            while messages.len() < BATCH_MAX
+                && let Ok(message) = self.inbox.try_recv()
+            {
+                messages.push(message);
+            }
             let (mut operations, mut checkpoints) = (Vec::with_capacity(messages.len()), Vec::new());
             for message in messages.drain(..) {
                 match message {
@@ -130,7 +136,6 @@ impl Writer {
                     }
                 }
             }
-            let turn = self.turnstile.enter().await;
             if !operations.is_empty() {
                 self.commit(operations).await;
                 self.checkpoints.nudge();
@@ -142,7 +147,7 @@ impl Writer {
             drop(turn);
         }
         if let Some(conn) = self.conn.take()
-            && let Err(error) = conn.close().await
+            && let Err(error) = conn.close()
         {
             tracing::warn!(%error, "could not close the database cleanly");
         }
@@ -152,7 +157,7 @@ impl Writer {
 
     /// Commits the operations and answers each of them.
     async fn commit(&mut self, operations: Vec<Operation>) {
-        let Some(operations) = self.begin(operations).await else {
+        let Some(operations) = self.begin(operations) else {
             return;
         };
         let requests: Vec<&Request> = operations.iter().map(|operation| &operation.request).collect();
@@ -173,7 +178,7 @@ impl Writer {
     }
 
     /// Takes SQLite's write lock; answers the operations whose time is over, `None` when none is left.
-    async fn begin(&mut self, mut operations: Vec<Operation>) -> Option<Vec<Operation>> {
+    fn begin(&mut self, mut operations: Vec<Operation>) -> Option<Vec<Operation>> {
         let mut last: Option<Fault> = None;
         loop {
             let now = Instant::now();
@@ -191,7 +196,7 @@ impl Writer {
                 return None;
             }
             operations = open;
-            match self.try_begin().await {
+            match self.try_begin() {
                 Ok(()) => return Some(operations),
                 Err(fault) if fault.kind == FaultKind::Locked => last = Some(fault),
                 Err(fault) => {
@@ -203,16 +208,12 @@ impl Writer {
         }
     }
 
-    async fn try_begin(&mut self) -> Result<(), Fault> {
+    fn try_begin(&mut self) -> Result<(), Fault> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
-            empty @ None => {
-                let mut conn = pragmas::writer(&self.path).create_if_missing(false).connect().await?;
-                pragmas::check(&mut conn, pragmas::WRITER).await?;
-                empty.insert(conn)
-            }
+            empty @ None => empty.insert(Direct::open(&self.path)?),
         };
-        sqlx::query("BEGIN IMMEDIATE").execute(conn).await?;
+        conn.execute("BEGIN IMMEDIATE", &[])?;
         Ok(())
     }
 
@@ -221,15 +222,13 @@ impl Writer {
         let Some(conn) = &mut self.conn else {
             return Err(Fault::refused("a batch without a connection"));
         };
-        let result = match batch::run(&mut Connection::Sqlite(conn), requests).await {
-            Ok(answers) => {
-                sqlx::query("COMMIT").execute(&mut *conn).await.map(|_| answers).map_err(Fault::from)
-            }
+        let result = match batch::run(&mut Connection::Direct(conn), requests).await {
+            Ok(answers) => conn.execute("COMMIT", &[]).map(|_| answers).map_err(Fault::from),
             Err(fault) => Err(fault),
         };
         if let Err(fault) = &result {
             // Fails where SQLite rolled back by itself, as it does on some I/O errors and on a full disk.
-            drop(sqlx::query("ROLLBACK").execute(conn).await);
+            drop(conn.execute("ROLLBACK", &[]));
             let fault = fault.clone();
             self.forget_connection(&fault);
         }
