@@ -16,6 +16,7 @@ mod raw;
 mod report;
 mod runs;
 mod store_call;
+mod two;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::limit::Synchronous;
+use crate::two::Work;
 
 /// Measures Orch on this machine.
 #[derive(Debug, Parser)]
@@ -46,6 +48,8 @@ enum What {
     Webhooks,
     /// The store's call behind it alone, at 1 and 32 callers.
     StoreCall,
+    /// Two processes on one file: deliveries beside claims.
+    Two,
     /// From a webhook to the first instruction of the agent, on an idle system.
     Latency,
     /// Whole runs per second with `/bin/true` as the agent.
@@ -57,8 +61,8 @@ enum What {
 }
 
 /// What is measured when nothing is named, in this order.
-const ALL: [What; 6] =
-    [What::Webhooks, What::StoreCall, What::Latency, What::Runs, What::Console, What::Followers];
+const ALL: [What; 7] =
+    [What::Webhooks, What::StoreCall, What::Two, What::Latency, What::Runs, What::Console, What::Followers];
 
 impl What {
     /// Measures, and keeps the rows and their plot.
@@ -67,6 +71,7 @@ impl What {
         let (name, measured) = match self {
             Self::Webhooks => ("webhooks", webhooks::measure().await),
             Self::StoreCall => ("store-call", store_call::measure().await),
+            Self::Two => ("two", two::measure().await),
             Self::Latency => ("latency", latency::measure().await),
             Self::Runs => ("runs", runs::measure().await),
             Self::Console => ("console", console::pages().await),
@@ -84,6 +89,16 @@ enum Part {
     /// The HTTP handler without a store; prints its address.
     #[command(hide = true)]
     BareHandler,
+    /// One of two processes on a file; prints what it saw.
+    #[command(hide = true)]
+    StoreLoop {
+        /// The database.
+        #[arg(long)]
+        path: PathBuf,
+        /// What it does.
+        #[arg(long)]
+        work: Work,
+    },
     /// The HTTP handler over the raw driver; prints its address.
     #[command(hide = true)]
     LimitHandler {
@@ -100,6 +115,7 @@ impl Part {
     async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::BareHandler => bare::handler().await,
+            Self::StoreLoop { path, work } => two::work(path, work).await,
             Self::LimitHandler { path, synchronous } => limit::handler(path, synchronous).await,
         }
     }
