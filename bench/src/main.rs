@@ -8,6 +8,7 @@
 
 mod bare;
 mod console;
+mod flood;
 mod latency;
 mod limit;
 mod load;
@@ -56,13 +57,23 @@ enum What {
     Runs,
     /// The console with 100,000 jobs beside an empty one.
     Console,
+    /// Good webhooks beside 20,000 bad ones a second.
+    Flood,
     /// 500 browsers that follow one chatty log.
     Followers,
 }
 
 /// What is measured when nothing is named, in this order.
-const ALL: [What; 7] =
-    [What::Webhooks, What::StoreCall, What::Two, What::Latency, What::Runs, What::Console, What::Followers];
+const ALL: [What; 8] = [
+    What::Webhooks,
+    What::StoreCall,
+    What::Two,
+    What::Latency,
+    What::Runs,
+    What::Console,
+    What::Followers,
+    What::Flood,
+];
 
 impl What {
     /// Measures, and keeps the rows and their plot.
@@ -76,6 +87,7 @@ impl What {
             Self::Runs => ("runs", runs::measure().await),
             Self::Console => ("console", console::pages().await),
             Self::Followers => ("followers", console::followers().await),
+            Self::Flood => ("flood", flood::measure().await),
         };
         report::load_average("after");
         report::keep(name)?;

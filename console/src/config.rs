@@ -6,8 +6,8 @@ use clap::{Args, Parser};
 use proto::convert::QueueSettings as QueueFacts;
 use service::Clock;
 use service::settings::{
-    CommonFlags, DatabaseSettings, QueueSettings, SchedulerAddrSettings, SchedulerEndpointSettings,
-    SecretSetting, TelemetrySettings, TlsSettings,
+    CommonFlags, DatabaseSettings, ListenerSettings, QueueSettings, SchedulerAddrSettings,
+    SchedulerEndpointSettings, SecretSetting, TelemetrySettings, TlsSettings,
 };
 
 use crate::Options;
@@ -59,6 +59,9 @@ pub struct Cli {
     /// Certificates for gRPC.
     #[command(flatten)]
     pub tls: TlsSettings,
+    /// What its listener grants.
+    #[command(flatten)]
+    pub listener: ListenerSettings,
     /// Logs, traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
@@ -74,6 +77,7 @@ impl Cli {
             database_url: self.database.database_url.clone(),
             scheduler_url: self.scheduler.url_or(self.scheduler_addr.scheduler_addr, &self.tls),
             tls: self.tls.clone(),
+            listener: self.listener.clone(),
             queue: queue_facts(&self.queue),
             clock: Clock::system(),
         }

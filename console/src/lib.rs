@@ -24,8 +24,7 @@ use proto::convert::QueueSettings;
 use proto::v1::admin_service_client::AdminServiceClient;
 use service::health::{Metrics, Readiness};
 use service::lifecycle::Refused;
-use service::server::Limits;
-use service::settings::{DatabaseUrl, Secret, TlsSettings};
+use service::settings::{DatabaseUrl, ListenerSettings, Secret, TlsSettings};
 use service::{Clock, Tasks};
 use tokio::net::TcpListener;
 
@@ -46,6 +45,8 @@ pub struct Options {
     pub scheduler_url: String,
     /// Certificates for it.
     pub tls: TlsSettings,
+    /// What the listener grants.
+    pub listener: ListenerSettings,
     /// The settings that `GET /queue` shows.
     pub queue: QueueSettings,
     /// The time.
@@ -106,9 +107,9 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
     let app = answer::protected(answer::counted(app, &metrics));
     let app = app.merge(service::health::router(readiness, metrics));
     tracing::info!(%addr, "listening");
-    let serving = tasks.clone();
+    let (serving, limits) = (tasks.clone(), options.listener.limits());
     tasks.spawn("console", async move {
-        service::server::serve(listener, app, Limits::default(), None, &serving).await;
+        service::server::serve(listener, app, limits, None, &serving).await;
     });
     Ok(Handle { addr })
 }

@@ -43,6 +43,7 @@ impl Console {
             database_url: DatabaseUrl::new(&url),
             scheduler_url: format!("http://{scheduler}"),
             tls: TlsSettings::default(),
+            listener: ListenerSettings::default(),
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
             clock: Clock::manual(NOW_MS),
         };

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use service::Clock;
+use service::server::Allowance;
 use service::settings::{
-    CommonFlags, DatabaseSettings, PipelineSettings, SchedulerAddrSettings, SchedulerEndpointSettings,
-    SecretSetting, TelemetrySettings, TlsSettings,
+    CommonFlags, DatabaseSettings, ListenerSettings, PipelineSettings, SchedulerAddrSettings,
+    SchedulerEndpointSettings, SecretSetting, TelemetrySettings, TlsSettings,
 };
 
 use crate::Options;
@@ -33,6 +34,12 @@ pub struct Settings {
     /// Longest webhook body taken, in bytes
     #[arg(long, env = "ORCH_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 26_214_400)]
     pub max_body_bytes: u64,
+    /// Requests of one address that may be refused at once (a wrong signature, a wrong path); further ones are answered 429. What is signed well is always taken
+    #[arg(long, env = "ORCH_REFUSED_BURST", value_name = "N", default_value_t = 1000)]
+    pub refused_burst: u32,
+    /// And after that, how many a second
+    #[arg(long, env = "ORCH_REFUSED_PER_SECOND", value_name = "N", default_value_t = 50)]
+    pub refused_per_second: u32,
     /// The Gitea webhook's secret.
     #[command(flatten)]
     pub gitea_webhook_secret: SecretSetting<GiteaWebhookSecret>,
@@ -48,6 +55,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What a source may send that is refused.
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance { burst: self.refused_burst, per_second: self.refused_per_second }
+    }
+
     /// The secrets Gitea and Forgejo may sign with.
     pub(crate) fn gitea_secrets(&self) -> Secrets {
         let current = self.gitea_webhook_secret.get().cloned();
@@ -86,6 +98,9 @@ pub struct Cli {
     /// Keys and certificates for the call to the scheduler.
     #[command(flatten)]
     pub tls: TlsSettings,
+    /// What its listener grants.
+    #[command(flatten)]
+    pub listener: ListenerSettings,
     /// What is logged and traced.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
@@ -100,6 +115,7 @@ impl Cli {
             database_url: self.database.database_url,
             config: self.pipeline.config,
             tls: self.tls,
+            listener: self.listener,
             clock: Clock::system(),
         }
     }

@@ -1,6 +1,6 @@
 //! The two webhook endpoints: every check in its order, and the answer.
 //!
-//! Order: method, size, content type, signature over the raw bytes, headers, UTF-8, parse, shape, identifiers,
+//! Order: a source that ran out of allowance and signs nothing, method, size, content type, signature over the raw bytes, headers, UTF-8, parse, shape, identifiers,
 //! project, dedupe, commit. Nothing is believed before the signature.
 
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use domain::Timestamp;
 use domain::pipeline::Pipeline;
 use events::plan::{Envelope, plan};
 use events::{Observed, gitea, identifier, plane};
-use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
 use service::metrics::{Counter, Histogram};
-use service::server::{BodyError, read_body};
+use service::server::{BodyError, Room, Source, read_body};
 use service::telemetry::trace_context;
 use service::watched::Watched;
 use service::{Clock, Tasks};
@@ -27,6 +27,7 @@ use store::Store;
 use tracing::Instrument as _;
 
 use crate::accept::{self, Answer, Word};
+use crate::doorman::{Doorman, Farewell};
 use crate::nudge::Nudge;
 use crate::refusal::Refusal;
 use crate::signature::{Form, Secrets};
@@ -38,6 +39,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(8);
 /// What both endpoints work with.
 #[derive(Debug)]
 pub(crate) struct App {
+    pub(crate) doorman: Doorman,
+    pub(crate) room: Room,
     pub(crate) gitea_secrets: Secrets,
     pub(crate) plane_secrets: Secrets,
     pub(crate) body_bytes_max: u64,
@@ -77,8 +80,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/webhooks/gitea", endpoint(Sender::Gitea))
         .route("/webhooks/plane", endpoint(Sender::Plane))
         .fallback(move |request: Request<Body>| async move {
-            linger::spawn(request.into_body(), &elsewhere.tasks);
-            refuse(Refusal::NotFound)
+            let (parts, body) = request.into_parts();
+            linger::spawn(body, &elsewhere.tasks);
+            elsewhere.refuse(None, elsewhere.doorman.source(&parts), Refusal::NotFound).await
         })
 }
 
@@ -86,7 +90,12 @@ impl App {
     async fn answer(&self, sender: Sender, request: Request<Body>) -> Response {
         let started_ms = self.clock.boot_ms();
         let (parts, mut body) = request.into_parts();
-        let result = self.take(sender, &parts.method, &parts.headers, &mut body).await;
+        let source = self.doorman.source(&parts);
+        let result = if self.doorman.is_out(source) && !is_signed(sender, &parts.headers) {
+            Err(Refusal::TooMany)
+        } else {
+            self.take(sender, &parts.method, &parts.headers, &mut body).await
+        };
         if !parts.headers.contains_key(EXPECT) {
             linger::spawn(body, &self.tasks);
         }
@@ -104,16 +113,30 @@ impl App {
                 };
                 (answer.decision.as_str(), (status, Json(answer)).into_response())
             }
-            Err(refusal) => {
-                let status = refusal.status().as_u16();
-                tracing::warn!(source = sender.as_str(), status, reason = %refusal, "webhook refused");
-                ("refused", refuse(refusal))
-            }
+            Err(refusal) => ("refused", self.refuse(Some(sender), source, refusal).await),
         };
         self.deliveries.inc(&[sender.as_str(), decision, response.status().as_str()]);
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
         let seconds = (self.clock.boot_ms() - started_ms) as f64 / 1000.0;
         self.answer_seconds.observe(seconds, &[sender.as_str()]);
+        response
+    }
+
+    /// The answer to what is refused. Of a source that ran out each says the same, comes late and is not logged.
+    async fn refuse(&self, sender: Option<Sender>, source: Option<Source>, refusal: Refusal) -> Response {
+        if !refusal.is_of_stranger() || self.doorman.refused(source) {
+            if let Some(sender) = sender {
+                let status = refusal.status().as_u16();
+                tracing::warn!(source = sender.as_str(), status, reason = %refusal, "webhook refused");
+            }
+            return refuse(refusal);
+        }
+        let farewell = self.doorman.hold_back().await;
+        let mut response = refuse(Refusal::TooMany);
+        if farewell == Farewell::Closed || refusal.closes() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
         response
     }
 
@@ -131,14 +154,17 @@ impl App {
             return Err(Refusal::TooLarge);
         }
         let is_form = is_form(sender, headers)?;
-        let body = read_body(body, self.body_bytes_max, BODY_TIMEOUT).await.map_err(|error| match error {
-            BodyError::TooLarge { .. } => Refusal::TooLarge,
-            BodyError::TooSlow { .. } => Refusal::Slow,
-            BodyError::Broken(_) => Refusal::Broken,
-        })?;
+        let whole = read_body(body, self.body_bytes_max, BODY_TIMEOUT, &self.room).await.map_err(
+            |error| match error {
+                BodyError::TooLarge { .. } => Refusal::TooLarge,
+                BodyError::TooSlow { .. } => Refusal::Slow,
+                BodyError::Broken(_) => Refusal::Broken,
+            },
+        )?;
         let received_at = Timestamp::from_ms(self.clock.now_ms());
 
-        let payload = if is_form { form::payload(&body) } else { Some(body.to_vec()) };
+        let body = &whole.bytes;
+        let payload = if is_form { form::payload(body) } else { Some(body.to_vec()) };
         self.verify(sender, headers, payload.as_deref().unwrap_or_default())?;
         let (event, delivery_id) = names(sender, headers)?;
         let payload = payload.ok_or(Refusal::NoPayload)?;
@@ -168,15 +194,29 @@ impl App {
     }
 
     fn verify(&self, sender: Sender, headers: &HeaderMap, signed: &[u8]) -> Result<(), Refusal> {
-        let (secrets, forms, unset): (&Secrets, &[(&str, Form)], Refusal) = match sender {
-            Sender::Gitea => (&self.gitea_secrets, senders::GITEA_SIGNATURES, Refusal::NoGiteaSecret),
-            Sender::Plane => (&self.plane_secrets, senders::PLANE_SIGNATURES, Refusal::NoPlaneSecret),
+        let (secrets, unset) = match sender {
+            Sender::Gitea => (&self.gitea_secrets, Refusal::NoGiteaSecret),
+            Sender::Plane => (&self.plane_secrets, Refusal::NoPlaneSecret),
         };
+        let forms = signatures(sender);
         if secrets.is_empty() {
             return Err(unset);
         }
         if secrets.verify(headers, forms, signed) { Ok(()) } else { Err(Refusal::Signature) }
     }
+}
+
+/// The headers that a sender signs in.
+fn signatures(sender: Sender) -> &'static [(&'static str, Form)] {
+    match sender {
+        Sender::Gitea => senders::GITEA_SIGNATURES,
+        Sender::Plane => senders::PLANE_SIGNATURES,
+    }
+}
+
+/// Whether there is anything that may turn out to be a signature.
+fn is_signed(sender: Sender, headers: &HeaderMap) -> bool {
+    signatures(sender).iter().any(|(name, _)| headers.contains_key(*name))
 }
 
 /// The event's name and the delivery id, as a UUID in lower case.
@@ -236,7 +276,7 @@ fn refuse(refusal: Refusal) -> Response {
     if refusal == Refusal::Method {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     }
-    if matches!(refusal, Refusal::TooLarge | Refusal::Slow | Refusal::Broken) {
+    if refusal.closes() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

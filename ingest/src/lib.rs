@@ -5,6 +5,7 @@
 
 mod accept;
 mod config;
+mod doorman;
 mod form;
 mod http;
 mod json;
@@ -22,8 +23,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use domain::pipeline::Pipeline;
 use service::health::{self, Metrics, Readiness};
-use service::server::Limits;
-use service::settings::{DatabaseUrl, TlsSettings};
+use service::server::Room;
+use service::settings::{DatabaseUrl, ListenerSettings, TlsSettings};
 use service::telemetry::TraceLayer;
 use service::watched::Watched;
 use service::{Clock, Tasks};
@@ -36,10 +37,14 @@ pub use config::{
 };
 pub use nudge::Nudge;
 
+use doorman::Doorman;
+
 /// The condition of `/readyz`: the database answers and its schema fits.
 pub const SCHEMA: &str = "schema";
 /// How often that is looked at.
 const SCHEMA_POLL: Duration = Duration::from_secs(2);
+/// What bodies beyond their first 64 KiB may take together; at least two of the longest fit.
+const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long one look may take.
 const SCHEMA_DEADLINE: Duration = Duration::from_secs(4);
 
@@ -58,6 +63,8 @@ pub struct Parts {
     pub readiness: Readiness,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What the listener grants.
+    pub listener: ListenerSettings,
 }
 
 /// Reads `orch.toml`; the built-in default stands in when there is no such file.
@@ -83,6 +90,8 @@ pub struct Options {
     pub scheduler_url: String,
     /// Certificates for it.
     pub tls: TlsSettings,
+    /// What the listener grants.
+    pub listener: ListenerSettings,
     /// The time.
     pub clock: Clock,
 }
@@ -125,6 +134,7 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
         nudge: Nudge::spawn(channel, &tasks),
         readiness: Readiness::new(&[SCHEMA]),
         metrics: Metrics::new(),
+        listener: options.listener,
     };
     tracing::info!(%addr, "listening");
     let serving = tasks.clone();
@@ -147,11 +157,18 @@ fn refused(error: store::Error) -> anyhow::Error {
 
 /// Serves webhooks, health and metrics on `listener` until the tasks are stopped.
 pub async fn serve(listener: TcpListener, settings: &Settings, parts: Parts, tasks: &Tasks) {
-    let Parts { store, pipeline, clock, nudge, readiness, metrics } = parts;
+    let Parts { store, pipeline, clock, nudge, readiness, metrics, listener: grants } = parts;
     let commit = metrics.histogram(&instruments::COMMIT);
     store.observe_commits(Box::new(move |took| commit.observe(took.as_secs_f64(), &[])));
     watch_schema(store.clone(), readiness.clone(), tasks);
+    let (allowance, limits) = (settings.allowance(), grants.limits());
+    // A single source can fill its share of the connections, and wait there.
+    let seats = limits.connections_per_source_max;
     let app = http::App {
+        doorman: Doorman::new(allowance, grants.proxies(), seats, clock.clone(), tasks.token()),
+        room: Room::new(
+            BODIES_BYTES_MAX.max(2 * usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX / 2)),
+        ),
         gitea_secrets: settings.gitea_secrets(),
         plane_secrets: settings.plane_secrets(),
         body_bytes_max: settings.max_body_bytes,
@@ -165,7 +182,7 @@ pub async fn serve(listener: TcpListener, settings: &Settings, parts: Parts, tas
     };
     let webhooks = http::router(&Arc::new(app)).layer(TraceLayer::public());
     let router = health::router(readiness, metrics).merge(webhooks);
-    service::server::serve(listener, router, Limits::default(), None, tasks).await;
+    service::server::serve(listener, router, limits, None, tasks).await;
 }
 
 /// Keeps `/readyz` true to the database.

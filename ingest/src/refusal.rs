@@ -38,6 +38,9 @@ pub(crate) enum Refusal {
     /// No signature, or a wrong one.
     #[error("the signature is missing or wrong: give the hook the same secret as here")]
     Signature,
+    /// Too much from the same source was refused before.
+    #[error("too much from this address was refused: mend the hook, and wait a little")]
+    TooMany,
     /// No event header.
     #[error("the event header is missing: send the headers of the forge or tracker")]
     NoEvent,
@@ -91,6 +94,29 @@ impl From<events::Refusal> for Refusal {
 }
 
 impl Refusal {
+    /// Whether it was refused to somebody who may be anybody, before a signature was found good.
+    pub(crate) fn is_of_stranger(self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::Method
+                | Self::TooLarge
+                | Self::Slow
+                | Self::Broken
+                | Self::ContentType
+                | Self::ContentEncoding
+                | Self::NoGiteaSecret
+                | Self::NoPlaneSecret
+                | Self::Signature
+                | Self::TooMany
+        )
+    }
+
+    /// Whether the connection ends with it, since what follows on it cannot be told from the body.
+    pub(crate) fn closes(self) -> bool {
+        matches!(self, Self::TooLarge | Self::Slow | Self::Broken)
+    }
+
     /// The status of the answer.
     pub(crate) fn status(self) -> StatusCode {
         match self {
@@ -101,6 +127,7 @@ impl Refusal {
             Self::ContentType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NoGiteaSecret | Self::NoPlaneSecret | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Signature => StatusCode::UNAUTHORIZED,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Broken
             | Self::NoEvent
             | Self::NoDelivery

@@ -8,6 +8,69 @@ use common::documents::{CONFIG, comment, push};
 use common::{Headers, Ingest, SECRET, gitea, gitea_headers, headers, plane, refused, settings, sign, uuid};
 use service::settings::{Secret, SecretSetting};
 
+/// Few refusals are let pass, and none grow back.
+fn strict() -> ingest::Settings {
+    ingest::Settings { refused_burst: 5, refused_per_second: 0, ..settings() }
+}
+
+#[tokio::test]
+async fn whoever_sends_too_much_that_is_refused_is_answered_429_and_what_is_signed_well_is_taken() {
+    let ingest = Ingest::start_with(CONFIG, &strict()).await;
+    let body = push().to_string().into_bytes();
+    let right = gitea_headers("push", 1, &body);
+    let wrong = gitea_headers("push", 1, b"other");
+    for _ in 0..5 {
+        assert_eq!(ingest.post("/webhooks/gitea", &wrong, &body).await.status, 401);
+    }
+    let unsigned = headers(&[("Content-Type", "application/json".to_owned())]);
+    let long = "POST /webhooks/plane HTTP/1.1\r\nHost: test\r\nContent-Length: 20000000\r\n\r\n{";
+    let replies = tokio::join!(
+        ingest.post("/webhooks/gitea", &wrong, &body),
+        ingest.post("/webhooks/plane", &unsigned, b"{}"),
+        ingest.post("/", &unsigned, b"{}"),
+        ingest.send(long.as_bytes()),
+    );
+    let replies = [replies.0, replies.1, replies.2, replies.3];
+    assert!(replies.iter().all(|reply| reply.status == 429 && !reply.body["error"].is_null()), "{replies:?}");
+    let elsewhere = ingest.post_from(2, "/webhooks/gitea", &wrong, &body).await;
+    assert_eq!(elsewhere.status, 401, "another address has its own allowance");
+    assert_eq!(ingest.post("/webhooks/gitea", &right, &body).await.status, 202);
+    assert_eq!(ingest.jobs().await.len(), 1);
+    ingest.stop().await;
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_its_own_allowance() {
+    let ingest = Ingest::start_behind(CONFIG, &strict(), "127.0.0.2").await;
+    let body = push().to_string().into_bytes();
+    let sent_by = |client: &str| {
+        let mut headers = gitea_headers("push", 1, b"other");
+        headers.push(("X-Forwarded-For".to_owned(), format!("192.0.2.200, {client}")));
+        headers
+    };
+    for _ in 0..5 {
+        assert_eq!(ingest.post_from(2, "/webhooks/gitea", &sent_by("192.0.2.1"), &body).await.status, 401);
+    }
+    assert_eq!(ingest.post_from(2, "/webhooks/gitea", &sent_by("192.0.2.1"), &body).await.status, 429);
+    assert_eq!(ingest.post_from(2, "/webhooks/gitea", &sent_by("192.0.2.2"), &body).await.status, 401);
+    // Who is no proxy may name whomever he likes.
+    assert_eq!(ingest.post_from(3, "/webhooks/gitea", &sent_by("192.0.2.1"), &body).await.status, 401);
+    ingest.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_good_webhooks_costs_no_allowance() {
+    let ingest = Ingest::start_with(CONFIG, &strict()).await;
+    for n in 0..200 {
+        let mut document = push();
+        document["after"] = format!("{:040x}", n + 1).into();
+        let body = document.to_string().into_bytes();
+        let reply = ingest.post("/webhooks/gitea", &gitea_headers("push", 1000 + n, &body), &body).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+    }
+    ingest.stop().await;
+}
+
 #[tokio::test]
 async fn checks_come_in_their_order() {
     let mut settings = settings();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use domain::Account;
 use service::settings::{
-    CommonFlags, SchedulerEndpointSettings, Secret, SecretSetting, TelemetrySettings, TlsSettings, duration,
+    CommonFlags, ListenerSettings, SchedulerEndpointSettings, Secret, SecretSetting, TelemetrySettings,
+    TlsSettings, duration,
 };
 use service::{Clock, Random};
 
@@ -45,6 +46,9 @@ pub struct Cli {
     /// Keys and certificates.
     #[command(flatten)]
     pub tls: TlsSettings,
+    /// What its listener grants.
+    #[command(flatten)]
+    pub listener: ListenerSettings,
     /// How it gets a certificate of its own.
     #[command(flatten)]
     pub join_token: SecretSetting<JoinTokenSecret>,
@@ -194,6 +198,8 @@ pub struct Options {
     pub scheduler_url: Option<String>,
     /// Keys and certificates.
     pub tls: TlsSettings,
+    /// What the listener grants.
+    pub listener: ListenerSettings,
     /// With what the node joins when it has no certificate.
     pub join_token: Option<Secret>,
     /// The agent.
@@ -255,6 +261,7 @@ impl Options {
             advertise_url: settings.runner_advertise_url,
             scheduler_url: scheduler.scheduler_url,
             tls,
+            listener: ListenerSettings::default(),
             join_token: None,
             agent: AgentCommand { program: settings.claude_bin, leading_args: Vec::new() },
             shim: ShimCommand::default(),
@@ -283,6 +290,10 @@ impl Options {
 impl From<Cli> for Options {
     fn from(cli: Cli) -> Self {
         let join_token = cli.join_token.get().cloned();
-        Self { join_token, ..Self::new(cli.runner, cli.forge, cli.scheduler, cli.tls) }
+        Self {
+            join_token,
+            listener: cli.listener,
+            ..Self::new(cli.runner, cli.forge, cli.scheduler, cli.tls)
+        }
     }
 }

@@ -15,7 +15,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use service::health::{self, Metrics, Readiness};
 use service::metrics::number;
 use service::net::Listener;
-use service::server::{self, Limits};
+use service::server;
 use service::tls::{self, Caller, Role};
 use service::{Refused, Tasks, grpc};
 use tonic::service::Routes;
@@ -142,7 +142,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
     let advertise_url = advertise_url(&options, addr);
     let scheduler_url = options.scheduler_url.as_deref().unwrap_or(SCHEDULER_URL_DEFAULT);
     let channel = grpc::channel(scheduler_url, &options.tls)?;
-    let tls = options.tls.clone();
+    let (tls, limits) = (options.tls.clone(), options.listener.limits());
     let scheduler = SchedulerServiceClient::with_interceptor(channel, grpc::SendTrace)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
@@ -168,7 +168,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
     tracing::info!(%addr, node.id = %node.identity.node, incarnation = node.identity.incarnation.0, "listening");
     let serving = tasks.clone();
     tasks.spawn("listener", async move {
-        server::serve(listener, app, Limits::default(), acceptor, &serving).await;
+        server::serve(listener, app, limits, acceptor, &serving).await;
     });
     Ok(Handle { addr, node: node.identity.node.clone(), inner: node })
 }

@@ -10,8 +10,8 @@ use domain::Policy;
 use domain::breaker::BreakerTerms;
 use proto::convert;
 use service::settings::{
-    CaSettings, CommonFlags, DatabaseSettings, DatabaseUrl, ForgeSettings, PipelineSettings, QueueSettings,
-    SchedulerAddrSettings, TelemetrySettings, TlsSettings, duration,
+    CaSettings, CommonFlags, DatabaseSettings, DatabaseUrl, ForgeSettings, ListenerSettings,
+    PipelineSettings, QueueSettings, SchedulerAddrSettings, TelemetrySettings, TlsSettings, duration,
 };
 use service::{Clock, Random, Refused};
 
@@ -43,6 +43,9 @@ pub struct Cli {
     /// Certificates for gRPC.
     #[command(flatten)]
     pub tls: TlsSettings,
+    /// What its listener grants.
+    #[command(flatten)]
+    pub listener: ListenerSettings,
     /// The certificate authority.
     #[command(flatten)]
     pub ca: CaSettings,
@@ -171,6 +174,8 @@ pub struct Options {
     pub reconcile_interval: Duration,
     /// Certificates, for serving and for calling runners.
     pub tls: TlsSettings,
+    /// What the listener grants.
+    pub listener: ListenerSettings,
     /// Who may join, where this scheduler decides that.
     pub ca: Option<CaOptions>,
     /// The source of time.
@@ -252,6 +257,7 @@ impl Settings {
             webhook_silence: self.alerts.webhook_silence_seconds,
             reconcile_interval: self.reconcile_interval,
             tls: tls.clone(),
+            listener: ListenerSettings::default(),
             ca: None,
             clock: Clock::system(),
             random: Random::system(),
@@ -274,7 +280,7 @@ impl Cli {
             &self.forges,
             &self.tls,
         )?;
-        Ok(Options { ca, ..options })
+        Ok(Options { ca, listener: self.listener, ..options })
     }
 }
 

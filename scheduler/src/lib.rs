@@ -57,7 +57,7 @@ use service::grpc::MESSAGE_BYTES_MAX;
 use service::health::Readiness;
 use service::metrics::Metrics;
 use service::net::Listener;
-use service::server::{self, Limits};
+use service::server;
 use service::watched::Watched;
 use service::{Refused, Tasks};
 use store::{Access, Store};
@@ -149,6 +149,7 @@ async fn serve(
     let addr = listener.local_addr().context("could not tell the own address")?;
     let tls = options.tls.acceptor()?;
     let tls = if ca.is_some() { tls.map(|acceptor| acceptor.opening(certificates::JOIN)) } else { tls };
+    let limits = options.listener.limits();
     let outbound = outbox::outbound(&options.sinks, &options.reporting)?;
 
     let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
@@ -169,7 +170,7 @@ async fn serve(
         });
     }
     let serving = tasks.clone();
-    tasks.spawn("grpc", async move { server::serve(listener, app, Limits::default(), tls, &serving).await });
+    tasks.spawn("grpc", async move { server::serve(listener, app, limits, tls, &serving).await });
     tasks.spawn("events", events::run(shared.clone()));
     tasks.spawn("measure", measure::run(shared.clone()));
     tasks.spawn("claim", claim::run(shared.clone()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::Account;
 use proto::convert::QueueSettings;
-use service::settings::{DatabaseUrl, TlsSettings};
+use service::settings::{DatabaseUrl, ListenerSettings, TlsSettings};
 use service::{Random, Tasks};
 use store::memory::Disk;
 
@@ -109,6 +109,7 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
                 breaker_threshold: crate::scenario::Terms::policy().breaker.threshold,
             },
             tls: plaintext(),
+            listener: ListenerSettings::default(),
             ca: None,
             clock: parts.schedulers[at].clock(),
             random: parts.random(),
@@ -151,6 +152,7 @@ pub(crate) async fn runner(parts: Rc<Parts>, node: usize) -> turmoil::Result {
         advertise_url: Some(url(&runner_name(node), port(node))),
         scheduler_url: Some(url(scheduler.0, scheduler.1)),
         tls: plaintext(),
+        listener: ListenerSettings::default(),
         join_token: None,
         agent: runner::AgentCommand { program: "agent".into(), leading_args: Vec::new() },
         shim: runner::ShimCommand::default(),

@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
 use service::settings::{
-    CommonFlags, DatabaseSettings, ForgeSettings, PipelineSettings, QueueSettings, SchedulerAddrSettings,
-    SecretSetting, TelemetrySettings, TlsSettings,
+    CommonFlags, DatabaseSettings, ForgeSettings, ListenerSettings, PipelineSettings, QueueSettings,
+    SchedulerAddrSettings, SecretSetting, TelemetrySettings, TlsSettings,
 };
 use service::{Refused, Tasks};
 
@@ -53,6 +53,8 @@ pub(crate) struct Dev {
     forges: ForgeSettings,
     #[command(flatten)]
     tls: TlsSettings,
+    #[command(flatten)]
+    listener: ListenerSettings,
     #[command(flatten)]
     telemetry: TelemetrySettings,
     #[command(flatten, next_help_heading = "Ingest")]

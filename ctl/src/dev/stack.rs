@@ -44,7 +44,7 @@ impl Stack {
             .into());
         }
         let (clock, tls) = (Clock::system(), dev.tls);
-        let options = dev.scheduler.resolve(
+        let mut options = dev.scheduler.resolve(
             &dev.scheduler_addr,
             &dev.queue,
             &dev.database,
@@ -52,6 +52,7 @@ impl Stack {
             &dev.forges,
             &tls,
         )?;
+        options.listener.clone_from(&dev.listener);
         let scheduler = scheduler::start(options, tasks.clone()).await?.addr;
         let scheduler_url = SchedulerEndpointSettings::default().url_or(scheduler, &tls);
 
@@ -61,13 +62,16 @@ impl Stack {
             config: dev.pipeline.config,
             scheduler_url: scheduler_url.clone(),
             tls: tls.clone(),
+            listener: dev.listener.clone(),
             clock: clock.clone(),
         };
         let ingest = ingest::start(ingest, tasks.clone()).await?.addr;
 
         let endpoint = SchedulerEndpointSettings { scheduler_url: Some(scheduler_url.clone()) };
         let forge = runner::ForgeEndpoint { gitea_api_url: dev.forges.gitea_api_url };
-        let options = runner::Options::new(dev.runner, forge, endpoint, tls.clone());
+        let listener = dev.listener.clone();
+        let options =
+            runner::Options { listener, ..runner::Options::new(dev.runner, forge, endpoint, tls.clone()) };
         let agents = runner::start(options, tasks.clone()).await?;
 
         let console = console::Options {
@@ -77,6 +81,7 @@ impl Stack {
             database_url: dev.database.database_url,
             scheduler_url: scheduler_url.clone(),
             tls: tls.clone(),
+            listener: dev.listener,
             queue: console::queue_facts(&dev.queue),
             clock,
         };

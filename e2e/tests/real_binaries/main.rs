@@ -9,6 +9,7 @@ mod deliveries;
 mod dev;
 mod endings;
 mod fake_claude;
+mod floods;
 mod following;
 mod grpc;
 mod happy_path;

@@ -16,12 +16,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use ingest::{Nudge, Parts, Settings};
 use serde_json::{Value, json};
 use service::health::{Metrics, Readiness};
-use service::settings::{Secret, SecretSetting, TlsSettings};
+use service::settings::{ListenerSettings, Secret, SecretSetting, TlsSettings};
 use service::{Clock, Tasks};
 use sha2::Sha256;
 use store::{Access, JobFilter, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Names and values.
 pub(crate) type Headers = Vec<(String, String)>;
@@ -45,15 +45,27 @@ impl Ingest {
     }
 
     pub(crate) async fn start_with(config: &str, settings: &Settings) -> Self {
-        Self::start_all(config, settings, None).await
+        Self::start_all(config, settings, ListenerSettings::default(), None).await
+    }
+
+    /// Believes the proxy at `proxy` who sends.
+    pub(crate) async fn start_behind(config: &str, settings: &Settings, proxy: &str) -> Self {
+        let trusted_proxies = vec![proxy.parse().unwrap()];
+        let listener = ListenerSettings { trusted_proxies, ..ListenerSettings::default() };
+        Self::start_all(config, settings, listener, None).await
     }
 
     /// Tells the scheduler at `url` of new jobs.
     pub(crate) async fn start_nudging(config: &str, url: &str) -> Self {
-        Self::start_all(config, &settings(), Some(url)).await
+        Self::start_all(config, &settings(), ListenerSettings::default(), Some(url)).await
     }
 
-    async fn start_all(config: &str, settings: &Settings, scheduler: Option<&str>) -> Self {
+    async fn start_all(
+        config: &str,
+        settings: &Settings,
+        grants: ListenerSettings,
+        scheduler: Option<&str>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config_path = folder.path().join("orch.toml");
         std::fs::write(&config_path, config).unwrap();
@@ -74,6 +86,7 @@ impl Ingest {
             nudge,
             readiness: Readiness::new(&[ingest::SCHEMA]),
             metrics: Metrics::new(),
+            listener: grants,
         };
         let (settings, serving) = (settings.clone(), tasks.clone());
         tasks.spawn("ingest", async move { ingest::serve(listener, &settings, parts, &serving).await });
@@ -93,18 +106,35 @@ impl Ingest {
 
     /// Sends a POST with these headers and body, the length declared.
     pub(crate) async fn post(&self, path: &str, headers: &[(String, String)], body: &[u8]) -> Reply {
+        self.post_from(1, path, headers, body).await
+    }
+
+    /// As [`Self::post`], from the loopback address 127.0.0.`host`.
+    pub(crate) async fn post_from(
+        &self,
+        host: u8,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Reply {
         let mut head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n").unwrap();
         }
         head.push_str("Connection: close\r\n\r\n");
-        self.send(&[head.as_bytes(), body].concat()).await
+        self.send_from(host, &[head.as_bytes(), body].concat()).await
     }
 
     /// Sends these bytes and reads the answer.
     pub(crate) async fn send(&self, request: &[u8]) -> Reply {
+        self.send_from(1, request).await
+    }
+
+    async fn send_from(&self, host: u8, request: &[u8]) -> Reply {
         let exchange = async {
-            let (mut reading, mut writing) = TcpStream::connect(self.addr).await.unwrap().into_split();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, host], 0).into()).unwrap();
+            let (mut reading, mut writing) = socket.connect(self.addr).await.unwrap().into_split();
             // A server that has answered may close before everything is sent.
             let (_, reply) = tokio::join!(writing.write_all(request), read_reply(&mut reading));
             reply
@@ -155,6 +185,8 @@ pub(crate) fn settings() -> Settings {
     Settings {
         ingest_addr: "127.0.0.1:0".parse().unwrap(),
         max_body_bytes: 26_214_400,
+        refused_burst: 1000,
+        refused_per_second: 50,
         gitea_webhook_secret: SecretSetting::of(Some(Secret::new(SECRET))),
         gitea_webhook_secret_previous: SecretSetting::of(None),
         plane_webhook_secret: SecretSetting::of(Some(Secret::new(SECRET))),

@@ -14,7 +14,7 @@ use proto::v1::{
     StreamLogsRequest,
 };
 use scheduler::{Handle, LeaseTerms, Options, Reporting, Sinks};
-use service::settings::{DatabaseUrl, TlsSettings};
+use service::settings::{DatabaseUrl, ListenerSettings, TlsSettings};
 use service::{Clock, Random, Tasks};
 use store::{Access, Applied, Change, Store};
 use tempfile::TempDir;
@@ -72,6 +72,7 @@ impl Stack {
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
             ca: None,
             tls: TlsSettings::default(),
+            listener: ListenerSettings::default(),
             random: Random::system(),
             clock: clock.clone(),
         });

@@ -5,6 +5,9 @@ use std::time::Duration;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Room;
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +29,19 @@ pub enum BodyError {
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Reads a body of at most `max_bytes` within `timeout`.
+/// A body that was read, and the room that it takes until this is dropped.
+#[derive(Debug)]
+pub struct Whole {
+    /// What it says.
+    pub bytes: Bytes,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads a body of at most `max_bytes` within `timeout`, which it may spend waiting for `room` as well.
 ///
 /// A `Content-Length` beyond the limit is refused before a byte is read; memory grows with what arrives, not with
 /// what is announced.
-pub async fn read_body<B>(body: B, max_bytes: u64, timeout: Duration) -> Result<Bytes, BodyError>
+pub async fn read_body<B>(body: B, max_bytes: u64, timeout: Duration, room: &Room) -> Result<Whole, BodyError>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -38,19 +49,19 @@ where
     if body.size_hint().lower() > max_bytes {
         return Err(BodyError::TooLarge { max_bytes });
     }
-    match tokio::time::timeout(timeout, collect(body, max_bytes)).await {
+    match tokio::time::timeout(timeout, collect(body, max_bytes, room)).await {
         Ok(result) => result,
         Err(_elapsed) => Err(BodyError::TooSlow { timeout_ms: timeout.as_millis() }),
     }
 }
 
-async fn collect<B>(body: B, max_bytes: u64) -> Result<Bytes, BodyError>
+async fn collect<B>(body: B, max_bytes: u64, room: &Room) -> Result<Whole, BodyError>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut body = std::pin::pin!(body);
-    let mut whole = BytesMut::new();
+    let (mut whole, mut held) = (BytesMut::new(), None);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Broken(error.into()))?;
         // Trailers are not part of the body.
@@ -58,7 +69,8 @@ where
         if (whole.len() as u64).saturating_add(data.remaining() as u64) > max_bytes {
             return Err(BodyError::TooLarge { max_bytes });
         }
+        room.hold(&mut held, whole.len() + data.remaining()).await;
         whole.put(&mut data);
     }
-    Ok(whole.freeze())
+    Ok(Whole { bytes: whole.freeze(), _held: held })
 }

@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tower::ServiceExt as _;
 
@@ -31,22 +32,33 @@ use crate::tls::{Accepted, Caller};
 
 impl Server {
     /// Serves one connection; returns when it is closed, by whichever side.
-    pub(super) async fn connection(self: &Arc<Self>, stream: Stream, peer: SocketAddr) {
+    pub(super) async fn connection(
+        self: &Arc<Self>,
+        stream: Stream,
+        peer: SocketAddr,
+        cut: &CancellationToken,
+    ) {
         // hyper itself never panics on input as far as anybody knows; if it does, one connection is lost, not the process.
-        let served = AssertUnwindSafe(self.handshake_and_serve(stream, peer)).catch_unwind().await;
+        let served = AssertUnwindSafe(self.handshake_and_serve(stream, peer, cut)).catch_unwind().await;
         if let Err(panic) = served {
             tracing::error!(%peer, panic = panic_message(panic.as_ref()), "a connection panicked");
         }
     }
 
-    async fn handshake_and_serve(self: &Arc<Self>, stream: Stream, peer: SocketAddr) {
+    async fn handshake_and_serve(
+        self: &Arc<Self>,
+        stream: Stream,
+        peer: SocketAddr,
+        cut: &CancellationToken,
+    ) {
         let Some(acceptor) = &self.tls else {
-            return self.serve(stream, From { peer, caller: Caller::Plaintext, left: None }).await;
+            return self.serve(stream, From { peer, caller: Caller::Plaintext, left: None }, cut).await;
         };
         let handshake = tokio::time::timeout(self.limits.handshake, acceptor.accept(stream));
-        match self.stop.run_until_cancelled(handshake).await {
+        let handshake = self.stop.run_until_cancelled(handshake);
+        match cut.run_until_cancelled(handshake).await.flatten() {
             Some(Ok(Ok(Accepted { stream, caller, left }))) => {
-                self.serve(stream, From { peer, caller, left }).await;
+                self.serve(stream, From { peer, caller, left }, cut).await;
             }
             Some(Ok(Err(error))) => tracing::info!(%peer, %error, "handshake refused"),
             Some(Err(_elapsed)) => tracing::info!(%peer, "handshake took too long"),
@@ -58,6 +70,7 @@ impl Server {
         self: &Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         from: From,
+        cut: &CancellationToken,
     ) {
         let (requests, _) = watch::channel(Requests::default());
         let (peer, left) = (from.peer, from.left);
@@ -68,7 +81,7 @@ impl Server {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut idle = pin!(idle(requests.subscribe(), self.limits.first_request, self.limits.idle));
         let mut over = pin!(certificate_over(left));
-        let mut cut = pin!(cut_after(left, self.limits.drain));
+        let mut overdue = pin!(cut_after(left, self.limits.drain));
         let mut ending = false;
         loop {
             tokio::select! {
@@ -79,8 +92,8 @@ impl Server {
                     }
                     return;
                 }
-                () = self.cut.cancelled() => return,
-                () = cut.as_mut() => return,
+                () = cut.cancelled() => return,
+                () = overdue.as_mut() => return,
                 () = self.stop.cancelled(), if !ending => {}
                 () = idle.as_mut(), if !ending => {}
                 () = over.as_mut(), if !ending => {}
@@ -105,6 +118,7 @@ impl Server {
         }
         request.extensions_mut().insert(ConnectInfo(from.peer));
         request.extensions_mut().insert(from.caller.clone());
+        let request = request.map(|body| Timed { body, limit: self.limits.body, over: None });
         let response = answer(self.app.clone(), request, from.peer).await;
         Ok(response.map(|body| Counted { body, _in_progress: in_progress }))
     }
@@ -170,8 +184,8 @@ async fn idle(mut requests: watch::Receiver<Requests>, first: Duration, between:
     }
 }
 
-async fn answer(app: Router, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-    match AssertUnwindSafe(app.oneshot(request)).catch_unwind().await {
+async fn answer(app: Router, request: Request<Timed>, peer: SocketAddr) -> Response<Body> {
+    match AssertUnwindSafe(app.oneshot(request.map(Body::new))).catch_unwind().await {
         Ok(Ok(response)) => response,
         Err(panic) => {
             tracing::error!(%peer, panic = panic_message(panic.as_ref()), "a request handler panicked");
@@ -196,6 +210,40 @@ impl InProgress {
 impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.send_modify(|requests| requests.in_progress -= 1);
+    }
+}
+
+/// The body of a request, which breaks off when it takes too long: whoever reads it, a handler that has no deadline of its
+/// own does not wait for a client for ever.
+struct Timed {
+    body: Incoming,
+    limit: Duration,
+    /// The end of its time, once somebody has had to wait for it.
+    over: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let limit = self.limit;
+        let over = self.over.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        over.as_mut().poll(context).map(|()| Some(Err("the body took too long".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -3,37 +3,51 @@
 //!
 //! Requests go to an axum router. How long a request's body may take is the router's business; see [`read_body`].
 
+mod allowance;
 mod body;
 mod connection;
+mod door;
+mod proxies;
+mod room;
+mod sources;
 
-pub use body::{BodyError, read_body};
+pub use allowance::{Allowance, Allowances, Spent};
+pub use body::{BodyError, Whole, read_body};
+pub use proxies::{Network, Proxies};
+pub use room::Room;
+pub use sources::Source;
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::grpc::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
-use crate::net::{Listener, Stream};
+use crate::net::Listener;
 use crate::tasks::Tasks;
 use crate::tls::Acceptor;
+use door::Door;
 
 /// What a listener grants its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once (1024). Further ones wait in the kernel's backlog until one closes.
+    /// Connections open at once (4096). Beyond them the source that holds most gives way to one that holds fewer; where
+    /// none does, further connections wait until one closes.
     pub connections_max: usize,
+    /// Connections that one source may hold (2048); further ones of its are closed at once.
+    pub connections_per_source_max: usize,
+    /// Whose connections are not counted by source, since they stand for many clients (nobody's).
+    pub proxies: Proxies,
     /// Time for a TLS handshake (10 s).
     pub handshake: Duration,
     /// Time from a connection to its first complete request head (30 s); catches clients that say nothing.
     pub first_request: Duration,
     /// Time for the head of an HTTP/1 request (10 s), which is also how long such a connection may rest between two.
     pub header_read: Duration,
+    /// Time for the body of a request (1 min).
+    pub body: Duration,
     /// How long a connection may have no request in progress (2 min); HTTP/2 clients reconnect at their next call.
     pub idle: Duration,
     /// How long a client may leave what it was sent unacknowledged or unread (1 min, TCP's user timeout), so that
@@ -56,10 +70,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 1024,
+            connections_max: 4096,
+            connections_per_source_max: 2048,
+            proxies: Proxies::default(),
             handshake: Duration::from_secs(10),
             first_request: Duration::from_secs(30),
             header_read: Duration::from_secs(10),
+            body: Duration::from_mins(1),
             idle: Duration::from_mins(2),
             unread: Duration::from_mins(1),
             head_bytes_max: 64 * 1024,
@@ -93,28 +110,28 @@ pub async fn serve(
     let app = crate::sim::wrapped(&listener, app);
     let stop = tasks.token();
     let server = Arc::new(Server { app, tls, stop: stop.clone(), cut: CancellationToken::new(), limits });
-    let places = Arc::new(Semaphore::new(server.limits.connections_max));
+    let mut door = Door::new(&server.limits, server.cut.clone());
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places, server.limits.unread) => accepted,
+            () = door.left() => Ok(()),
+            accepted = listener.accept(server.limits.unread) => accepted.map(|(stream, peer)| door.knock(stream, peer)),
         };
-        match accepted {
-            Ok((stream, peer, place)) => {
-                let (server, alive) = (server.clone(), connections.token());
-                tasks.spawn("connection", async move {
-                    server.connection(stream, peer).await;
-                    drop((place, alive));
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
-                let _ = stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
-            }
+        if let Err(error) = accepted {
+            tracing::warn!(%error, "could not accept a connection");
+            let _ = stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+        }
+        while let Some((stream, peer, place)) = door.next() {
+            let (server, alive) = (server.clone(), connections.token());
+            tasks.spawn("connection", async move {
+                server.connection(stream, peer, &place.cut).await;
+                drop((place, alive));
+            });
         }
     }
+    drop(door);
     drop(listener);
     connections.close();
     if tokio::time::timeout(server.limits.drain, connections.wait()).await.is_err() {
@@ -133,22 +150,6 @@ struct Server {
     stop: CancellationToken,
     /// Nothing any more.
     cut: CancellationToken,
-}
-
-async fn accept(
-    listener: &Listener,
-    places: &Arc<Semaphore>,
-    unread: Duration,
-) -> io::Result<(Stream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = match places.clone().try_acquire_owned() {
-        Ok(place) => place,
-        Err(_full) => {
-            tracing::warn!("every connection is taken, new ones wait");
-            places.clone().acquire_owned().await.map_err(io::Error::other)?
-        }
-    };
-    let (stream, peer) = listener.accept(unread).await?;
-    Ok((stream, peer, place))
 }
 
 #[cfg(test)]

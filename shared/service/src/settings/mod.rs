@@ -7,6 +7,7 @@
 mod duration;
 mod forges;
 mod groups;
+mod listener;
 mod print;
 mod reference;
 mod secret;
@@ -18,6 +19,7 @@ pub use groups::{
     PipelineSettings, QueueSettings, SchedulerAddrSettings, SchedulerEndpointSettings, TelemetrySettings,
     TlsSettings,
 };
+pub use listener::ListenerSettings;
 pub use print::effective;
 pub use reference::reference;
 pub use secret::{Secret, SecretName, SecretSetting, withdraw};

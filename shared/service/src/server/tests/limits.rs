@@ -173,3 +173,53 @@ async fn handlers_see_the_peer() {
     assert!(read_to_close(&mut stream).await.ends_with(&format!("peer={me};")));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_source_that_holds_its_share_is_closed_and_others_are_served() {
+    let limits = Limits { connections_per_source_max: 2, ..Limits::default() };
+    let server = start(hello(), limits, None).await;
+    let mut held = [server.connect_from(2).await, server.connect_from(2).await];
+    for stream in &mut held {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        read_answer(stream, "hello").await;
+    }
+    assert_eq!(read_to_close(&mut server.connect_from(2).await).await, "");
+    let mut other = server.connect_from(3).await;
+    other.write_all(GET_AND_CLOSE.as_bytes()).await.unwrap();
+    assert_eq!(status(&read_to_close(&mut other).await), "200");
+    drop(held);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn held_connections_of_one_source_give_way_to_another_source() {
+    let limits = Limits { connections_max: 4, ..Limits::default() };
+    let server = start(hello(), limits, None).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut stream = server.connect_from(2).await;
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        read_answer(&mut stream, "hello").await;
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Le").await.unwrap();
+        slow.push(stream);
+    }
+    let mut other = server.connect_from(3).await;
+    other.write_all(GET_AND_CLOSE.as_bytes()).await.unwrap();
+    assert_eq!(status(&read_to_close(&mut other).await), "200");
+    assert_eq!(read_to_close(&mut slow[3]).await, "", "the newest was cut");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_may_hold_any_number() {
+    let proxies = Proxies::new(vec!["127.0.0.2".parse().unwrap()]);
+    let limits = Limits { connections_per_source_max: 1, proxies, ..Limits::default() };
+    let server = start(hello(), limits, None).await;
+    let mut held = [server.connect_from(2).await, server.connect_from(2).await];
+    for stream in &mut held {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        read_answer(stream, "hello").await;
+    }
+    drop(held);
+    server.stop().await;
+}

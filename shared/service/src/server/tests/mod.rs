@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::{Limits, serve};
+use super::{Limits, Proxies, serve};
 use crate::tasks::Tasks;
 use crate::tls::Acceptor;
 
@@ -37,6 +37,13 @@ async fn start(app: Router, limits: Limits, tls: Option<Acceptor>) -> Running {
 impl Running {
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// Connects from the loopback address 127.0.0.`host`.
+    async fn connect_from(&self, host: u8) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, host], 0).into()).unwrap();
+        socket.connect(self.addr).await.unwrap()
     }
 
     /// Sends bytes on a connection of their own and reads until the server closes it.
