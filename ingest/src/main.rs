@@ -2,7 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+
 fn main() -> ExitCode {
+    if let Some(code) = service::settings::withdraw(&ingest::Cli::command()) {
+        return code;
+    }
+    service::lifecycle::raise_open_files();
     match service::settings::parse::<ingest::Cli>() {
         Ok(cli) => {
             let telemetry = cli.telemetry.clone();

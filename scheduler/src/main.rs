@@ -2,9 +2,14 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use scheduler::Cli;
 
 fn main() -> ExitCode {
+    if let Some(code) = service::settings::withdraw(&Cli::command()) {
+        return code;
+    }
+    service::lifecycle::raise_open_files();
     match service::settings::parse::<Cli>() {
         Ok(cli) => {
             let telemetry = cli.telemetry.clone();

@@ -72,6 +72,7 @@ where
     F: FnOnce(Tasks) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    keep_memory_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -94,6 +95,23 @@ where
     // Blocking work may hang on a disk; the exit code has already said so.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ExitCode::from(code)
+}
+
+/// Leaves no core file, and lets nobody of the same user look into the process: secrets are in its memory.
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Neither can fail with these values; a process that could be looked into works all the same.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Takes as many open files as the host allows: a listener's connections are each one. For a process that starts no others,
+/// which would inherit it.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What the host refuses leaves the limit as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// SIGTERM and SIGINT, listened to from now on.
