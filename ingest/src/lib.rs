@@ -7,6 +7,8 @@ mod accept;
 mod config;
 mod doorman;
 mod form;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod json;
 mod linger;
