@@ -24,7 +24,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --user-group --home-dir /var/lib/orch orch \
  && install -d -o orch -g orch -m 0750 /var/lib/orch /var/lib/orch-ca /var/lib/orch-join \
-      /var/lib/orch-certs/ingest /var/lib/orch-certs/console
+      /var/lib/orch-certs/ingest /var/lib/orch-certs/console /var/lib/orch-certs/prometheus /var/lib/orch-prometheus
 COPY --from=build /out/orch /usr/local/bin/
 WORKDIR /var/lib/orch
 ENTRYPOINT ["/usr/bin/tini", "--"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes orch_VERSION_ARCH.deb and SHA256SUMS of built programs: packaging/deb.sh FOLDER-OF-PROGRAMS OUT-FOLDER
+# Makes orch_VERSION_ARCH.deb, its SBOM and SHA256SUMS of built programs: packaging/deb.sh FOLDER-OF-PROGRAMS OUT-FOLDER
 # The same programs make the same package, byte for byte: times are those of the last commit.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -76,5 +76,6 @@ find "$tree" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
 package="orch_${version}_$architecture.deb"
 # A package that is only tested need not be small.
 dpkg-deb --root-owner-group "-Z${ORCH_DEB_COMPRESSION:-xz}" -z${ORCH_DEB_LEVEL:-6} --build "$tree" "$out/$package" >/dev/null
-(cd "$out" && sha256sum "$package" >SHA256SUMS)
+"$root/packaging/sbom.sh" >"$out/orch_$version.cdx.json"
+(cd "$out" && sha256sum "$package" "orch_$version.cdx.json" >SHA256SUMS)
 echo "$out/$package"
