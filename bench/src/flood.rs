@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use e2e::harness::{Service, Stack};
+use futures::future::try_join_all;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::load::{ORCH_TOML, SECRET, post_pushes, push, spawn};
+use crate::load::{Connection, ORCH_TOML, SECRET, push, spawn};
 use crate::report::{beside, median, quantile_ms, row};
 
 /// Bad webhooks a second.
@@ -41,16 +42,16 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         Stack::builder().orch_toml(ORCH_TOML).env("ORCH_GITEA_WEBHOOK_SECRET", SECRET).lay_out()?;
     stack.process(Service::Ingest).start().await?;
     let ingest = stack.addr(Service::Ingest);
-    post_pushes(ingest, GOOD, Duration::from_secs(1)).await?;
+    good(ingest, Duration::from_secs(1)).await?;
     let mut quiet = Figures::default();
     let mut floods = [(Way::Kept, Figures::default()), (Way::Fresh, Figures::default())];
     for _ in 0..REPETITIONS {
-        quiet.take(&mut post_pushes(ingest, GOOD, QUIET).await?.latencies);
+        quiet.take(&mut good(ingest, QUIET).await?);
         for (way, figures) in &mut floods {
             let flood = Flood::start(ingest, *way)?;
-            let mut load = post_pushes(ingest, GOOD, LENGTH).await?;
+            let mut latencies = good(ingest, LENGTH).await?;
             let sent = flood.stop().await?;
-            figures.take(&mut load.latencies);
+            figures.take(&mut latencies);
             #[expect(clippy::cast_precision_loss, reason = "a count")]
             figures.sent.push(sent as f64 / LENGTH.as_secs_f64());
         }
@@ -64,6 +65,29 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         beside(&format!("flood_{way}_good_p99"), &figures.p99, "ms", &quiet.p99);
     }
     stack.finish().await
+}
+
+/// Posts distinct good webhooks, over a few connections one after the other, and times each; all must be taken.
+async fn good(ingest: SocketAddr, length: Duration) -> anyhow::Result<Vec<Duration>> {
+    let until = Instant::now() + length;
+    let senders = (0..GOOD).map(|_| {
+        spawn(async move {
+            let mut connection = Connection::open(ingest).await?;
+            let mut latencies = Vec::new();
+            while Instant::now() < until {
+                let webhook = push();
+                let sent = Instant::now();
+                connection.post(&webhook).await?;
+                latencies.push(sent.elapsed());
+            }
+            anyhow::Ok(latencies)
+        })
+    });
+    let mut latencies = Vec::new();
+    for sender in try_join_all(senders).await? {
+        latencies.extend(sender?);
+    }
+    Ok(latencies)
 }
 
 #[derive(Default)]

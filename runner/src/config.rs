@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use domain::Account;
 use service::settings::{
-    CommonFlags, ListenerSettings, SchedulerEndpointSettings, Secret, SecretSetting, TelemetrySettings,
+    CommonFlags, ListenerSettings, Mask, SchedulerEndpointSettings, Secret, SecretSetting, TelemetrySettings,
     TlsSettings, duration,
 };
 use service::{Clock, Random};
@@ -284,6 +284,27 @@ impl Options {
             clock: Clock::system(),
             random: Random::system(),
         }
+    }
+}
+
+/// What the names of variables have in them that hold a secret.
+const SECRET_WORDS: [&str; 6] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH"];
+
+impl Options {
+    /// The secrets that this node knows: its own, and those in the variables that are passed on to agents.
+    #[expect(clippy::disallowed_methods, reason = "the agent's environment is this process's")]
+    pub(crate) fn mask(&self) -> Mask {
+        let is_secret = |name: &&String| {
+            let name = name.to_ascii_uppercase();
+            SECRET_WORDS.iter().any(|word| name.contains(word))
+        };
+        let passed: Vec<Secret> = self
+            .agent_env
+            .iter()
+            .filter(is_secret)
+            .filter_map(|name| std::env::var(name).ok().map(Secret::new))
+            .collect();
+        Mask::new(passed.iter().chain(&self.git_token).chain(&self.join_token))
     }
 }
 

@@ -11,6 +11,7 @@ use domain::outcome::Outcome;
 use proto::convert::{log_frame, outcome_frame};
 use proto::v1::watch_frame::Frame;
 use proto::v1::{Heartbeat, RunPhase, WatchFrame};
+use service::settings::{Mask, Veil};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
@@ -34,15 +35,18 @@ struct Gone;
 /// Sends a run's log from `offset`, and its outcome.
 pub(crate) async fn send(node: Arc<Node>, held: Arc<Held>, offset: u64, frames: Frames) {
     let stop = node.tasks.token();
-    let sent = stop.run_until_cancelled(follow(&held, offset, &frames)).await;
+    let sent = stop.run_until_cancelled(follow(&held, &node.mask, offset, &frames)).await;
     if let Some(Err(status)) = sent {
         // A reader that has gone needs no reason.
         let _ = frames.send(Err(status)).await;
     }
 }
 
-async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Status> {
+async fn follow(held: &Held, mask: &Mask, from: u64, frames: &Frames) -> Result<(), Status> {
     let spool = Spool::new(held.dir.spool());
+    // A secret that began before is to be recognized.
+    let mut offset = from.saturating_sub(mask.reach());
+    let mut veiled = Veiled { veil: Veil::new(mask.clone(), offset), from };
     let mut phase = held.phase.subscribe();
     let mut heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
     let (mut progress_at, mut told) = (Instant::now(), None);
@@ -51,11 +55,13 @@ async fn follow(held: &Held, mut offset: u64, frames: &Frames) -> Result<(), Sta
         let now = *phase.borrow_and_update();
         let outcome = if now == RunPhase::Ended { Some(read_outcome(held).await?) } else { None };
         let before = offset;
-        let Ok(after) = send_pieces(&spool, offset, outcome.is_some(), frames).await? else { return Ok(()) };
+        let Ok(after) = send_pieces(&spool, &mut veiled, offset, outcome.is_some(), frames).await? else {
+            return Ok(());
+        };
         offset = after;
         held.sent.fetch_max(offset, Ordering::Relaxed);
         if let Some(outcome) = outcome {
-            finish(&outcome, offset, frames).await;
+            finish(mask, &outcome, offset, frames).await;
             return Ok(());
         }
         let mut progress_json = None;
@@ -99,6 +105,7 @@ pub(crate) async fn unread_bytes(node: &Node) -> u64 {
 /// Sends what the spool holds; of a living run only until a short piece shows that its end is near.
 async fn send_pieces(
     spool: &Spool,
+    veiled: &mut Veiled,
     mut offset: u64,
     to_the_end: bool,
     frames: &Frames,
@@ -107,11 +114,16 @@ async fn send_pieces(
         let (reading, from) = (spool.clone(), offset);
         let piece = service::blocking(move || reading.read(from)).await;
         let piece = piece.map_err(|error| Status::internal(format!("could not read the spool: {error}")))?;
-        let Some(piece) = piece else { return Ok(Ok(offset)) };
-        offset = piece.end();
-        let is_short = matches!(&piece, LogPiece::Bytes { bytes, .. } if bytes.len() < CHUNK_BYTES_MAX);
-        if frames.send(Ok(log_frame(piece))).await.is_err() {
-            return Ok(Err(Gone));
+        let ended = piece.is_none();
+        offset = piece.as_ref().map_or(offset, LogPiece::end);
+        let is_short = matches!(&piece, Some(LogPiece::Bytes { bytes, .. }) if bytes.len() < CHUNK_BYTES_MAX);
+        for piece in veiled.take(piece, to_the_end) {
+            if frames.send(Ok(log_frame(piece))).await.is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+        if ended {
+            return Ok(Ok(offset));
         }
         if is_short && !to_the_end {
             return Ok(Ok(offset));
@@ -119,7 +131,45 @@ async fn send_pieces(
     }
 }
 
-async fn finish(outcome: &Outcome, offset: u64, frames: &Frames) {
+/// A log on its way out, with its secrets covered.
+struct Veiled {
+    veil: Veil,
+    /// Where the reader wants it from.
+    from: u64,
+}
+
+impl Veiled {
+    /// What may be sent after the next piece, or, where there is none, at the end of a log that `is_whole`.
+    fn take(&mut self, piece: Option<LogPiece>, is_whole: bool) -> Vec<LogPiece> {
+        let bytes = |(offset, bytes)| LogPiece::Bytes { offset, bytes };
+        let pieces = match piece {
+            Some(LogPiece::Bytes { offset, bytes: some }) => vec![bytes(self.veil.take(offset, some))],
+            Some(gap @ LogPiece::Gap { .. }) => {
+                self.veil.finish().map(bytes).into_iter().chain([gap]).collect()
+            }
+            None if is_whole => self.veil.finish().map(bytes).into_iter().collect(),
+            None => Vec::new(),
+        };
+        pieces.into_iter().filter_map(|piece| self.wanted(piece)).collect()
+    }
+
+    /// The part of a piece that the reader does not have.
+    fn wanted(&self, piece: LogPiece) -> Option<LogPiece> {
+        if piece.end() <= self.from {
+            return None;
+        }
+        Some(match piece {
+            LogPiece::Bytes { offset, mut bytes } => {
+                let skip = usize::try_from(self.from.saturating_sub(offset)).unwrap_or(0);
+                LogPiece::Bytes { offset: offset + skip as u64, bytes: bytes.split_off(skip) }
+            }
+            LogPiece::Gap { from, to } => LogPiece::Gap { from: from.max(self.from), to },
+        })
+        .filter(|piece| !matches!(piece, LogPiece::Bytes { bytes, .. } if bytes.is_empty()))
+    }
+}
+
+async fn finish(mask: &Mask, outcome: &Outcome, offset: u64, frames: &Frames) {
     if offset < outcome.log_bytes {
         // Bytes that were counted but are not there, after a crash of the host or on a full disk.
         let gap = LogPiece::Gap { from: offset, to: outcome.log_bytes };
@@ -127,7 +177,9 @@ async fn finish(outcome: &Outcome, offset: u64, frames: &Frames) {
             return;
         }
     }
-    let frame = WatchFrame { frame: Some(Frame::Outcome(outcome_frame(outcome))) };
+    let mut frame = outcome_frame(outcome);
+    mask.cover_text(&mut frame.outcome_json);
+    let frame = WatchFrame { frame: Some(Frame::Outcome(frame)) };
     // A reader that has gone asks again.
     let _ = frames.send(Ok(frame)).await;
 }
@@ -145,5 +197,50 @@ async fn read_outcome(held: &Held) -> Result<Outcome, Status> {
         Ok(Some(outcome)) => Ok(outcome),
         Ok(None) => Err(Status::not_found("the run was forgotten")),
         Err(error) => Err(Status::internal(format!("could not read the outcome: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::settings::Secret;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_goes_on_within_a_secret_sees_no_part_of_it() {
+        let mask = Mask::new(&[Secret::new("secret-secret")]);
+        let log = b"before secret-secret after sec".to_vec();
+        for from in 0..=log.len() as u64 {
+            let offset = from.saturating_sub(mask.reach());
+            let mut veiled = Veiled { veil: Veil::new(mask.clone(), offset), from };
+            let at = usize::try_from(offset).unwrap();
+            let middle = at + (log.len() - at) / 2;
+            let piece = |from: usize, to: usize| {
+                Some(LogPiece::Bytes { offset: from as u64, bytes: log[from..to].to_vec() })
+            };
+            let mut read = String::new();
+            for (piece, is_whole) in
+                [(piece(at, middle), false), (piece(middle, log.len()), true), (None, true)]
+            {
+                for piece in veiled.take(piece, is_whole) {
+                    let LogPiece::Bytes { offset, bytes } = piece else { panic!("there is no gap") };
+                    assert_eq!(offset, from + read.len() as u64);
+                    read.push_str(str::from_utf8(&bytes).unwrap());
+                }
+            }
+            let whole = "before ************* after sec";
+            assert_eq!(read, whole[usize::try_from(from).unwrap()..], "from {from}");
+        }
+    }
+
+    #[test]
+    fn a_gap_ends_what_was_begun() {
+        let mask = Mask::new(&[Secret::new("secret-secret")]);
+        let mut veiled = Veiled { veil: Veil::new(mask, 0), from: 2 };
+        let bytes = |offset, bytes: &str| LogPiece::Bytes { offset, bytes: bytes.as_bytes().to_vec() };
+        assert_eq!(veiled.take(Some(bytes(0, "absecr")), false), []);
+        let gap = LogPiece::Gap { from: 6, to: 9 };
+        assert_eq!(veiled.take(Some(gap.clone()), false), [bytes(2, "secr"), gap]);
+        assert_eq!(veiled.take(Some(bytes(9, "et-secret")), false), [bytes(9, "et-secret")]);
     }
 }

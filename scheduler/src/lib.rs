@@ -58,6 +58,7 @@ use service::health::Readiness;
 use service::metrics::Metrics;
 use service::net::Listener;
 use service::server;
+use service::settings::Mask;
 use service::watched::Watched;
 use service::{Refused, Tasks};
 use store::{Access, Store};
@@ -212,6 +213,7 @@ async fn gather(
         clock: options.clock,
         random: options.random,
         sinks: options.sinks,
+        mask: Mask::new(options.reporting.secrets.iter().chain(&options.database_url.password())),
         reporting: options.reporting,
         webhook_silence: options.webhook_silence,
         reconcile_interval: options.reconcile_interval,

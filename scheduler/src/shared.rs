@@ -8,6 +8,7 @@ use domain::pipeline::Pipeline;
 use domain::{Chance, Policy, Timestamp};
 use proto::convert;
 use service::health::Readiness;
+use service::settings::Mask;
 use service::watched::Watched;
 use service::{Clock, Random, Tasks};
 use store::Store;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) random: Random,
     pub(crate) sinks: Sinks,
     pub(crate) reporting: Reporting,
+    /// The secrets of this process, which no log and no outcome is to show.
+    pub(crate) mask: Mask,
     pub(crate) webhook_silence: Duration,
     pub(crate) reconcile_interval: Duration,
     /// Wakes whoever delivers what is in the outbox.

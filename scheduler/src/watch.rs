@@ -10,6 +10,7 @@ use domain::{Epoch, NodeId, Outcome, RunId};
 use proto::convert;
 use proto::v1::{WatchFrame, WatchRequest, watch_frame};
 use service::grpc;
+use service::settings::{Mask, Veil};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -116,6 +117,7 @@ pub(crate) async fn once(
     let opened = closed.run_until_cancelled(grpc::call(CALL_DEADLINE, runner.watch(request))).await;
     let mut frames = opened.ok_or(Cut::Closed)??.into_inner();
     let idle = shared.terms.unreachable;
+    let mut veil = Veil::new(shared.mask.clone(), log.end());
     loop {
         let frame = closed.run_until_cancelled(tokio::time::timeout(idle, frames.message())).await;
         let frame = match frame.ok_or(Cut::Closed)? {
@@ -126,29 +128,51 @@ pub(crate) async fn once(
         if let Some(watch_frame::Frame::Heartbeat(heartbeat)) = &frame.frame {
             shared.meter.take(place.run, heartbeat.progress_json.as_deref());
         }
-        if let Some(watch_frame::Frame::Chunk(chunk)) = &frame.frame {
-            shared.pulses.take(place.run, &chunk.data, shared.now());
+        if let Some(watch_frame::Frame::Chunk(chunk)) = frame.frame {
+            if !veil.continues(chunk.offset) {
+                lift(log, &mut veil).await?;
+                complete(log, chunk.offset, skipped).await?;
+            }
+            let (offset, bytes) = veil.take(chunk.offset, chunk.data);
+            if !bytes.is_empty() {
+                shared.pulses.take(place.run, &bytes, shared.now());
+                log.append(&LogPiece::Bytes { offset, bytes }).await?;
+            }
+            continue;
         }
-        if let Some(outcome) = take(frame, log, skipped).await? {
+        if !matches!(frame.frame, Some(watch_frame::Frame::Heartbeat(_))) {
+            lift(log, &mut veil).await?;
+        }
+        if let Some(outcome) = take(frame, log, skipped, &shared.mask).await? {
             return Ok(outcome);
         }
     }
 }
 
-async fn take(frame: WatchFrame, log: &mut LogWriter, skipped: Option<u64>) -> Result<Option<Outcome>, Cut> {
+/// Writes what was held because it might have been the beginning of a secret, and was not.
+async fn lift(log: &mut LogWriter, veil: &mut Veil) -> io::Result<()> {
+    match veil.finish() {
+        Some((offset, bytes)) => log.append(&LogPiece::Bytes { offset, bytes }).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes a frame that is no chunk.
+async fn take(
+    frame: WatchFrame,
+    log: &mut LogWriter,
+    skipped: Option<u64>,
+    mask: &Mask,
+) -> Result<Option<Outcome>, Cut> {
     match frame.frame {
-        None | Some(watch_frame::Frame::Heartbeat(_)) => Ok(None),
-        Some(watch_frame::Frame::Chunk(chunk)) => {
-            complete(log, chunk.offset, skipped).await?;
-            log.append(&LogPiece::Bytes { offset: chunk.offset, bytes: chunk.data }).await?;
-            Ok(None)
-        }
+        None | Some(watch_frame::Frame::Heartbeat(_) | watch_frame::Frame::Chunk(_)) => Ok(None),
         Some(watch_frame::Frame::Gap(gap)) => {
             complete(log, gap.from, skipped).await?;
             log.append(&LogPiece::Gap { from: gap.from, to: gap.to }).await?;
             Ok(None)
         }
-        Some(watch_frame::Frame::Outcome(frame)) => {
+        Some(watch_frame::Frame::Outcome(mut frame)) => {
+            mask.cover_text(&mut frame.outcome_json);
             let outcome = convert::read_outcome(&frame)?;
             complete(log, outcome.log_bytes, skipped).await?;
             Ok(Some(outcome))

@@ -39,7 +39,7 @@ async fn good_webhooks_are_taken_beside_held_connections_and_a_flood_of_bad_ones
     let too_many = refused.iter().filter(|status| **status == Some(429)).count();
     let unsigned = refused.iter().filter(|status| **status == Some(401)).count();
     ensure!(
-        too_many > 0 && unsigned >= 1 && unsigned <= BURST * 2,
+        too_many > 0 && (1..=BURST * 2).contains(&unsigned),
         "{unsigned} times 401, {too_many} times 429"
     );
     ensure!(refused.iter().flatten().all(|status| [401, 429].contains(status)), "{refused:?}");

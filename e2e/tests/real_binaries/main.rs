@@ -30,6 +30,7 @@ mod refusals;
 mod reports;
 mod restored;
 mod resume;
+mod secrets;
 mod telemetry;
 mod tour;
 mod worktrees;

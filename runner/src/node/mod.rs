@@ -24,6 +24,7 @@ use domain::{Epoch, Incarnation, JobId, RunId};
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
 use proto::v1::{self, LaunchStatus, RunPhase};
 use service::grpc::SendTrace;
+use service::settings::Mask;
 use service::{Clock, Tasks};
 use tokio::sync::{Notify, watch};
 use tonic::service::interceptor::InterceptedService;
@@ -79,6 +80,8 @@ pub(crate) struct Node {
     pub(crate) preflights: Preflights,
     /// The git worktrees of this host.
     pub(crate) workspaces: Workspaces,
+    /// The secrets of this process and of its agents, which no log and no outcome is to show.
+    pub(crate) mask: Mask,
     /// Where pull requests are opened, if the runner was told.
     pub(crate) forge: Option<Forge>,
     /// Says that a renew should come soon: something changed that the scheduler wants to know.
@@ -124,6 +127,7 @@ impl Node {
         );
         Self {
             clock: options.clock.clone(),
+            mask: options.mask(),
             options,
             shims,
             identity,

@@ -12,7 +12,7 @@ use super::Sinks;
 pub struct Reporting {
     forges: Forges,
     console_url: Option<String>,
-    secrets: Vec<Secret>,
+    pub(crate) secrets: Vec<Secret>,
 }
 
 impl Reporting {

@@ -191,6 +191,15 @@ fn perform_step(step: &Step, stream: &mut Stream<'_>, prompt: &str, shared: &Sha
         }
         Step::Beat(every) => beat(shared.ledger()?, *every)?,
         Step::Alone(folder) => shared.be_alone(folder)?,
+        Step::Reveal(path) => {
+            let text = std::fs::read_to_string(path)?;
+            stream.text(&text)?;
+            let (head, rest) = text.as_bytes().split_at(text.len() / 2);
+            for piece in [head, rest, b"\n"] {
+                io::stderr().write_all(piece)?;
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
         Step::Write(path) => std::fs::write(path, b"written by the fake\n")?,
         Step::Commit(path) => commit(path)?,
     }

@@ -37,6 +37,7 @@ pub(crate) enum Step {
     Ledger(PathBuf),
     Beat(Duration),
     Alone(PathBuf),
+    Reveal(PathBuf),
     Write(PathBuf),
     Commit(PathBuf),
 }
@@ -134,6 +135,7 @@ impl Plan {
             "ledger" => Step::Ledger(value.into()),
             "beat" => Step::Beat(Duration::from_millis(number(value)?)),
             "alone" => Step::Alone(value.into()),
+            "reveal" => Step::Reveal(value.into()),
             "write" => Step::Write(value.into()),
             "commit" => Step::Commit(value.into()),
             "first" => {

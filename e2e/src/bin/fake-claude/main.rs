@@ -31,6 +31,7 @@
 //! | `ledger=FILE` | appends `start PID STARTTIME RUN_ID JOB_ID BOOT_MS`, and at the end such an `end` line with ` EXIT` |
 //! | `beat=MILLISECONDS` | appends a `beat` line to the ledger (named before) that often, as long as it lives |
 //! | `alone=FOLDER` | holds a lock of its job in FOLDER while it lives; when another holds it, a `double` line |
+//! | `reveal=FILE` | an assistant message of what is in FILE, and the same on stderr in two pieces |
 //! | `write=FILE` | creates FILE, relative to the working directory |
 //! | `commit=FILE` | appends a line to FILE and commits everything with git, as whoever the repository says |
 //! | `first=N:FILE:ENDING` | the first N spawns counted in FILE end with ENDING instead; FILE has no colon |

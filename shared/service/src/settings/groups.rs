@@ -9,6 +9,7 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::Secret;
 use super::print::redact_password;
 
 /// Flags every process has.
@@ -35,6 +36,13 @@ impl DatabaseUrl {
     /// Takes a URL as it is; the store says whether it can be used.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
+    }
+
+    /// The password in it, as it is written there.
+    pub fn password(&self) -> Option<Secret> {
+        let (_, rest) = self.0.split_once("://")?;
+        let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+        user.split_once(':').map(|(_, password)| Secret::new(password))
     }
 
     /// The URL with its password, for the store.

@@ -8,6 +8,7 @@ mod duration;
 mod forges;
 mod groups;
 mod listener;
+mod mask;
 mod print;
 mod reference;
 mod secret;
@@ -20,6 +21,7 @@ pub use groups::{
     TlsSettings,
 };
 pub use listener::ListenerSettings;
+pub use mask::{Mask, Veil};
 pub use print::effective;
 pub use reference::reference;
 pub use secret::{Secret, SecretName, SecretSetting, withdraw};

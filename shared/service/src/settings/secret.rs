@@ -1,6 +1,6 @@
 //! Secrets: values that are never printed, each readable from a file as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::marker::PhantomData;
@@ -164,7 +164,10 @@ impl<N: SecretName> FromArgMatches for SecretSetting<N> {
     }
 }
 
-/// Takes the secrets of `command` out of this process's environment, which whoever may look at the process can read in
+/// What the names of our settings have in them that hold a secret.
+const WORDS: [&str; 5] = ["SECRET", "TOKEN", "PASSWORD", "API_KEY", "WEBHOOK_URL"];
+
+/// Takes the secrets of `command`, and those that were given to it although they are other programs', out of this process's environment, which whoever may look at the process can read in
 /// `/proc/PID/environ` for as long as it lives: starts the program anew, as the same process, with the secrets in a pipe on
 /// its standard input. Returns when there is nothing left to take out, or with the code to end with. To be called first of
 /// all in `main`, by a program that reads nothing else from its standard input.
@@ -175,7 +178,9 @@ pub fn withdraw(command: &Command) -> Option<ExitCode> {
         .iter()
         .filter_map(|name| Some((name.as_str(), std::env::var(name).ok().filter(|value| !value.is_empty())?)))
         .collect();
-    let result = if !given.is_empty() {
+    let others = others(command);
+    let result = if !given.is_empty() || !others.is_empty() {
+        let names: Vec<String> = names.iter().cloned().chain(others).collect();
         Err(anew(&names, &given))
     } else if std::env::var_os(WITHDRAWN_VARIABLE).is_some() {
         take()
@@ -202,6 +207,22 @@ pub(super) fn is_withdrawn(setting: &str) -> bool {
 fn secrets(command: &Command) -> Vec<String> {
     let hidden = command.get_arguments().filter(|arg| arg.is_hide_env_values_set());
     hidden.filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect()
+}
+
+/// The variables that hold a secret of another program of ours, as where all are given the same file of settings.
+fn others(command: &Command) -> Vec<String> {
+    let own: BTreeSet<String> = command
+        .get_arguments()
+        .filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()))
+        .chain([WITHDRAWN_VARIABLE.to_owned()])
+        .collect();
+    let is_other = |name: &String| {
+        name.starts_with("ORCH_")
+            && !name.ends_with("_FILE")
+            && WORDS.iter().any(|word| name.contains(word))
+            && !own.contains(name)
+    };
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(is_other).collect()
 }
 
 /// Returns only what went wrong.
