@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use domain::Timestamp;
 use service::Clock;
-use service::settings::DatabaseSettings;
 
 use crate::admin::{
     SchedulerAccess, accounts, audit, breakers, budgets, items, jobs, logs, queue, requeue, runners,
@@ -213,11 +212,8 @@ pub(crate) enum Admin {
     /// Look for broken invariants, and for what stands in the way of jobs
     #[command(after_help = "Exits 1 only when an invariant is broken, 3 when the database could not be read")]
     Doctor(doctor::Doctor),
-    /// Create the database, or bring it to this program's schema
-    Migrate {
-        #[command(flatten)]
-        database: DatabaseSettings,
-    },
+    /// Create the database, or bring it to this program's schema; with `--from` and `--to`, move everything to PostgreSQL
+    Migrate(migrate::Migrate),
     /// Take over the queue of the in-process predecessor
     #[command(after_help = "Exits 1 when a job that is not over could not be taken over; the others were")]
     Import(import::Import),
@@ -281,7 +277,7 @@ pub(crate) async fn act(command: Admin, output: Output) -> Result<(), Failure> {
         }
         Admin::Classify(ask) => classify::run(&ask, output, now),
         Admin::Doctor(ask) => doctor::run(&ask, output).await,
-        Admin::Migrate { database } => migrate::run(&database, output).await,
+        Admin::Migrate(ask) => migrate::run(&ask, output, now).await,
         Admin::Config { verb } => config_check::run(verb, output),
         Admin::Ca { verb } => ca::run(verb, output),
         Admin::JoinToken(ask) => ca::join_token(&ask, output),

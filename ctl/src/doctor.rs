@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use domain::outbox::{Sink, SinkRecord};
 use domain::pipeline::Pipeline;
+use domain::retention::Kept;
 use proto::v1;
 use serde::Serialize;
 use service::settings::{DatabaseSettings, PipelineSettings};
@@ -71,7 +72,7 @@ pub(crate) async fn run(ask: &Doctor, output: Output) -> Result<(), Failure> {
 async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
     let url = &ask.database.database_url;
     match look(url.expose()).await {
-        Ok(Found { violations, size, sinks }) => {
+        Ok(Found { violations, size, sinks, kept }) => {
             report.checks.push(Check {
                 name: "database",
                 status: if violations.is_empty() { "ok" } else { "broken" },
@@ -81,6 +82,7 @@ async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
                 .into_iter()
                 .map(|Violation { invariant, detail }| Broken { invariant, detail })
                 .collect();
+            report.checks.push(retention(&kept));
             report.checks.push(alerts(&sinks));
             Ok(())
         }
@@ -106,6 +108,7 @@ struct Found {
     violations: Vec<Violation>,
     size: String,
     sinks: Vec<SinkRecord>,
+    kept: Kept,
 }
 
 async fn look(url: &str) -> Result<Found, store::Error> {
@@ -118,11 +121,24 @@ async fn look(url: &str) -> Result<Found, store::Error> {
         let violations = store.violations().await?;
         let stats = store.stats().await?;
         let size = format!("{} bytes and {} in its log", stats.file_bytes, stats.wal_bytes);
-        Ok(Found { violations, size, sinks: store.sinks().await? })
+        Ok(Found { violations, size, sinks: store.sinks().await?, kept: store.kept(0).await? })
     };
     let result = looked.await;
     store.close().await;
     result
+}
+
+/// Says how far back what is over is kept.
+fn retention(kept: &Kept) -> Check {
+    let since = |at: Option<domain::Timestamp>| at.map_or_else(String::new, |at| format!(" since {at}"));
+    let detail = format!(
+        "{} finished jobs are kept{}, {} are forgotten; repeated webhooks are known{}",
+        kept.finished,
+        since(kept.oldest_finished_at),
+        kept.forgotten,
+        since(kept.oldest_delivery_at),
+    );
+    Check { name: "retention", status: "ok", detail }
 }
 
 /// Names every sink that does not take the alerts it is sent.

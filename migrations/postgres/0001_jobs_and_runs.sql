@@ -30,7 +30,7 @@ CREATE TABLE deliveries (
     job_ids     TEXT COLLATE "C" NOT NULL CHECK (job_ids::json IS NOT NULL AND (decision = 'ignored') = (job_ids = '[]')),
     received_at BIGINT NOT NULL,
     UNIQUE (source, delivery_id)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
 
 CREATE UNIQUE INDEX deliveries_body ON deliveries (source, event, body_sha256) WHERE decision = 'enqueued';
 
@@ -122,6 +122,8 @@ CREATE INDEX jobs_impossible ON jobs (id)
 -- Running jobs by their run: a run belongs to one job, and inserting a run need not read all jobs for the reference.
 CREATE UNIQUE INDEX jobs_run ON jobs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, id);
+-- What may be forgotten, the oldest end first.
+CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL;
 -- What is not over of a work item.
 CREATE INDEX jobs_unfinished ON jobs (project, work_item, id) WHERE status IN ('queued', 'running');
 -- What a newer commit replaces.
@@ -134,13 +136,31 @@ CREATE INDEX jobs_by_stage ON jobs (project, stage, status);
 CREATE TABLE joined_keys (
     semantic_key TEXT COLLATE "C" PRIMARY KEY CHECK (semantic_key <> ''),
     job_id       BIGINT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
 CREATE INDEX joined_keys_of_job ON joined_keys (job_id);
+
+-- The keys of jobs that are forgotten: a repeat of what they were made for is still one.
+CREATE TABLE spent_keys (
+    semantic_key TEXT COLLATE "C" PRIMARY KEY CHECK (semantic_key <> ''),
+    job_id       BIGINT NOT NULL,
+    -- When the job ended.
+    spent_at     BIGINT NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
+CREATE INDEX spent_keys_at ON spent_keys (spent_at);
+
+-- How many finished jobs are forgotten: they count on where people look.
+CREATE TABLE forgotten_jobs (
+    project TEXT COLLATE "C" NOT NULL,
+    stage   TEXT COLLATE "C" NOT NULL,
+    status  TEXT COLLATE "C" NOT NULL,
+    jobs    BIGINT NOT NULL,
+    PRIMARY KEY (project, stage, status)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 CREATE TABLE job_payloads (
     job_id  BIGINT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
     payload TEXT COLLATE "C" NOT NULL
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05, toast.autovacuum_vacuum_scale_factor = 0.02);
 
 -- The issue or pull request that jobs belong to: where it is in the pipeline, and what it waits for.
 CREATE TABLE work_items (
@@ -178,6 +198,7 @@ CREATE INDEX work_items_key ON work_items (key);
 CREATE INDEX work_items_waiting_outside ON work_items (updated_at, id)
     WHERE state = 'waits_for_ci' OR (state = 'needs_you' AND needs::jsonb #>> '{why,why}' IN ('approval', 'trust'));
 CREATE INDEX work_items_open ON work_items (project, key) WHERE state IN ('active', 'waits_for_ci', 'needs_you');
+CREATE INDEX work_items_ended ON work_items (updated_at, id) WHERE state IN ('done', 'cancelled');
 CREATE INDEX work_items_needing ON work_items (updated_at, id) WHERE state = 'needs_you';
 CREATE INDEX work_items_bounced ON work_items (project)
     WHERE state IN ('active', 'waits_for_ci', 'needs_you') AND bounces <> '{}';
@@ -235,8 +256,12 @@ CREATE TABLE spending (
     pass_usd_micros   BIGINT NOT NULL DEFAULT 0,
     pass_tokens       BIGINT NOT NULL DEFAULT 0,
     pass_runs         BIGINT NOT NULL DEFAULT 0,
+    -- The day something was last added, counted from 1970.
+    touched_day       BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
+
+CREATE INDEX spending_chains ON spending (touched_day) WHERE scope = 'chain';
 
 -- What people decided.
 CREATE TABLE audit (
@@ -317,7 +342,18 @@ CREATE UNIQUE INDEX runs_live ON runs (job_id) WHERE ended_at IS NULL;
 -- I8: at most one live probe per opening of an account's breaker.
 CREATE UNIQUE INDEX runs_probe ON runs (account, opening) WHERE probe AND ended_at IS NULL;
 CREATE INDEX runs_half_ended ON runs (job_id) WHERE (state = 'ended') <> (ended_at IS NOT NULL);
-CREATE INDEX runs_ended ON runs (ended_at, class, reason, cost_usd) WHERE ended_at IS NOT NULL;
+CREATE INDEX runs_ended ON runs (ended_at, class, reason, cost_usd, log_bytes) WHERE ended_at IS NOT NULL;
+
+-- How the runs of forgotten jobs ended, by the hour of their end in UTC milliseconds: counted when they are forgotten, since
+-- counting every end as it comes would have every writer wait for every other. The others are counted from `runs_ended`.
+CREATE TABLE ended_runs (
+    hour     BIGINT NOT NULL,
+    class    TEXT COLLATE "C" NOT NULL,
+    reason   TEXT COLLATE "C" NOT NULL,
+    runs     BIGINT NOT NULL,
+    cost_usd DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (hour, class, reason)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- How often a live run was renewed: a row of its own, with room beside it, so that a renewal touches no index (HOT).
 CREATE TABLE leases (
@@ -331,6 +367,8 @@ CREATE TABLE late_outcomes (
     outcome     TEXT COLLATE "C" NOT NULL CHECK (outcome::json IS NOT NULL),
     received_at BIGINT NOT NULL
 );
+
+CREATE INDEX late_outcomes_at ON late_outcomes (received_at);
 
 CREATE TABLE runners (
     id                   TEXT COLLATE "C" PRIMARY KEY NOT NULL CHECK (id <> ''),
@@ -453,4 +491,4 @@ CREATE TABLE run_logs (
     PRIMARY KEY (run_id, from_offset),
     CONSTRAINT a_piece_ends_behind_its_start CHECK (to_offset > from_offset),
     CONSTRAINT bytes_fill_their_piece CHECK (length(bytes) = to_offset - from_offset)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05, toast.autovacuum_vacuum_scale_factor = 0.02);

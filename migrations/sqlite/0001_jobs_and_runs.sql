@@ -113,6 +113,8 @@ CREATE INDEX jobs_impossible ON jobs (id)
 -- Running jobs by their run: a run belongs to one job, and inserting a run need not read all jobs for the reference.
 CREATE UNIQUE INDEX jobs_run ON jobs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, id);
+-- What may be forgotten, the oldest end first.
+CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL;
 -- What is not over of a work item.
 CREATE INDEX jobs_unfinished ON jobs (project, work_item, id) WHERE status IN ('queued', 'running');
 -- What a newer commit replaces.
@@ -125,6 +127,15 @@ CREATE TABLE joined_keys (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX joined_keys_of_job ON joined_keys (job_id);
 
+-- The keys of jobs that are forgotten: a repeat of what they were made for is still one.
+CREATE TABLE spent_keys (
+    semantic_key TEXT PRIMARY KEY CHECK (semantic_key <> ''),
+    job_id       INTEGER NOT NULL,
+    -- When the job ended.
+    spent_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX spent_keys_at ON spent_keys (spent_at);
+
 -- What is oldest of what waits for a stage.
 CREATE INDEX jobs_waiting_for_a_stage ON jobs (project, stage, created_at) WHERE status = 'queued';
 -- What followed from a job's end.
@@ -133,6 +144,15 @@ CREATE INDEX jobs_of_a_parent ON jobs (parent_job, id) WHERE parent_job IS NOT N
 -- How many jobs there are: kept by the triggers below in the transaction of whatever writes a job, so that no reader
 -- counts rows. `orch doctor` compares it with them.
 CREATE TABLE job_counts (
+    project TEXT    NOT NULL,
+    stage   TEXT    NOT NULL,
+    status  TEXT    NOT NULL,
+    jobs    INTEGER NOT NULL,
+    PRIMARY KEY (project, stage, status)
+) STRICT, WITHOUT ROWID;
+
+-- How many finished jobs are forgotten: they count on where people look.
+CREATE TABLE forgotten_jobs (
     project TEXT    NOT NULL,
     stage   TEXT    NOT NULL,
     status  TEXT    NOT NULL,
@@ -199,6 +219,7 @@ CREATE INDEX work_items_key ON work_items (key);
 CREATE INDEX work_items_waiting_outside ON work_items (updated_at, id)
     WHERE state = 'waits_for_ci' OR (state = 'needs_you' AND needs ->> '$.why.why' IN ('approval', 'trust'));
 CREATE INDEX work_items_open ON work_items (project, key) WHERE state IN ('active', 'waits_for_ci', 'needs_you');
+CREATE INDEX work_items_ended ON work_items (updated_at, id) WHERE state IN ('done', 'cancelled');
 CREATE INDEX work_items_needing ON work_items (updated_at, id) WHERE state = 'needs_you';
 -- Those that some stage sent back.
 CREATE INDEX work_items_bounced ON work_items (project)
@@ -261,8 +282,12 @@ CREATE TABLE spending (
     pass_usd_micros   INTEGER NOT NULL DEFAULT 0,
     pass_tokens       INTEGER NOT NULL DEFAULT 0,
     pass_runs         INTEGER NOT NULL DEFAULT 0,
+    -- The day something was last added, counted from 1970.
+    touched_day       INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX spending_chains ON spending (touched_day) WHERE scope = 'chain';
 
 -- What was decided and done by somebody's word, and what of it was refused.
 CREATE TABLE audit (
@@ -374,6 +399,8 @@ CREATE TABLE late_outcomes (
     outcome     TEXT    NOT NULL CHECK (json_valid(outcome)),
     received_at INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX late_outcomes_at ON late_outcomes (received_at);
 
 CREATE TABLE runners (
     id                   TEXT    PRIMARY KEY NOT NULL CHECK (id <> ''),

@@ -17,6 +17,7 @@ use service::{Clock, Random, Refused};
 
 use crate::lease::LeaseTerms;
 use crate::outbox::{AlertSettings, Reporting, Sinks};
+use crate::retention::{Retention, RetentionSettings};
 
 /// Claims due jobs, dispatches them to runners, and records what became of them
 #[derive(Clone, Debug, Parser)]
@@ -125,6 +126,9 @@ pub struct Settings {
     /// From SIGTERM to SIGKILL of an agent
     #[arg(long, env = "ORCH_KILL_GRACE_SECONDS", value_name = "DURATION", default_value = "10", value_parser = duration)]
     pub kill_grace_seconds: Duration,
+    /// How long what is over is kept.
+    #[command(flatten)]
+    pub retention: RetentionSettings,
     /// Where alerts go.
     #[command(flatten)]
     pub alerts: AlertSettings,
@@ -172,6 +176,8 @@ pub struct Options {
     pub webhook_silence: Duration,
     /// How often the forges are asked for what no webhook announced; zero: never.
     pub reconcile_interval: Duration,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// Certificates, for serving and for calling runners.
     pub tls: TlsSettings,
     /// What the listener grants.
@@ -256,6 +262,7 @@ impl Settings {
             sinks,
             webhook_silence: self.alerts.webhook_silence_seconds,
             reconcile_interval: self.reconcile_interval,
+            retention: self.retention.retention()?,
             tls: tls.clone(),
             listener: ListenerSettings::default(),
             ca: None,

@@ -33,6 +33,7 @@ mod pulse;
 mod reaper;
 mod reconcile;
 mod renewals;
+mod retention;
 mod sanitize;
 mod settled;
 mod shared;
@@ -67,9 +68,11 @@ use tonic::service::Routes;
 
 pub use config::{CaOptions, Cli, Options, Settings};
 pub use lease::LeaseTerms;
+pub use logs::saved_log;
 pub use outbox::{AlertSettings, Reporting, Sinks};
 pub use prompt::{PromptProblem, prompt_problems};
 pub use renewals::Neighbours;
+pub use retention::{Retention, RetentionSettings};
 
 use certificates::Ca;
 use links::CALL_DEADLINE;
@@ -179,6 +182,7 @@ async fn serve(
     outbox::spawn(&shared, outbound.as_ref());
     greet(&shared);
     reconcile::spawn(&shared, outbound.as_ref());
+    tasks.spawn("retention", retention::run(shared.clone()));
     tasks.spawn("outside", outside::run(shared.clone()));
     tasks.spawn("reaper", reaper::run(shared));
     tracing::info!(%addr, "listening");
@@ -217,6 +221,7 @@ async fn gather(
         reporting: options.reporting,
         webhook_silence: options.webhook_silence,
         reconcile_interval: options.reconcile_interval,
+        retention: options.retention,
         alerted: tokio::sync::watch::channel(()).0,
         policy: options.policy,
         quota_reserve: options.quota_reserve,

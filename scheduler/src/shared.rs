@@ -28,6 +28,7 @@ use crate::outbox::{Reporting, Sinks};
 use crate::prompt::Prompts;
 use crate::pulse::Pulses;
 use crate::renewals::Neighbours;
+use crate::retention::Retention;
 use crate::streams::Streams;
 
 /// The condition of `/readyz` that says whether the database takes claims.
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) mask: Mask,
     pub(crate) webhook_silence: Duration,
     pub(crate) reconcile_interval: Duration,
+    pub(crate) retention: Retention,
     /// Wakes whoever delivers what is in the outbox.
     pub(crate) alerted: watch::Sender<()>,
     pub(crate) policy: Policy,

@@ -1,11 +1,12 @@
-//! What the simulated database keeps of the outside: nothing of it is simulated, so it is handed on.
+//! What the simulated database keeps of the outside, and how it forgets: nothing of it is simulated, so it is handed on.
 
 use async_trait::async_trait;
 use domain::reconcile::Cursor;
+use domain::retention::{Kept, Kind, Step};
 use domain::sighting::{Seen, Sighting, Teller};
 use domain::work_item::WorkItem;
 use domain::{Job, Timestamp};
-use store::{Error, Outside};
+use store::{Error, Forgotten, Outside, Retention};
 
 use crate::database::Database;
 
@@ -56,5 +57,20 @@ impl Outside for Database {
 
     async fn unfinished_jobs_of(&self, project: &str, key: &str) -> Result<Vec<Job>, Error> {
         self.inner.unfinished_jobs_of(project, key).await
+    }
+}
+
+#[async_trait]
+impl Retention for Database {
+    async fn kept(&self, deliveries: u64) -> Result<Kept, Error> {
+        self.inner.kept(deliveries).await
+    }
+
+    async fn forget_jobs(&self, step: Step) -> Result<Forgotten, Error> {
+        self.inner.forget_jobs(step).await
+    }
+
+    async fn forget(&self, kind: Kind, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.inner.forget(kind, before, limit).await
     }
 }

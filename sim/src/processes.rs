@@ -103,6 +103,7 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
             reporting: scheduler::Reporting::default(),
             webhook_silence: Duration::ZERO,
             reconcile_interval: Duration::ZERO,
+            retention: scheduler::Retention::default(),
             queue: QueueSettings {
                 concurrency_max: u32::try_from(terms.concurrency_max).unwrap_or(u32::MAX),
                 sanitize_enabled: true,

@@ -20,6 +20,7 @@ mod joining;
 mod kill_points;
 mod kills;
 mod limits;
+mod moved;
 mod night;
 mod operators;
 mod postgres;

@@ -3,15 +3,24 @@
 //! A byte's place in the file is its offset in the log: dropped bytes are a hole in the file, and one line
 //! `FROM TO` of the second file says that the hole is one. So the file's length is the offset to resume from.
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::RunId;
+use domain::Timestamp;
 use domain::log::{CHUNK_BYTES_MAX, LogPiece};
+use domain::retention::LogBytes;
 use service::blocking;
+
+/// The unit of [`MetadataExt::blocks`].
+const BLOCK_BYTES: u64 = 512;
+const HOUR_MS: i64 = 3_600_000;
+/// Files named at once to be deleted.
+const OLD_MAX: usize = 4_096;
 
 /// The folder of all logs.
 #[derive(Debug)]
@@ -42,8 +51,82 @@ impl Files {
         FileReader { log: self.path(run, "log"), gaps: self.path(run, "gaps"), offset: 0 }
     }
 
+    /// How much room the logs take by the hour of their last byte, the newest first.
+    pub(crate) async fn bytes_by_hour(&self) -> io::Result<Vec<LogBytes>> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let mut hours: BTreeMap<i64, u64> = BTreeMap::new();
+            for_each_log(&folder, |_, metadata| {
+                let at = written_at(metadata).as_ms();
+                *hours.entry(at - at.rem_euclid(HOUR_MS)).or_default() += metadata.blocks() * BLOCK_BYTES;
+                true
+            })?;
+            let hour = |(from, bytes)| LogBytes { from: Timestamp::from_ms(from), bytes };
+            Ok(hours.into_iter().rev().map(hour).collect())
+        })
+        .await
+    }
+
+    /// Some of the logs to which nothing was added since `before`, but for those of `live` runs.
+    pub(crate) async fn ended_before(&self, before: Timestamp, live: BTreeSet<RunId>) -> io::Result<Vec<RunId>> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let mut old = Vec::new();
+            for_each_log(&folder, |run, metadata| {
+                if written_at(metadata) < before && !live.contains(&run) {
+                    old.push(run);
+                }
+                old.len() < OLD_MAX
+            })?;
+            Ok(old)
+        })
+        .await
+    }
+
+    /// Deletes logs; says how many there were.
+    pub(crate) async fn forget(&self, runs: Vec<RunId>) -> io::Result<u64> {
+        let paths: Vec<_> = runs.iter().map(|run| (self.path(*run, "log"), self.path(*run, "gaps"))).collect();
+        blocking(move || {
+            let mut gone = 0;
+            for (log, gaps) in paths {
+                // The log first: without it nobody asks for its gaps.
+                gone += u64::from(remove(&log)?);
+                remove(&gaps)?;
+            }
+            Ok(gone)
+        })
+        .await
+    }
+
     fn path(&self, run: RunId, extension: &str) -> PathBuf {
         self.folder.join(format!("{run}.{extension}"))
+    }
+}
+
+/// Calls `look` with every log until it says that it has seen enough. What is deleted meanwhile is passed by.
+fn for_each_log(folder: &Path, mut look: impl FnMut(RunId, &Metadata) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
+        let (Some(run), Ok(metadata)) = (run, entry.metadata()) else { continue };
+        if !look(RunId(run), &metadata) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn written_at(metadata: &Metadata) -> Timestamp {
+    Timestamp::from_ms(metadata.mtime().saturating_mul(1_000))
+}
+
+/// Deletes a file; false when there is none.
+fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -139,6 +222,17 @@ impl FileReader {
         }
         Ok(piece)
     }
+}
+
+/// A run's log as it lies in a folder, piece by piece, from the start; nothing of a run that has none.
+pub fn saved_log(folder: &Path, run: RunId) -> impl Iterator<Item = io::Result<LogPiece>> + Send + use<> {
+    let (log, gaps) = (folder.join(format!("{run}.log")), folder.join(format!("{run}.gaps")));
+    let mut offset = Some(0);
+    std::iter::from_fn(move || {
+        let piece = read(&log, &gaps, offset?).transpose()?;
+        offset = piece.as_ref().ok().map(LogPiece::end);
+        Some(piece)
+    })
 }
 
 /// What a log holds at `offset`; none at its end.

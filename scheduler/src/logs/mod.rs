@@ -12,6 +12,7 @@ use domain::RunId;
 use domain::log::LogPiece;
 use store::Store;
 
+pub use self::files::saved_log;
 use self::files::{FileReader, FileWriter, Files};
 use self::table::{Table, TableReader, TableWriter};
 

@@ -33,9 +33,7 @@ use crate::shared::Shared;
 
 /// Pending alerts of one sink; beyond it they are folded into one for each group, with their number.
 const BACKLOG_MAX: u32 = 500;
-/// How long what was settled is kept, for people and so that nothing is told twice.
-const KEPT: Duration = Duration::from_hours(7 * 24);
-/// How often what is settled is forgotten, what waits is counted, and what nobody takes is folded.
+/// How often what waits is counted, and what nobody takes is folded.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// The client that the configured sinks and forges need; none where none is needed.
@@ -93,9 +91,6 @@ async fn tidy(shared: Arc<Shared>) {
 
 async fn tidy_once(shared: &Shared) -> Result<(), store::Error> {
     let now = shared.now();
-    let kept_ms = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
-    let before = domain::Timestamp::from_ms(now.as_ms().saturating_sub(kept_ms));
-    while shared.store.prune_messages(before).await? {}
     // A sink folds its own as it takes them; what no sink takes is folded here.
     shared.store.fold_alerts(Sink::Unrouted, BACKLOG_MAX, now).await?;
     let waiting = shared.store.sinks().await?;

@@ -14,6 +14,7 @@ mod process;
 mod pushed;
 mod repairs;
 mod reports;
+mod retention;
 mod stack;
 mod two;
 mod worktrees;

@@ -25,7 +25,7 @@ use tonic::transport::Channel;
 /// 2026-11-22T02:00:00Z.
 const START_MS: i64 = 1_795_312_800_000;
 /// The longest wait for anything; everything comes far sooner.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 const ORCH_TOML: &str = "[[project]]\nname = \"shop\"\nserial = \"none\"\n\
     [[project]]\nname = \"narrow\"\nmax_concurrency = 1\nserial = \"none\"\n\
@@ -69,6 +69,7 @@ impl Stack {
             reporting: Reporting::default(),
             webhook_silence: Duration::ZERO,
             reconcile_interval: Duration::ZERO,
+            retention: scheduler::Retention::default(),
             queue: QueueSettings { concurrency_max: 4, sanitize_enabled: true, breaker_threshold: 5 },
             ca: None,
             tls: TlsSettings::default(),

@@ -26,6 +26,7 @@ pub mod policy;
 pub mod reconcile;
 pub mod report;
 pub mod resume;
+pub mod retention;
 pub mod run;
 pub mod runner;
 pub mod sanitize;

@@ -130,6 +130,11 @@ catalogue! {
     OUTBOX_PENDING = ("orch_outbox_pending", Gauge, "{message}",
         &[Label { name: "sink", values: Of(&["unrouted", "telegram", "webhook", "dry_run", "plane", "gitea"]) }], SCHEDULER,
         "Messages that a sink does not have yet.");
+    FORGOTTEN = ("orch_retention_forgotten_total", Counter, "{row}",
+        &[Label { name: "kind", values: Of(&["jobs", "logs", "deliveries", "keys", "late_outcomes", "chains", "acts", "work_items", "hours"]) }],
+        SCHEDULER, "Rows, and logs, that were over and are forgotten.");
+    FORGETTING = ("orch_retention_step_seconds", Histogram(LATENCY_SECONDS), "s", &[], SCHEDULER,
+        "How long one step of forgetting took; a pause of at least four times that follows.");
 
     SLOTS = ("orch_runner_slots", Gauge, "{slot}", &[], RUNNER, "Agents this node may run at once.");
     BUSY_SLOTS = ("orch_runner_busy_slots", Gauge, "{slot}", &[], RUNNER, "Slots that are taken.");

@@ -22,9 +22,11 @@ mod postgres;
 mod purses;
 mod records;
 mod renewals;
+mod retention;
 mod run_logs;
 mod sql;
 mod sqlite;
+mod transfer;
 mod views;
 
 use std::fmt::Debug;
@@ -51,15 +53,17 @@ pub use records::{
     ItemFilter, JobFilter, Schema, Spender, Start, StoreStats, UsageNote, Violation,
 };
 pub use renewals::Renewals;
-pub use run_logs::RunLogs;
+pub use retention::{Forgotten, Retention};
+pub use run_logs::{ForgottenLogs, RunLogs};
+pub use transfer::{SavedLog, Transferred, transfer};
 pub use views::Views;
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
 ///
-/// Verbs that later capabilities add a place for: `term` (several schedulers), `prune` (retention).
+/// Verbs that later capabilities add a place for: `term` (several schedulers).
 #[async_trait]
 pub trait Store:
-    Gauges + Outbox + Outside + Purses + Renewals + Views + Debug + Send + Sync + 'static
+    Gauges + Outbox + Outside + Purses + Renewals + Retention + Views + Debug + Send + Sync + 'static
 {
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;

@@ -32,7 +32,11 @@ pub trait Purses {
 
 /// What is to be added to purses, whatever keeps them.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(pub(crate) BTreeMap<Purse, Amount>);
+pub(crate) struct Ledger {
+    pub(crate) sums: BTreeMap<Purse, Amount>,
+    /// When the last of it was spent.
+    pub(crate) at: Timestamp,
+}
 
 impl Ledger {
     /// Adds an amount to every purse of a run, those of the day at `now` among them.
@@ -41,8 +45,9 @@ impl Ledger {
             return;
         }
         let day = day_of(now);
+        self.at = self.at.max(now);
         for scope in Scope::ALL {
-            let sum = self.0.entry(payer.purse(scope, &day)).or_default();
+            let sum = self.sums.entry(payer.purse(scope, &day)).or_default();
             *sum = sum.plus(amount);
         }
     }

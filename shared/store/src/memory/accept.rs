@@ -58,7 +58,7 @@ impl Tables {
     }
 
     fn known<'a>(&self, item: &Item<'a>) -> Known<'a> {
-        let newest_job = self.jobs().next_back().map_or(0, |row| row.job.id.0);
+        let newest_job = self.newest_job;
         let sightings = self.known_sightings(sightings_of(std::slice::from_ref(item)));
         let mut known = Known { sightings, newest_job, ..Known::default() };
         if let Item::Delivery(delivery) = item {
@@ -154,15 +154,20 @@ impl Tables {
         }
         let seen =
             Seen { body_sha256: delivery.body_sha256.clone(), decision: *decision, jobs: jobs.clone() };
-        self.deliveries.insert((delivery.source.clone(), delivery.delivery_id.clone()), seen);
+        let name = (delivery.source.clone(), delivery.delivery_id.clone());
+        self.deliveries.insert(name.clone(), seen);
+        let mut by_body = None;
         if *decision == Decision::Enqueued {
             let body = (delivery.source.clone(), delivery.event.clone(), delivery.body_sha256.clone());
-            self.bodies.insert(body, jobs.clone());
+            self.bodies.insert(body.clone(), jobs.clone());
+            by_body = Some(body);
         }
+        self.received.insert(name, (delivery.received_at, by_body));
         Ok(())
     }
 
     fn keep_job(&mut self, kept: &KeptJob<'_>) {
+        self.newest_job = self.newest_job.max(kept.id.0);
         let semantic_key = kept.job.semantic_key.clone();
         if let Some(key) = &semantic_key {
             self.keys.insert(key.clone(), kept.id);

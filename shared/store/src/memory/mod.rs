@@ -11,6 +11,7 @@ mod doctor;
 mod outbox;
 mod outside;
 mod reads;
+mod retention;
 mod sanitize;
 mod spending;
 mod tables;

@@ -111,6 +111,9 @@ impl Tables {
         for row in self.jobs() {
             *counts.of(row.job.state.status()) += 1;
         }
+        for ((_, _, status), jobs) in &self.forgotten {
+            *counts.of(*status) += jobs;
+        }
         counts
     }
 }

@@ -40,7 +40,8 @@ impl Tables {
     }
 
     fn add(&mut self, ledger: Ledger) {
-        for (purse, amount) in ledger.0 {
+        for (purse, amount) in ledger.sums {
+            self.touched.insert(purse.clone(), ledger.at);
             self.put_spending(purse, |kept| kept.spent = kept.spent.plus(amount));
         }
     }

@@ -12,7 +12,7 @@ use domain::reconcile::Cursor;
 use domain::runner::Node;
 use domain::transition::After;
 use domain::work_item::WorkItem;
-use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Timestamp};
+use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Status, Timestamp};
 
 use super::outbox::OutboxTables;
 use super::{Moved, Snapshot};
@@ -27,6 +27,19 @@ pub(super) struct Tables {
     /// The jobs of deliveries that made some, by source, event and body hash.
     pub(super) bodies: BTreeMap<(String, String, String), Vec<JobId>>,
     pub(super) keys: BTreeMap<String, JobId>,
+    /// When deliveries came, by source and delivery id, and where their jobs are looked up by body.
+    pub(super) received: BTreeMap<(String, String), (Timestamp, Option<(String, String, String)>)>,
+    /// When the jobs ended whose keys are known although they are forgotten.
+    pub(super) spent: BTreeMap<String, Timestamp>,
+    /// How many jobs are forgotten, by project, stage and status.
+    pub(super) forgotten: BTreeMap<(String, String, Status), u64>,
+    /// How the runs of forgotten jobs ended, by hour, class and reason: how many, and what they cost.
+    pub(super) ended: BTreeMap<(Timestamp, String, String), (u64, f64)>,
+    /// When something was last added to a purse.
+    pub(super) touched: BTreeMap<Purse, Timestamp>,
+    /// The highest job id ever given, and that of an act.
+    pub(super) newest_job: i64,
+    pub(super) newest_act: i64,
     pub(super) aliases: BTreeMap<ItemKey, String>,
     pub(super) sightings: BTreeMap<SightingKey, domain::sighting::Seen>,
     /// By listing and project.
@@ -167,6 +180,18 @@ impl Tables {
         let id = row.job.id;
         let before = self.set_job(id, Some(row));
         self.jobs_before.entry(id).or_insert(before);
+    }
+
+    /// Forgets a job and its runs; gives them.
+    pub(super) fn drop_job(&mut self, id: JobId) -> Vec<RunId> {
+        let runs: Vec<RunId> = self.runs_of(id).map(|run| run.id).collect();
+        for run in &runs {
+            let before = self.set_run(*run, None);
+            self.runs_before.entry(*run).or_insert(before);
+        }
+        let before = self.set_job(id, None);
+        self.jobs_before.entry(id).or_insert(before);
+        runs
     }
 
     /// Inserts or replaces a work item; its revision is one more than the one before.

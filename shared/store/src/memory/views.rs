@@ -15,10 +15,14 @@ use crate::{Act, ActFilter, Error, GivenUp};
 
 const HOUR_MS: i64 = 3_600_000;
 
+pub(super) fn hour_of(at: Timestamp) -> Timestamp {
+    Timestamp::from_ms(at.as_ms() - at.as_ms().rem_euclid(HOUR_MS))
+}
+
 impl Tables {
     pub(super) fn note_act(&mut self, act: Act) {
-        let id = i64::try_from(self.audit.len()).unwrap_or(i64::MAX).saturating_add(1);
-        self.audit.push(Act { id, ..act });
+        self.newest_act += 1;
+        self.audit.push(Act { id: self.newest_act, ..act });
     }
 
     fn stage_records(&self) -> Vec<StageRecord> {
@@ -30,6 +34,9 @@ impl Tables {
                 let oldest = record.oldest_queued_at.get_or_insert(row.job.created_at);
                 *oldest = row.job.created_at.min(*oldest);
             }
+        }
+        for ((project, stage, status), jobs) in &self.forgotten {
+            *records.entry((project.clone(), stage.clone())).or_default().counts.of(*status) += jobs;
         }
         let open = |state: &ItemState| !matches!(state, ItemState::Done | ItemState::Cancelled);
         for item in self.items.values().filter(|item| open(&item.state)) {
@@ -43,8 +50,8 @@ impl Tables {
     }
 
     fn ended_since(&self, since: Timestamp) -> Vec<HourTally> {
-        let hour_of = |at: Timestamp| Timestamp::from_ms(at.as_ms() - at.as_ms().rem_euclid(HOUR_MS));
-        let mut tallies: BTreeMap<(Timestamp, String, String), (u64, f64)> = BTreeMap::new();
+        let mut tallies = self.ended.clone();
+        tallies.retain(|(hour, ..), _| *hour >= hour_of(since));
         for run in self.runs_from(RunId::lowest_at(Timestamp::from_ms(0))) {
             let Some(hour) = run.ended_at.map(hour_of).filter(|hour| *hour >= hour_of(since)) else {
                 continue;

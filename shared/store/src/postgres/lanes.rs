@@ -32,6 +32,7 @@ pub(super) struct Lanes {
     intake: Door,
     claim: Door,
     outbox: Door,
+    tidy: Door,
     rest: Door,
 }
 
@@ -48,6 +49,7 @@ impl Lanes {
             intake: lane(Some(Turn::Intake)),
             claim: lane(Some(Turn::Claim)),
             outbox: lane(Some(Turn::Outbox)),
+            tidy: lane(None),
             rest: lane(None),
         };
         (lanes, tasks)
@@ -59,7 +61,7 @@ impl Lanes {
 
     /// Waits until everything asked before is answered.
     pub(super) async fn close(&self) {
-        for door in [&self.intake, &self.claim, &self.outbox, &self.rest] {
+        for door in [&self.intake, &self.claim, &self.outbox, &self.tidy, &self.rest] {
             door.close().await;
         }
     }
@@ -89,6 +91,8 @@ impl Lanes {
             | Request::ResumeAccount(..)
             | Request::ResetBreaker(..) => &self.rest,
             Request::Outbox(_) => &self.outbox,
+            // Nothing waits behind it.
+            Request::Retention(_) => &self.tidy,
         }
     }
 }

@@ -8,6 +8,7 @@ mod lanes;
 mod logs;
 mod open;
 mod transaction;
+mod transfer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use self::lanes::Lanes;
 use self::logs::PostgresLogs;
 pub(crate) use self::transaction::Transacting;
 use self::transaction::{Begin, Server};
+pub(crate) use self::transfer::{Target, open_target};
 use crate::sql::Database;
 use crate::sql::connection::Reader;
 use crate::sql::fault::unavailable;

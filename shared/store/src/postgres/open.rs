@@ -36,7 +36,7 @@ impl PostgresDatabase {
 }
 
 /// Connects when first asked, so that a reader may start before the database is there.
-fn server(url: &str) -> Result<Server, Error> {
+pub(super) fn server(url: &str) -> Result<Server, Error> {
     let options = PgConnectOptions::from_str(url).map_err(|error| {
         Error::Setup(format!("the database url is none: {error}: use postgres://USER:PASSWORD@HOST/NAME"))
     })?;
@@ -55,7 +55,7 @@ fn server(url: &str) -> Result<Server, Error> {
 }
 
 /// Refuses a server on which a promise would not hold.
-async fn check_server(server: &Server) -> Result<(), Error> {
+pub(super) async fn check_server(server: &Server) -> Result<(), Error> {
     let mut reader = server.begin(Begin::Read).await?;
     let row = reader.fetch_one(include_str!("sql/server_settings.sql")).await?;
     reader.commit().await?;
@@ -89,7 +89,7 @@ async fn check_server(server: &Server) -> Result<(), Error> {
 }
 
 /// Applies what is missing, all of it or nothing, while others that start wait.
-async fn migrate(server: &Server) -> Result<(), Error> {
+pub(super) async fn migrate(server: &Server) -> Result<(), Error> {
     let mut reader = server.begin(Begin::Read).await?;
     let found = schema::read(&mut reader.connection()).await?;
     reader.commit().await?;

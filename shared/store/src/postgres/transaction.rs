@@ -190,6 +190,30 @@ impl Transacting {
         Ok(timeout(ANSWER_WAIT_MAX, answer).await.map_err(|_| no_answer())??)
     }
 
+    /// Runs a statement of PostgreSQL's own that has a few rows.
+    pub(super) async fn fetch_all(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Fault> {
+        let answer = query.persistent(false).fetch_all(&mut *self.conn);
+        Ok(timeout(ANSWER_WAIT_MAX, answer).await.map_err(|_| no_answer())??)
+    }
+
+    /// Runs statements without values or rows, however long they take.
+    pub(super) async fn run_long(&mut self, sql: String) -> Result<(), Fault> {
+        Ok(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *self.conn).await.map(|_| ())?)
+    }
+
+    /// Runs a statement that has one value, or none, and gives one number, however long it takes.
+    pub(super) async fn number_long(&mut self, sql: String, value: Option<String>) -> Result<i64, Fault> {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let query = match value {
+            Some(value) => query.bind(value),
+            None => query,
+        };
+        Ok(query.fetch_one(&mut *self.conn).await?.try_get(0)?)
+    }
+
     /// Its id, by which its end can be asked for later; none while nothing is written.
     pub(super) async fn id(&mut self) -> Result<Option<String>, Fault> {
         Ok(self.fetch_one(include_str!("sql/transaction_id.sql")).await?.try_get(0)?)

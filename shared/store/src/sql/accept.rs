@@ -70,6 +70,10 @@ async fn look_up<'a>(conn: &mut Connection<'_>, items: &[Item<'a>]) -> Result<Kn
             "key" => {
                 known.by_key.insert(get(row, "text")?, JobId(get(row, "id")?));
             }
+            // Of a forgotten job: one that is there has the last word.
+            "spent" => {
+                known.by_key.entry(get(row, "text")?).or_insert(JobId(get(row, "id")?));
+            }
             _ => {
                 let position = usize::try_from(get::<i64>(row, "position")?).unwrap_or(usize::MAX);
                 let d = asked.get(position).ok_or_else(|| Fault::refused("a delivery nobody asked for"))?;

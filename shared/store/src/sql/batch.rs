@@ -9,7 +9,7 @@ use super::connection::{Connection, query};
 use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{self, JsonRows};
-use super::{accept, apply, claim, items, leases, outbox, outside, sanitize, spending, views};
+use super::{accept, apply, claim, items, leases, outbox, outside, retention, sanitize, spending, views};
 use crate::Change;
 use crate::intake::{Item, ItemAnswer};
 
@@ -81,6 +81,7 @@ impl<'a> Sorted<'a> {
                 | Request::Outbox(_)
                 | Request::Outside(_)
                 | Request::Purses(_)
+                | Request::Retention(_)
                 | Request::Views(_)
                 | Request::Decide(..)
                 | Request::Sanitize(_) => {
@@ -208,6 +209,7 @@ async fn single(conn: &mut Connection<'_>, request: &Request) -> Result<Option<A
         Request::Outbox(ask) => Ok(Some(Answer::Outbox(outbox::answer(conn, ask).await?))),
         Request::Outside(ask) => outside::answer(conn, ask).await.map(Some),
         Request::Purses(ask) => Ok(Some(spending::answer(conn, ask).await?)),
+        Request::Retention(ask) => Ok(Some(retention::answer(conn, ask).await?)),
         Request::Views(ask) => Ok(Some(views::answer(conn, ask).await?)),
         Request::Decide(change, audit) => {
             Ok(Some(Answer::Applied(items::decide(conn, change, audit).await?)))

@@ -219,7 +219,7 @@ async fn answered<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Re
 }
 
 /// The text with another character for NUL, which PostgreSQL holds neither in text nor in the text of JSON.
-fn without_nul(text: String) -> String {
+pub(crate) fn without_nul(text: String) -> String {
     let text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
     if !text.contains(r"\u0000") {
         return text;

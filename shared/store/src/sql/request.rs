@@ -8,8 +8,8 @@ use domain::sanitize::{Repair, Rules};
 use domain::work_item::ItemChange;
 use domain::{Account, Epoch, Incarnation, NodeId, Outcome, RunId, Timestamp};
 
-use super::{outbox, outside, spending, views};
-use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued};
+use super::{outbox, outside, retention, spending, views};
+use crate::{Forgotten, Applied, Audit, Change, ClaimRequest, Claimed, Enqueued};
 
 /// What can be asked of the writer.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(crate) enum Request {
     Outbox(outbox::Ask),
     Outside(outside::Ask),
     Purses(spending::Ask),
+    Retention(retention::Ask),
     Views(views::Ask),
     SetPaused(bool, Timestamp),
     ResumeAccount(Account, Timestamp),
@@ -49,6 +50,7 @@ pub(crate) enum Answer {
     Found(bool),
     /// How many rows were forgotten.
     Pruned(u64),
+    Forgotten(Forgotten),
     Repaired(Vec<Repair>),
     Renewed(BTreeSet<RunId>),
     Outbox(outbox::Told),

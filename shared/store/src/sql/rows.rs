@@ -98,7 +98,7 @@ pub(super) fn text_of(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
 }
 
-pub(super) fn run_id(text: &str) -> Result<RunId, Error> {
+pub(crate) fn run_id(text: &str) -> Result<RunId, Error> {
     uuid::Uuid::parse_str(text)
         .map(RunId)
         .map_err(|error| Error::Corrupt(format!("run id {text:?}: {error}")))

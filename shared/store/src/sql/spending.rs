@@ -163,12 +163,12 @@ async fn spenders_of(conn: &mut Connection<'_>, runs: &[RunId]) -> Result<BTreeM
 
 async fn add(conn: &mut Connection<'_>, ledger: &Ledger) -> Result<(), Fault> {
     let mut rows = JsonRows::new();
-    for (purse, amount) in &ledger.0 {
+    for (purse, amount) in &ledger.sums {
         rows.push(&(purse.scope.as_str(), &purse.key, amount.usd_micros, amount.tokens, amount.runs))?;
     }
     if !rows.is_empty() {
         let rows = rows.into_text()?;
-        query!("spending_add").bind(rows).execute(conn).await?;
+        query!("spending_add").bind(rows).bind(ledger.at.as_ms()).execute(conn).await?;
     }
     Ok(())
 }

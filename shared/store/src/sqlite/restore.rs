@@ -61,6 +61,11 @@ impl Present {
     }
 }
 
+/// Takes the whole file of a database, so that nobody else has it open.
+pub(crate) async fn hold(path: &Path) -> Result<SqliteConnection, Fault> {
+    Ok(take(path).await?.0)
+}
+
 /// Takes the whole file, with nothing of it left in a write-ahead log; gives its generation.
 async fn take(path: &Path) -> Result<(SqliteConnection, i64), Fault> {
     let options = pragmas::reader(path).pragma("query_only", "0");

@@ -8,6 +8,7 @@ pub(crate) mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outside;
 pub(crate) mod reading;
+pub(crate) mod retaining;
 pub(crate) mod spending;
 pub(crate) mod values;
 pub(crate) mod views;
@@ -86,6 +87,13 @@ macro_rules! every_rule {
                 what_the_forges_are_told_is_written_with_its_fact_once,
                 one_work_item_holds_back_no_other,
                 sources_are_heard;
+            retaining:
+                what_is_over_is_forgotten_a_few_at_a_time,
+                a_repeat_is_known_after_its_job_is_forgotten,
+                what_is_needed_is_kept,
+                figures_and_sums_outlive_what_they_count,
+                work_items_go_with_their_names_and_sums,
+                acts_deliveries_and_late_reports_are_forgotten_by_age;
             outside:
                 a_late_webhook_confirms_what_was_found,
                 a_late_webhook_of_the_same_key_is_a_duplicate,

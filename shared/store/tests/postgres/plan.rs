@@ -1,4 +1,5 @@
-//! The claim reads what is due and what lives, however many rows are delayed or finished beside it.
+//! The claim reads what is due and what lives, however many rows are delayed or finished beside it; forgetting reads the few
+//! rows of its step.
 
 use std::path::Path;
 
@@ -11,13 +12,15 @@ use super::{fresh, raw};
 const DELAYED: u32 = 100_000;
 
 /// What a claim runs, each with values of the kind it is given.
-const STATEMENTS: [(&str, &str); 6] = [
+const STATEMENTS: [(&str, &str); 8] = [
     ("claim_facts", ""),
     ("claim_promote", "(1795317438042, 1000)"),
     ("claim_heads", "(12)"),
     ("claim_beyond", r#"('shop', '["review"]', '[]', 20, '[]')"#),
     ("claim_put_off", "(1795317438042, 32)"),
     ("next_due_at", "(1795317438042)"),
+    ("forget_jobs_look", "(0, 150000, 1795317438042, 200)"),
+    ("forget_jobs", "('[100001, 100002]')"),
 ];
 
 /// A hundred thousand delayed rows, as many finished ones with their runs, and a thousand that are due.

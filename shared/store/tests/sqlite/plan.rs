@@ -25,9 +25,10 @@ const LIVE: [&str; 12] = [
     "USING INDEX runs_half_ended",
 ];
 /// Tables with a handful of rows (of counts one per stage and status, of cursors one per listing), results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 22] = [
+const SMALL: [&str; 23] = [
     "cursors",
     "job_counts",
+    "forgotten_jobs",
     "paused_parts",
     "b",
     "i",

@@ -18,4 +18,8 @@ SELECT 'key', 0, k.job_id, k.semantic_key, NULL, NULL
 FROM jsonb_array_elements_text($2::jsonb) AS c (value)
 JOIN joined_keys AS k ON k.semantic_key = c.value
 UNION ALL
+SELECT 'spent', 0, k.job_id, k.semantic_key, NULL, NULL
+FROM jsonb_array_elements_text($2::jsonb) AS c (value)
+JOIN spent_keys AS k ON k.semantic_key = c.value
+UNION ALL
 SELECT 'newest_job', 0, newest, NULL, NULL, NULL FROM job_numbers

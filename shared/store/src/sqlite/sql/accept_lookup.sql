@@ -16,4 +16,8 @@ SELECT 'key', 0, k.job_id, k.semantic_key, NULL, NULL
 FROM json_each(?2) AS c CROSS JOIN joined_keys AS k
 WHERE k.semantic_key = c.value
 UNION ALL
+SELECT 'spent', 0, k.job_id, k.semantic_key, NULL, NULL
+FROM json_each(?2) AS c CROSS JOIN spent_keys AS k
+WHERE k.semantic_key = c.value
+UNION ALL
 SELECT 'newest_job', 0, seq, NULL, NULL, NULL FROM sqlite_sequence WHERE name = 'jobs'

@@ -1,1 +1,3 @@
-SELECT status, sum(jobs) FROM job_counts GROUP BY status
+-- All jobs there ever were, by status: those that are forgotten count on.
+SELECT status, sum(jobs) FROM (SELECT status, jobs FROM job_counts UNION ALL SELECT status, jobs FROM forgotten_jobs)
+GROUP BY status

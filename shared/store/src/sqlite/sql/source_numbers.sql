@@ -1,0 +1,2 @@
+-- The highest number ever given, by table.
+SELECT name, seq FROM sqlite_sequence

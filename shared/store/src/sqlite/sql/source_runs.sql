@@ -1,0 +1,2 @@
+-- Every run, by id.
+SELECT id FROM runs ORDER BY id
