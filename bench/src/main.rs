@@ -7,7 +7,9 @@
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod bare;
+mod churn;
 mod console;
+mod day;
 mod flood;
 mod latency;
 mod limit;
@@ -17,6 +19,7 @@ mod raw;
 mod report;
 mod runs;
 mod store_call;
+mod traffic;
 mod two;
 mod webhooks;
 
@@ -61,6 +64,10 @@ enum What {
     Flood,
     /// 500 browsers that follow one chatty log.
     Followers,
+    /// A day's worth of rows in compressed time; not among what is measured when nothing is named.
+    Day(day::Day),
+    /// 30 minutes of jobs beside a pinned snapshot on PostgreSQL; not among what is measured when nothing is named.
+    Churn(churn::Churn),
 }
 
 /// What is measured when nothing is named, in this order.
@@ -88,6 +95,8 @@ impl What {
             Self::Console => ("console", console::pages().await),
             Self::Followers => ("followers", console::followers().await),
             Self::Flood => ("flood", flood::measure().await),
+            Self::Day(day) => ("day", day::measure(day).await),
+            Self::Churn(churn) => ("churn", churn::measure(churn).await),
         };
         report::load_average("after");
         report::keep(name)?;

@@ -40,8 +40,7 @@ async fn a_system_with_history_and_living_state_moves_to_postgres() -> anyhow::R
 
     let from = format!("sqlite://{}", stack.folder().join("orch.db").display());
     let to = database.url();
-    let logs = stack.folder().join("logs").display().to_string();
-    let words = ["migrate", "--from", &from, "--to", &to, "--log-dir", &logs, "--json"];
+    let words = ["migrate", "--from", &from, "--to", &to, "--json"];
     let (code, _, said) = orch(&stack, &from, &words).await?;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("is in use: stop ingest, the scheduler and the console first"), "{said}");

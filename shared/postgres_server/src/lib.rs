@@ -178,7 +178,7 @@ fn owner() -> (&'static str, String) {
 }
 
 /// The folder of `initdb`, `pg_ctl` and `psql`, the newest version's where there are several.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = VERSIONS
         .into_iter()

@@ -59,7 +59,7 @@ fn going(
 ) -> Result<Vec<i64>, Fault> {
     let mut log_bytes_left = match conn {
         // Files, which are no part of the step.
-        Connection::Sqlite(_) => i64::MAX,
+        Connection::Sqlite(_) | Connection::Direct(_) => i64::MAX,
         Connection::Postgres(_) => LOG_BYTES_PER_STEP,
     };
     let (bytes_max, mut ids, mut reached) = (log_bytes_left, Vec::with_capacity(looked.len()), None);
