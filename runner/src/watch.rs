@@ -241,6 +241,6 @@ mod tests {
         assert_eq!(veiled.take(Some(bytes(0, "absecr")), false), []);
         let gap = LogPiece::Gap { from: 6, to: 9 };
         assert_eq!(veiled.take(Some(gap.clone()), false), [bytes(2, "secr"), gap]);
-        assert_eq!(veiled.take(Some(bytes(9, "et-secret")), false), [bytes(9, "et-secret")]);
+        assert_eq!(veiled.take(Some(bytes(9, "et-other")), false), [bytes(9, "et-other")]);
     }
 }
