@@ -29,4 +29,4 @@ pub use config::{
 };
 pub use preflight::Program;
 pub use serve::{Handle, serve, start, start_on};
-pub use shims::{ShimLink, Shims, Spawned};
+pub use shims::{ShimLink, Shims, Spawned, Waiting};

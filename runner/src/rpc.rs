@@ -53,6 +53,7 @@ impl RunnerService for Rpc {
             Ok(held) => held,
             Err((status, phase)) => return reply(status, phase),
         };
+        tracing::info!(run.id = %held.assignment.run, job.id = %held.assignment.job, "offered");
         // A task of its own: this call is cut when its caller goes, and half an acceptance would hold a run for ever.
         let (journaled, accepted) = oneshot::channel();
         let node = self.node.clone();

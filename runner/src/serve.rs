@@ -244,8 +244,15 @@ fn spawn_loops(node: &Arc<Node>, readiness: &Readiness, metrics: &Metrics) {
     let gauges = gauges(node.clone(), metrics.clone());
     spawn_loop(node, "preflight", looking);
     spawn_loop(node, "registration", registered);
+    spawn_loop(node, "waiting shim", stay_ready(node.clone()));
     spawn_loop(node, "gauges", gauges);
     spawn_loop(node, "workspaces", node::keep_tidy(node.clone(), metrics.clone()));
+}
+
+/// Has a shim wait for the next run, once there may be one.
+async fn stay_ready(node: Arc<Node>) {
+    node.registered().await;
+    node.shims.stay_ready(node.cgroups.as_deref()).await;
 }
 
 /// Runs a loop that may be cut at any await when the runner stops.

@@ -3,6 +3,8 @@
 //!
 //! What is in a run's folder is the runner's own business; a keeper finds there all it needs to know.
 
+mod waiting;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -11,16 +13,26 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use domain::runner::Preflight;
 use service::Clock;
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 use crate::config::{AgentCommand, Options, ShimCommand};
 use crate::preflight::Program;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::{Ask, Link, PATH_DEFAULT};
 use crate::{contain, identity, preflight};
+
+pub use waiting::Waiting;
+
+/// How long the place of a keeper that got its run stays empty: its agent is just starting.
+const REFILLED_AFTER: Duration = Duration::from_millis(50);
+/// How soon it is tried again where none could be made.
+const RETRIED_AFTER: Duration = Duration::from_secs(5);
 
 /// The keepers of one host, and what else the runner asks of it.
 #[tonic::async_trait]
@@ -37,11 +49,21 @@ pub trait Shims: fmt::Debug + Send + Sync {
     /// Looks whether the agent can be run. `home` is the HOME it is asked with.
     async fn preflight(&self, home: &Path, clock: &Clock) -> Preflight;
 
-    /// Spawns the keeper of a run whose intent is journaled. `lock` is the keeper's from before it exists to its death.
+    /// Sees to it that a keeper waits for the next run, its cgroup made in `place` if anywhere, until it is cut. Nothing hangs
+    /// on it: without one a run waits for a keeper of its own.
+    async fn stay_ready(&self, _place: Option<&Path>) {}
+
+    /// Takes the keeper that waits, if one does.
+    fn waiting(&self) -> Option<Waiting> {
+        None
+    }
+
+    /// Spawns the keeper of a run whose intent is journaled, or gives the run to the one that waited. `lock` is the keeper's from
+    /// before it exists to its death.
     ///
     /// # Errors
     /// It cannot be spawned; no agent will be.
-    fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<Spawned>;
+    fn spawn(&self, dir: &RunDir, lock: File, waiting: Option<Waiting>) -> io::Result<Spawned>;
 
     /// Connects to the keeper of a run, spawned by whichever incarnation.
     ///
@@ -87,6 +109,8 @@ pub(crate) struct HostShims {
     agent: AgentCommand,
     shim: ShimCommand,
     agent_env: Vec<String>,
+    waiting: Mutex<Option<Waiting>>,
+    taken: Notify,
 }
 
 impl HostShims {
@@ -95,7 +119,35 @@ impl HostShims {
             agent: options.agent.clone(),
             shim: options.shim.clone(),
             agent_env: options.agent_env.clone(),
+            waiting: Mutex::new(None),
+            taken: Notify::new(),
         }
+    }
+
+    /// The call of a shim.
+    fn command(&self) -> Command {
+        let mut shim = Command::new(&self.shim.program);
+        shim.arg0("orch-shim")
+            .args(&self.shim.leading_args)
+            .env_clear()
+            .envs(environment(&self.agent_env))
+            .current_dir("/")
+            .stdout(Stdio::null())
+            .kill_on_drop(false);
+        shim
+    }
+
+    fn put(&self, waiting: Option<Waiting>) -> Option<Waiting> {
+        std::mem::replace(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner), waiting)
+    }
+}
+
+/// Lets the keeper that waits go.
+struct LetGo<'a>(&'a HostShims);
+
+impl Drop for LetGo<'_> {
+    fn drop(&mut self) {
+        drop(self.0.put(None));
     }
 }
 
@@ -113,20 +165,42 @@ impl Shims for HostShims {
         preflight::check(&self.agent, home, clock).await
     }
 
-    fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<Spawned> {
+    async fn stay_ready(&self, place: Option<&Path>) {
+        let _let_go = LetGo(self);
+        loop {
+            match Waiting::start(self.command(), place).await {
+                Ok(waiting) => {
+                    self.put(Some(waiting));
+                    self.taken.notified().await;
+                    tokio::time::sleep(REFILLED_AFTER).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "could not have a shim wait for the next run");
+                    tokio::time::sleep(RETRIED_AFTER).await;
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        let waiting = self.put(None)?;
+        self.taken.notify_one();
+        Some(waiting)
+    }
+
+    fn spawn(&self, dir: &RunDir, lock: File, waiting: Option<Waiting>) -> io::Result<Spawned> {
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.shim_log())?;
-        let mut shim = Command::new(&self.shim.program)
-            .arg0("orch-shim")
-            .args(&self.shim.leading_args)
+        match waiting.map(|waiting| waiting.begin(dir, &lock, &log)) {
+            Some(Ok(spawned)) => return Ok(spawned),
+            Some(Err(error)) => tracing::warn!(%error, "the shim that waited is gone, spawning another"),
+            None => {}
+        }
+        let mut shim = self
+            .command()
             .arg("run")
             .arg(dir.path())
-            .env_clear()
-            .envs(environment(&self.agent_env))
-            .current_dir("/")
             .stdin(Stdio::from(lock))
-            .stdout(Stdio::null())
             .stderr(Stdio::from(log))
-            .kill_on_drop(false)
             .spawn()?;
         let pid = shim.id();
         let gone = Box::pin(async move {

@@ -253,10 +253,14 @@ impl Stack {
         leftovers::signal_one(pid, signal, &self.marker, self.folder())
     }
 
-    /// Process ids of the shims that live.
+    /// Process ids of the shims that live and have a run: its lock is their standard input.
     pub fn shims(&self) -> Vec<i32> {
-        let is_shim = |command: &str| command.starts_with("orch-shim shim run ");
-        self.processes().into_iter().filter(|(_, command)| is_shim(command)).map(|(pid, _)| pid).collect()
+        let has_run = |pid: i32| {
+            std::fs::read_link(format!("/proc/{pid}/fd/0")).is_ok_and(|file| file.ends_with("shim.lock"))
+        };
+        let is_shim =
+            |(pid, command): &(i32, String)| command.starts_with("orch-shim shim ") && has_run(*pid);
+        self.processes().into_iter().filter(is_shim).map(|(pid, _)| pid).collect()
     }
 
     /// SIGKILL, through a handle, to a process of this stack; false when it is gone already.
@@ -278,7 +282,8 @@ impl Stack {
         if self.processes[&Service::Scheduler].runs() {
             self.orch(&["doctor"]).await.context("an invariant is broken")?;
         }
-        let runs = self.run_ids()?;
+        let mut runs = self.run_ids()?;
+        runs.extend(self.node_ids());
         for (service, process) in self.processes.iter_mut().rev() {
             if process.runs() {
                 let status = process.terminate().await?;
@@ -291,6 +296,16 @@ impl Stack {
             bail!("left behind:\n{}", look());
         }
         self.network.take().map_or(Ok(()), Network::remove)
+    }
+
+    /// Ids of the runners, by which their cgroups are named.
+    fn node_ids(&self) -> Vec<Uuid> {
+        let runners = self.processes.keys().filter(|service| matches!(service, Service::Runner(_)));
+        let read = |service: &Service| {
+            let file = self.folder().join(service.name()).join("state/node-0/node_id");
+            Uuid::parse_str(std::fs::read_to_string(file).ok()?.trim()).ok()
+        };
+        runners.filter_map(read).collect()
     }
 
     /// Ids of the runs, from the names under the logs' folder: one file or folder per run.

@@ -4,12 +4,14 @@
 //! Nothing here signals a remembered pid: a process is in the cgroup, or is held by a pidfd when it is looked at.
 
 pub(crate) mod cgroup;
+mod nest;
 pub(crate) mod sweep;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub(crate) use cgroup::Cgroup;
+pub(crate) use nest::{Contained, Nest};
 
 /// How long the kernel may take to end what was killed.
 const GONE_WITHIN: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::{RunId, Timestamp};
+use domain::Timestamp;
 use proto::v1::RunPhase;
 
 use super::{Held, Node, keeper, start};
@@ -98,8 +98,10 @@ fn kill_unknown(place: &Path, found: &[(Arc<Held>, bool)]) {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        let run = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(RunId);
-        let is_live = |held: &Held| Some(held.assignment.run) == run && held.phase() == RunPhase::Started;
+        let is_live = |held: &Held| {
+            let its = || held.dir.intent().ok().flatten().and_then(|intent| intent.cgroup);
+            held.phase() == RunPhase::Started && its().as_ref() == Some(&entry.path())
+        };
         if !found.iter().any(|(held, _)| is_live(held)) {
             tracing::warn!(cgroup = %entry.path().display(), "killing what an unknown run left");
             Cgroup::at(entry.path()).kill_and_remove();

@@ -2,7 +2,7 @@
 //! inside the lease that the word grants.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use tracing::Instrument as _;
 
 use super::prepare::{self, Prepared};
 use super::{Held, Node, Terms, keeper};
-use crate::config::Containment;
 use crate::preflight::Program;
 use crate::run_dir::{Intent, ProgramKind};
 use crate::shim::Wish;
@@ -165,11 +164,17 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_m
         tracing::warn!(error, "nothing was spawned: the preflight no longer holds");
         return end_unspawned(node, held, EndedBy::Unready { error }).await;
     };
+    let waiting = node.shims.waiting();
+    let cgroup = match &waiting {
+        Some(waiting) => waiting.cgroup().map(Path::to_path_buf),
+        None => node.cgroups.as_ref().map(|place| place.join(held.assignment.run.to_string())),
+    };
     let (preparing, run) = (node.clone(), held.clone());
     let intended =
-        service::blocking(move || intend(&preparing, &run, program, work, terms, deadline_boot_ms)).await;
+        service::blocking(move || intend(&preparing, &run, program, work, cgroup, terms, deadline_boot_ms))
+            .await;
     let spawned = match intended {
-        Ok(()) => node.shims.spawn(&held.dir, lock),
+        Ok(()) => node.shims.spawn(&held.dir, lock, waiting),
         Err(error) => Err(error),
     };
     match spawned {
@@ -198,11 +203,11 @@ fn intend(
     held: &Held,
     program: Program,
     work: PathBuf,
+    cgroup: Option<PathBuf>,
     terms: Terms,
     deadline_boot_ms: i64,
 ) -> io::Result<()> {
-    let (options, assignment) = (&node.options, &held.assignment);
-    let cgroup = node.cgroups.as_ref().filter(|_| options.limits.containment == Containment::Cgroup);
+    let options = &node.options;
     held.dir.write_intent(&Intent {
         boot_id: node.identity.boot_id.clone(),
         lease_deadline_boot_ms: deadline_boot_ms,
@@ -218,6 +223,6 @@ fn intend(
         home: node.home(held),
         spool_head_bytes: options.limits.spool_head_bytes,
         spool_tail_bytes: options.limits.spool_tail_bytes,
-        cgroup: cgroup.map(|place| place.join(assignment.run.to_string())),
+        cgroup,
     })
 }

@@ -20,7 +20,7 @@ use super::control::Control;
 use super::output::Output;
 use super::watchdog::{self, Limits, Seen};
 use super::{agent, exec};
-use crate::contain::{Cgroup, sweep};
+use crate::contain::{Cgroup, Contained, Nest, sweep};
 use crate::identity;
 use crate::run_dir::{Assignment, Intent, ProgramKind, RunDir};
 
@@ -37,11 +37,22 @@ const OOM_SCORE: &str = "-500";
 
 /// Keeps the run of `dir` until its outcome is durable.
 pub(super) fn run(dir: &RunDir) -> io::Result<()> {
-    // The shim's standard input is the locked file: the lock is free when, and only when, this process is dead.
+    detach()?;
+    keep(dir, None)
+}
+
+/// Makes this process one that outlives the runner.
+pub(super) fn detach() -> io::Result<()> {
     setsid()?;
     set_child_subreaper(Some(getpid()))?;
     // Needs a privilege that not every runner has.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    Ok(())
+}
+
+/// As [`run`], in a process that is detached. Its standard input is the locked file: the lock is free when, and only when, this
+/// process is dead. In a `nest` the agent is born; it must be the cgroup of the run's intent.
+pub(super) fn keep(dir: &RunDir, nest: Option<Nest>) -> io::Result<()> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, "the run's journal is missing");
     let assignment = dir.assignment()?.ok_or_else(missing)?;
     let intent = dir.intent()?.ok_or_else(missing)?;
@@ -51,26 +62,38 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
     let mut output = Output::new(dir.spool(), intent.spool_head_bytes, intent.spool_tail_bytes);
 
     let in_lease = intent.boot_id == identity::boot_id()? && clock.boot_ms() < intent.lease_deadline_boot_ms;
+    let fitting = nest.as_ref().is_none_or(|nest| intent.cgroup.as_deref() == Some(nest.path()));
     if !in_lease {
+        abandon(nest)?;
         return record(dir, &outcome(&mut output, EndedBy::SelfFenced, None, None, &clock));
     }
+    if !fitting {
+        abandon(nest)?;
+        return Err(io::Error::other("the run is meant for another cgroup"));
+    }
     if !intent.program.is_unchanged() {
+        abandon(nest)?;
         let error = format!("{} has changed since it was looked at", intent.program.path.display());
         return record(dir, &outcome(&mut output, EndedBy::Unready { error }, None, None, &clock));
     }
-    let cgroup = intent.cgroup.clone().map(Cgroup::at).filter(|cgroup| cgroup.create().is_ok());
+    let cgroup = match &nest {
+        Some(_) => None,
+        None => intent.cgroup.clone().map(Cgroup::at).filter(|cgroup| cgroup.create().is_ok()),
+    };
     let spawned_at = Timestamp::from_ms(clock.now_ms());
-    let spawned = match spawn(dir, &assignment, &intent, cgroup.is_some()) {
+    let spawned = spawn(dir, &assignment, &intent, cgroup.is_some());
+    let mut contained = nest.map(Nest::leave).or(cgroup.map(Contained::of));
+    let spawned = match spawned {
         Ok(spawned) => spawned,
         Err(error) => {
-            if let Some(cgroup) = &cgroup {
+            if let Some(cgroup) = contained.as_mut().and_then(Contained::without_us) {
                 cgroup.kill_and_remove();
             }
             let ended_by = EndedBy::SpawnFailed { error: error.to_string() };
             return record(dir, &outcome(&mut output, ended_by, None, None, &clock));
         }
     };
-    let mut keeper = Keeper::new(dir, assignment, &intent, cgroup, control, output, spawned, clock)?;
+    let mut keeper = Keeper::new(dir, assignment, &intent, contained, control, output, spawned, clock)?;
     keeper.watch()?;
     let ended_by = keeper.finish();
     let exit = keeper.exit.filter(|_| !matches!(ended_by, EndedBy::SpawnFailed { .. }));
@@ -81,6 +104,10 @@ pub(super) fn run(dir: &RunDir) -> io::Result<()> {
     result
 }
 
+fn abandon(nest: Option<Nest>) -> io::Result<()> {
+    nest.map_or(Ok(()), Nest::abandon)
+}
+
 /// A program that was spawned, and what is read of it.
 struct Spawned {
     child: Child,
@@ -89,7 +116,7 @@ struct Spawned {
     stderr: Option<OwnedFd>,
 }
 
-fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool) -> io::Result<Spawned> {
+fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, joins: bool) -> io::Result<Spawned> {
     let root = rustix::process::geteuid().is_root();
     let environment = agent::environment(
         assignment,
@@ -101,7 +128,7 @@ fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, contained: bool
         |name| std::env::var_os(name),
     );
     let program = std::iter::once(intent.program.path.clone().into_os_string());
-    let cgroup = intent.cgroup.as_ref().filter(|_| contained);
+    let cgroup = intent.cgroup.as_ref().filter(|_| joins);
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("orch-agent")
@@ -165,7 +192,7 @@ fn record(dir: &RunDir, outcome: &Outcome) -> io::Result<()> {
 struct Keeper<'a> {
     dir: &'a RunDir,
     assignment: Assignment,
-    cgroup: Option<Cgroup>,
+    contained: Option<Contained>,
     control: Control,
     output: Output,
     clock: Clock,
@@ -201,7 +228,7 @@ impl<'a> Keeper<'a> {
         dir: &'a RunDir,
         mut assignment: Assignment,
         intent: &Intent,
-        cgroup: Option<Cgroup>,
+        contained: Option<Contained>,
         control: Control,
         output: Output,
         spawned: Spawned,
@@ -217,7 +244,7 @@ impl<'a> Keeper<'a> {
         Ok(Self {
             dir,
             assignment,
-            cgroup,
+            contained,
             control,
             output,
             clock,
@@ -282,7 +309,7 @@ impl<'a> Keeper<'a> {
             Some(kill_ms) if now_ms < kill_ms => kill_ms,
             Some(_) => {
                 let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-                if let Some(cgroup) = &self.cgroup {
+                if let Some(cgroup) = self.contained.as_mut().and_then(Contained::without_us) {
                     cgroup.kill();
                 }
                 now_ms.saturating_add(LOOK_EVERY_MS)
@@ -362,7 +389,7 @@ impl<'a> Keeper<'a> {
     /// Ends whatever the agent left behind, takes the last of its output, and says who ended the run.
     fn finish(&mut self) -> EndedBy {
         let mut contained = false;
-        if let Some(cgroup) = self.cgroup.take() {
+        if let Some(cgroup) = self.contained.as_mut().and_then(Contained::without_us) {
             contained = cgroup.kill_and_remove() && !self.dir.is_uncontained();
         }
         if !contained {

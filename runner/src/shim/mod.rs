@@ -11,11 +11,13 @@ mod exec;
 mod keep;
 mod output;
 mod protocol;
+mod wait;
 pub mod watchdog;
 
 pub(crate) use agent::{PATH_DEFAULT, environment};
 pub(crate) use client::Link;
 pub use protocol::Ask;
+pub(crate) use wait::{NO_CGROUP, READY};
 pub(crate) use watchdog::Wish;
 
 use std::ffi::OsString;
@@ -44,20 +46,25 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     match (args.next(), args.next()) {
         (Some(verb), Some(dir)) if verb == "run" => {
             let dir = RunDir::at(PathBuf::from(dir));
-            match keep::run(&dir) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("shim: could not keep {}: {error}", dir.path().display());
-                    ExitCode::FAILURE
-                }
-            }
+            exit_code(keep::run(&dir))
         }
+        (Some(verb), Some(cgroup)) if verb == "wait" => exit_code(wait::run(cgroup)),
         (Some(verb), Some(dir)) if verb == "exec" => {
             exec::run(&RunDir::at(PathBuf::from(dir)), args.collect())
         }
         (_, _) => {
             eprintln!("shim: this is called by the runner only");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn exit_code(kept: std::io::Result<()>) -> ExitCode {
+    match kept {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shim: could not keep its run: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -87,7 +87,7 @@ async fn start(
         Ok(lock) => lock,
         Err(unusable) => return Ok(Err(unusable)),
     };
-    let shim = node.shims.spawn(dir, lock)?;
+    let shim = node.shims.spawn(dir, lock, None)?;
     tracing::info!(run.id = %held.assignment.run, shim.pid = shim.pid, "gate spawned");
     let stop = node.tasks.token();
     node.tasks.spawn("shim", async move {

@@ -401,17 +401,20 @@ pub async fn gone(pids: &[i32]) {
         .await;
 }
 
-/// The pid of the shim of a run, by the folder in its arguments.
+/// The pid of the shim of a run, by the lock that is its standard input.
 pub async fn shim_pid(run: &RunKey) -> i32 {
-    eventually("a shim", async || processes_with_argument(&run.run_id).first().copied()).await
+    eventually("a shim", async || shims_of(&run.run_id).first().copied()).await
 }
 
-fn processes_with_argument(text: &str) -> Vec<i32> {
+fn shims_of(run: &str) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let named = |pid: &i32| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.starts_with(b"orch-shim\0") && String::from_utf8_lossy(&arguments).contains(text)
+        let stdin = std::fs::read_link(format!("/proc/{pid}/fd/0")).unwrap_or_default();
+        arguments.starts_with(b"orch-shim\0")
+            && stdin.ends_with("shim.lock")
+            && stdin.to_string_lossy().contains(run)
     };
     pids.filter(named).collect()
 }

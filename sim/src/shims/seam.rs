@@ -10,7 +10,7 @@ use domain::{RunId, Timestamp};
 use runner::run_dir::{Assignment, RunDir};
 use runner::shim::Ask;
 use runner::shim::watchdog::Seen;
-use runner::{ShimLink, Shims, Spawned};
+use runner::{ShimLink, Shims, Spawned, Waiting};
 use service::Clock;
 use tokio::sync::watch;
 
@@ -43,7 +43,7 @@ impl Shims for Keepers {
         }
     }
 
-    fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<Spawned> {
+    fn spawn(&self, dir: &RunDir, lock: File, _waiting: Option<Waiting>) -> io::Result<Spawned> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, "the run's journal is missing");
         let assignment = dir.assignment()?.ok_or_else(missing)?;
         let mut intent = dir.intent()?.ok_or_else(missing)?;

@@ -1,0 +1,74 @@
+//! A keeper that was made before its run, so that the run need not wait for it: a program started, a cgroup entered.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+use uuid::Uuid;
+
+use super::Spawned;
+use crate::run_dir::RunDir;
+use crate::shim::{NO_CGROUP, READY};
+
+/// How long one may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// A keeper without a run; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    child: Child,
+    socket: UnixStream,
+    cgroup: Option<PathBuf>,
+}
+
+impl Waiting {
+    /// Starts one with `command`, the call of a shim, and waits until it is ready. Its cgroup is made in `place`, if anywhere.
+    pub(super) async fn start(mut command: Command, place: Option<&Path>) -> io::Result<Self> {
+        let (socket, theirs) = UnixStream::pair()?;
+        // No run's id: it has none yet. Nobody else makes this one.
+        let cgroup = place.map(|place| place.join(format!("next-{}", Uuid::new_v4())));
+        let named = cgroup.as_ref().map_or(NO_CGROUP.as_ref(), |path| path.as_os_str());
+        command.arg("wait").arg(named).stdin(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::null());
+        let child = command.spawn()?;
+        // The command holds the child's end of the socket, at whose closing it is seen to have ended.
+        drop(command);
+        socket.set_nonblocking(true)?;
+        let mut socket = tokio::net::UnixStream::from_std(socket)?;
+        let mut said = [0; READY.len()];
+        tokio::time::timeout(READY_WITHIN, socket.read_exact(&mut said)).await??;
+        Ok(Self { child, socket: socket.into_std()?, cgroup })
+    }
+
+    /// Where its agent will be born.
+    pub(crate) fn cgroup(&self) -> Option<&Path> {
+        self.cgroup.as_deref()
+    }
+
+    /// Gives it its run; an error: it has none, and is gone.
+    pub(super) fn begin(self, dir: &RunDir, lock: &impl AsFd, log: &impl AsFd) -> io::Result<Spawned> {
+        let Self { mut child, socket, cgroup: _ } = self;
+        let files = [lock.as_fd(), log.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&files));
+        let path = dir.path().as_os_str().as_bytes();
+        let sent = sendmsg(socket.as_fd(), &[IoSlice::new(path)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        if sent != path.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let pid = child.id();
+        let gone = Box::pin(async move {
+            // Only so that it leaves no zombie: whether it lives is read from its lock.
+            let _ = child.wait().await;
+        });
+        Ok(Spawned { pid, gone })
+    }
+}

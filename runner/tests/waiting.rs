@@ -1,0 +1,92 @@
+//! The shim that waits for the next run.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::*;
+use domain::outcome::{EndedBy, Exit};
+use proto::v1::LaunchStatus;
+
+/// The shim of this runner that waits, and the cgroup that it stands in, if any.
+async fn the_one_that_waits(runner: u32) -> (i32, Option<PathBuf>) {
+    eventually("a shim that waits", async || {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let mut pids = pids.filter(|pid| parent(*pid) == Some(runner));
+        pids.find_map(|pid| {
+            let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+            let mut arguments = arguments.split('\0').skip_while(|argument| *argument != "wait").skip(1);
+            let cgroup = arguments.next()?;
+            if cgroup == "-" {
+                return Some((pid, None));
+            }
+            let stands = std::fs::read_to_string(PathBuf::from(cgroup).join("cgroup.procs")).ok()?;
+            stands.lines().any(|line| line == pid.to_string()).then(|| (pid, Some(cgroup.into())))
+        })
+    })
+    .await
+}
+
+fn parent(pid: i32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 1..].split_whitespace().nth(1)?.parse().ok()
+}
+
+#[tokio::test]
+async fn a_run_gets_the_shim_that_waited_and_its_agent_is_born_in_its_cgroup() {
+    let place = Place::new(
+        "cat /proc/self/cgroup >$HERE/cgroup; read line; echo $line >$HERE/said; sleep 600 & exit 3",
+    );
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let mut runner = Process::start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
+    let run = key(1);
+    assert_eq!(
+        launch(&mut runner.client, runner.incarnation, &run, spec("go\n")).await,
+        LaunchStatus::Accepted
+    );
+    let watched = watch(&mut runner.client, &run, 0).await;
+    assert_eq!((&watched.outcome.ended_by, watched.outcome.exit), (&EndedBy::Agent, Some(Exit::Code(3))));
+    assert_eq!(read(&place.file("said")), "go\n");
+    // It was this one, which has ended with its run.
+    assert!(!lives(pid));
+    if let Some(cgroup) = cgroup {
+        let name = cgroup.file_name().unwrap().to_str().unwrap();
+        assert!(read(&place.file("cgroup")).contains(name), "{}", read(&place.file("cgroup")));
+        // With all that the agent left in it.
+        assert!(!cgroup.exists());
+    }
+    // The next run has another one.
+    let (next, _) = the_one_that_waits(runner.child.id()).await;
+    assert_ne!(next, pid);
+    runner.kill();
+    gone(&[next]).await;
+}
+
+#[tokio::test]
+async fn it_ends_with_its_runner_and_leaves_nothing() {
+    let place = Place::new("sleep 600");
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let runner = Process::start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
+    runner.kill();
+    gone(&[pid]).await;
+    assert!(cgroup.is_none_or(|cgroup| !cgroup.exists()));
+}
+
+#[tokio::test]
+async fn a_run_whose_waiting_shim_died_gets_another() {
+    let place = Place::new("exit 0");
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let mut runner = Process::start(&place, &scheduler).await;
+    let (pid, _) = the_one_that_waits(runner.child.id()).await;
+    kill(pid);
+    gone(&[pid]).await;
+    let run = key(1);
+    launch(&mut runner.client, runner.incarnation, &run, spec("")).await;
+    let watched = watch(&mut runner.client, &run, 0).await;
+    assert_eq!(watched.outcome.ended_by, EndedBy::Agent);
+    assert_eq!(place.spawns(), 1);
+    runner.kill();
+}
