@@ -31,12 +31,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut served_at = BTreeMap::new();
     let mut woken = false;
     loop {
-        // What woke it may have asked a run to end, such as the newer commit of a webhook.
+        // A wake during the look is kept, so nothing falls between the look and the wait.
+        let Some(wait) = token.run_until_cancelled(look(&shared, &mut served_at)).await else { return };
+        // What woke it may have asked a run to end, such as the newer commit of a webhook. Whoever can start is not kept waiting.
         if std::mem::take(&mut woken) && token.run_until_cancelled(cancels::tell(&shared)).await.is_none() {
             return;
         }
-        // A wake during the look is kept, so nothing falls between the look and the wait.
-        let Some(wait) = token.run_until_cancelled(look(&shared, &mut served_at)).await else { return };
         tokio::select! {
             biased;
             () = token.cancelled() => return,
