@@ -8,7 +8,7 @@ use super::{fresh, raw};
 
 /// Statements whose answer is about every row: of all tables, when people ask for it, and of the queued jobs, by a reader
 /// for the metrics.
-const MAY_SCAN: [&str; 2] = ["backlog.sql", "violations.sql"];
+const MAY_SCAN: [&str; 3] = ["backlog.sql", "source_runs.sql", "violations.sql"];
 /// Indexes that hold live runs, work items that are not over, need a person or were sent back, newest commits, the jobs that have one, what was not told yet, and rows that ought not to be.
 const LIVE: [&str; 12] = [
     "USING INDEX work_items_open",
