@@ -184,6 +184,7 @@ impl Words {
             (r#""oldest_ready_seconds": [0-9.]+"#, r#""oldest_ready_seconds": <seconds>"#),
             (r#""trace_id": "[0-9a-f]{32}""#, r#""trace_id": "<trace>""#),
             (r"\d+ bytes and \d+ in its log", "<size>"),
+            (r"\d+ finished jobs are kept", "<some> finished jobs are kept"),
             (r"\d+ bytes, and is whole", "<size>, and is whole"),
             (r#""bytes": \d+"#, r#""bytes": <bytes>"#),
             (r"before-\d+", "before-<time>"),
