@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::breaker::Opening;
 use domain::transition::RunChange;
 use domain::work_item::ItemChange;
-use domain::{JobId, JobState, Timestamp};
+use domain::{JobId, JobState, RunId, Status, Timestamp, Transition};
 
 use super::connection::{Connection, Query, Statement, query, statement};
 use super::fault::Fault;
@@ -64,15 +64,36 @@ pub(super) async fn write_jobs(
     conn: &mut Connection<'_>,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<BTreeSet<JobId>, Fault> {
-    let mut rows = JsonRows::new();
+    let (mut rows, mut starts) = (JsonRows::new(), JsonRows::new());
     for change in changes {
-        push_job(&mut rows, change)?;
+        if is_start_alone(change) {
+            let Transition { job, expected, .. } = &change.transition;
+            starts.push(&(job, expected.status, expected.run, expected.revision, change.now))?;
+        } else {
+            push_job(&mut rows, change)?;
+        }
     }
-    if rows.is_empty() {
-        return Ok(BTreeSet::new());
+    let mut moved = BTreeSet::new();
+    for (statement, rows) in [(statement!("apply_jobs"), rows), (statement!("apply_jobs_start"), starts)] {
+        if rows.is_empty() {
+            continue;
+        }
+        for row in Query::new(statement).bind(rows.into_text()?).fetch_all(conn).await? {
+            moved.insert(JobId(row.try_get(0)?));
+        }
     }
-    let moved = query!("apply_jobs").bind(rows.into_text()?).fetch_all(conn).await?;
-    moved.iter().map(|row| Ok(JobId(row.try_get(0)?))).collect()
+    Ok(moved)
+}
+
+/// Whether the job's run starts and its row says nothing else than before.
+fn is_start_alone(change: &Change) -> bool {
+    let Transition { expected, after, run, .. } = &change.transition;
+    let stays = |start: RunId| {
+        matches!(after.state, JobState::Running { run, cancel_requested_at: None, .. } if run == start)
+            && expected.status == Status::Running
+            && expected.run == Some(start)
+    };
+    matches!(run, RunChange::Start { run } if stays(*run))
 }
 
 fn push_job(rows: &mut JsonRows, change: &Change) -> Result<(), Fault> {

@@ -33,6 +33,10 @@ impl Direct {
         let mut direct = Self(conn);
         direct.run(pragmas::WRITER_SETTINGS)?;
         direct.check(pragmas::WRITER)?;
+        #[cfg(feature = "force")]
+        if crate::force::is_hasty() {
+            direct.run("PRAGMA synchronous = NORMAL")?;
+        }
         Ok(direct)
     }
 
@@ -92,6 +96,8 @@ impl Direct {
     }
 
     fn prepare(&self, sql: &str, arguments: &[Argument]) -> Result<CachedStatement<'_>, sqlx::Error> {
+        #[cfg(feature = "force")]
+        crate::force::record(sql, arguments);
         let mut statement = self.0.prepare_cached(sql).map_err(sqlx_error)?;
         for (place, argument) in (1..).zip(arguments) {
             statement.raw_bind_parameter(place, argument).map_err(sqlx_error)?;
