@@ -42,6 +42,14 @@ pub(crate) struct Load {
     pub(crate) latencies: Vec<Duration>,
 }
 
+/// Spawns a task that the caller's set waits for.
+pub(crate) fn track<T: Send + 'static>(
+    tasks: &mut tokio::task::JoinSet<T>,
+    work: impl Future<Output = T> + Send + 'static,
+) {
+    tasks.spawn(work);
+}
+
 #[expect(clippy::disallowed_methods, reason = "a load of fixed length, awaited to its end by the caller")]
 pub(crate) fn spawn<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,

@@ -8,6 +8,7 @@
 
 mod bare;
 mod churn;
+mod claims;
 mod console;
 mod day;
 mod flood;
@@ -54,6 +55,8 @@ enum What {
     StoreCall,
     /// Two processes on one file: deliveries beside claims.
     Two,
+    /// Jobs per second through claim, Start and finalize, by what else is in the database.
+    Claims,
     /// From a webhook to the first instruction of the agent, on an idle system.
     Latency,
     /// Whole runs per second with `/bin/true` as the agent.
@@ -71,10 +74,11 @@ enum What {
 }
 
 /// What is measured when nothing is named, in this order.
-const ALL: [What; 8] = [
+const ALL: [What; 9] = [
     What::Webhooks,
     What::StoreCall,
     What::Two,
+    What::Claims,
     What::Latency,
     What::Runs,
     What::Console,
@@ -90,6 +94,7 @@ impl What {
             Self::Webhooks => ("webhooks", webhooks::measure().await),
             Self::StoreCall => ("store-call", store_call::measure().await),
             Self::Two => ("two", two::measure().await),
+            Self::Claims => ("claims", claims::measure().await),
             Self::Latency => ("latency", latency::measure().await),
             Self::Runs => ("runs", runs::measure().await),
             Self::Console => ("console", console::pages().await),

@@ -3,6 +3,8 @@
 //! `/bin/true` prints no result, so each run ends as an agent failure; with one attempt allowed each job has
 //! exactly one run.
 
+mod bare_shim;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,13 +13,15 @@ use tokio::time::Instant;
 
 use crate::bare::spawn_rate;
 use crate::load::{Connection, ORCH_TOML, SECRET, push};
-use crate::report::row;
+use crate::report::{REPETITIONS, beside, pair};
+use bare_shim::BareShims;
 
-const JOBS: usize = 400;
+/// Of one repetition.
+const JOBS: usize = 200;
 const SLOTS: usize = 8;
 const ALL_WITHIN: Duration = Duration::from_mins(5);
 
-/// Ours beside a bare loop that spawns the same program at the same concurrency, output piped.
+/// Ours in turn with a loop of the same shim, child and fsyncs, and with one that spawns the child with its output piped.
 pub(crate) async fn measure() -> anyhow::Result<()> {
     let program = Path::new("/bin/true");
     let stack = Stack::builder()
@@ -30,22 +34,35 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         .start()
         .await?;
     std::fs::write(stack.folder().join("review.md"), "Review {{ title }}.\n")?;
-    stack.orch(&["pause"]).await?;
+    let shims = BareShims::new(stack.folder(), program)?;
     let mut connection = Connection::open(stack.addr(Service::Ingest)).await?;
-    for _ in 0..JOBS {
-        connection.post(&push()).await?;
+    let (mut ours, mut bare, mut spawns) = (Vec::new(), Vec::new(), Vec::new());
+    // The first is not counted.
+    for repetition in 0..=REPETITIONS {
+        stack.orch(&["pause"]).await?;
+        for _ in 0..JOBS {
+            connection.post(&push()).await?;
+        }
+        let spawned = spawn_rate(program, JOBS, SLOTS).await?;
+        let kept = shims.rate(JOBS, SLOTS).await?;
+        let begun = Instant::now();
+        stack.orch(&["resume"]).await?;
+        let all = (repetition + 1) * JOBS;
+        until("every job ran", ALL_WITHIN, || async {
+            let queue = get(stack.addr(Service::Console), "/queue").await?.json()?;
+            Ok((queue["counts"]["failed"].as_u64() == Some(all as u64)).then_some(()))
+        })
+        .await?;
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        let rate = JOBS as f64 / begun.elapsed().as_secs_f64();
+        if repetition > 0 {
+            ours.push(rate);
+            bare.push(kept);
+            spawns.push(spawned);
+        }
     }
-    let limit = spawn_rate(program, JOBS, SLOTS).await?;
-    let begun = Instant::now();
-    stack.orch(&["resume"]).await?;
-    until("every job ran", ALL_WITHIN, || async {
-        let queue = get(stack.addr(Service::Console), "/queue").await?.json()?;
-        Ok((queue["counts"]["failed"].as_u64() == Some(JOBS as u64)).then_some(()))
-    })
-    .await?;
-    #[expect(clippy::cast_precision_loss, reason = "a count")]
-    let rate = JOBS as f64 / begun.elapsed().as_secs_f64();
-    row("runs_limit_bare_spawn_c8", limit, "runs/s", None);
-    row("runs_bin_true_slots8_sqlite_full", rate, "runs/s", Some(limit));
+    pair("runs_bin_true_slots8_sqlite_full", &ours, "runs/s", "runs_limit_bare_shim_c8", &bare);
+    pair("runs_bin_true_beside_piped_spawn", &ours, "runs/s", "runs_limit_bare_spawn_c8", &spawns);
+    beside("bare_shim_beside_piped_spawn", &bare, "runs/s", &spawns);
     stack.finish().await
 }
