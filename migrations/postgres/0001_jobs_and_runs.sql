@@ -361,6 +361,26 @@ CREATE TABLE leases (
     renewals BIGINT NOT NULL CHECK (renewals >= 1)
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
+-- Which session speaks for a runner, to which scheduler, and how often it was heard: narrow, so that it stays HOT.
+CREATE TABLE runner_sessions (
+    node        TEXT COLLATE "C" PRIMARY KEY NOT NULL CHECK (node <> ''),
+    incarnation BIGINT NOT NULL,
+    nonce       TEXT COLLATE "C" NOT NULL,
+    home        TEXT COLLATE "C" NOT NULL,
+    heard       BIGINT NOT NULL CHECK (heard >= 1)
+) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Which scheduler leads what is done once for all of them; beat rises with each write, number with each holder.
+CREATE TABLE scheduler_term (
+    id       BIGINT PRIMARY KEY CHECK (id = 1),
+    holder   TEXT COLLATE "C" CHECK (holder <> ''),
+    number   BIGINT NOT NULL CHECK (number >= 0),
+    beat     BIGINT NOT NULL CHECK (beat >= 0),
+    deadline BIGINT NOT NULL
+) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+INSERT INTO scheduler_term (id, number, beat, deadline) VALUES (1, 0, 0, 0);
+
 -- Reports of runs that no longer owned their job. No reference to runs: a report is kept whatever is known of its run.
 CREATE TABLE late_outcomes (
     run_id      TEXT COLLATE "C" PRIMARY KEY NOT NULL CHECK (length(run_id) = 36),

@@ -393,6 +393,26 @@ CREATE TABLE leases (
     renewals INTEGER NOT NULL CHECK (renewals >= 1)
 ) STRICT, WITHOUT ROWID;
 
+-- Which session speaks for a runner, to which scheduler, and how often it was heard; likewise.
+CREATE TABLE runner_sessions (
+    node        TEXT    PRIMARY KEY NOT NULL CHECK (node <> ''),
+    incarnation INTEGER NOT NULL,
+    nonce       TEXT    NOT NULL,
+    home        TEXT    NOT NULL,
+    heard       INTEGER NOT NULL CHECK (heard >= 1)
+) STRICT, WITHOUT ROWID;
+
+-- Which scheduler leads what is done once for all of them; likewise. beat rises with each write, number with each holder.
+CREATE TABLE scheduler_term (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    holder   TEXT    CHECK (holder <> ''),
+    number   INTEGER NOT NULL CHECK (number >= 0),
+    beat     INTEGER NOT NULL CHECK (beat >= 0),
+    deadline INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO scheduler_term (id, number, beat, deadline) VALUES (1, 0, 0, 0);
+
 -- Reports of runs that no longer owned their job. No reference to runs: a report is kept whatever is known of its run.
 CREATE TABLE late_outcomes (
     run_id      TEXT    PRIMARY KEY NOT NULL CHECK (length(run_id) = 36),

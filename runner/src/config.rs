@@ -194,7 +194,7 @@ pub struct Options {
     pub addr: SocketAddr,
     /// Where the scheduler reaches this runner; from the bound address when absent.
     pub advertise_url: Option<String>,
-    /// Where the scheduler is; where the node joined, or on this host, when absent.
+    /// Where the scheduler is, or several separated by commas; where the node joined, or on this host, when absent.
     pub scheduler_url: Option<String>,
     /// Keys and certificates.
     pub tls: TlsSettings,

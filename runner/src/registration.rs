@@ -1,6 +1,7 @@
 //! Being known to the scheduler: registers, renews the lease of everything held, and does what the answers demand.
 //!
-//! Only an answer to our own send extends a lease, counted from that send on the clock that counts suspend.
+//! Only an answer to our own send extends a lease, counted from that send on the clock that counts suspend. Of several
+//! schedulers it speaks to one until that one does not answer, and registers with the next then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,11 @@ use crate::shim::Wish;
 pub(crate) const SCHEDULER: &str = "scheduler";
 /// How long one Register or Renew may take.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
+/// The same where there is another scheduler to ask: so many of them fit into a lease.
+const CALLS_IN_A_LEASE: u32 = 4;
+const CALL_WITHIN_MIN: Duration = Duration::from_secs(1);
+/// How many renews in a row a scheduler may refuse for its database's sake before the next one is asked.
+const REFUSALS_MAX: u32 = 2;
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long the first message waits for the first preflight.
@@ -82,6 +88,7 @@ async fn register(node: &Node, readiness: &Readiness) -> Terms {
             }
             Err(status) => {
                 readiness.set(SCHEDULER, Err(format!("could not register: {}", status.message())));
+                node.elsewhere.go();
                 // Whoever wants to hear of us is there.
                 let called = tokio::time::timeout(backoff, node.renew_soon.notified()).await.is_ok();
                 backoff = if called { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
@@ -104,11 +111,14 @@ fn fence_older_generation(node: &Node, generation: i64) {
 
 async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u64) -> Ended {
     let every = Duration::from_millis(terms.renew_ms.unsigned_abs());
+    let within = renew_within(terms, node.elsewhere.places());
+    let mut refusals = 0;
     loop {
         *number += 1;
         let sent_ms = node.clock.boot_ms();
-        match send_renew(node, *number).await {
+        match send_renew(node, *number, within).await {
             Ok(reply) => {
+                refusals = 0;
                 each(node, &reply.fenced, Held::fence);
                 each(node, &reply.cancel, |held| held.wish(Wish::Cancel));
                 let deadline_ms = sent_ms.saturating_add(terms.lease_ms);
@@ -121,7 +131,14 @@ async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u6
             }
             Err(status) if status.code() == Code::FailedPrecondition => return Ended::Unknown,
             Err(status) if status.code() == Code::Aborted => return Ended::Superseded,
-            Err(status) => readiness.set(SCHEDULER, Err(format!("could not renew: {}", status.message()))),
+            Err(status) => {
+                readiness.set(SCHEDULER, Err(format!("could not renew: {}", status.message())));
+                refusals += 1;
+                if status.code() == Code::DeadlineExceeded || refusals >= REFUSALS_MAX {
+                    refusals = 0;
+                    node.elsewhere.go();
+                }
+            }
         }
         node.forget_stale().await;
         tokio::time::sleep(RENEW_PAUSE.min(every)).await;
@@ -134,7 +151,13 @@ async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u6
     }
 }
 
-async fn send_renew(node: &Node, number: u64) -> Result<RenewReply, tonic::Status> {
+/// How long a renew may take.
+fn renew_within(terms: Terms, places: usize) -> Duration {
+    let part = Duration::from_millis(terms.lease_ms.unsigned_abs()) / CALLS_IN_A_LEASE;
+    if places > 1 { part.clamp(CALL_WITHIN_MIN, CALL_WITHIN) } else { CALL_WITHIN }
+}
+
+async fn send_renew(node: &Node, number: u64, within: Duration) -> Result<RenewReply, tonic::Status> {
     let request = RenewRequest {
         node_id: node.identity.node.to_string(),
         incarnation: node.identity.incarnation.0,
@@ -145,7 +168,7 @@ async fn send_renew(node: &Node, number: u64) -> Result<RenewReply, tonic::Statu
         preflight: node.preflight_report(),
     };
     let mut scheduler = node.scheduler.clone();
-    grpc::call(CALL_WITHIN, scheduler.renew(request)).await.map(tonic::Response::into_inner)
+    grpc::call(within, scheduler.renew(request)).await.map(tonic::Response::into_inner)
 }
 
 /// Does something with each run of a list that is held here.

@@ -141,7 +141,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
     let forge = forge(&options)?;
     let advertise_url = advertise_url(&options, addr);
     let scheduler_url = options.scheduler_url.as_deref().unwrap_or(SCHEDULER_URL_DEFAULT);
-    let channel = grpc::channel(scheduler_url, &options.tls)?;
+    let (channel, elsewhere) = grpc::channel_in_turn(scheduler_url, &options.tls)?;
     let (tls, limits) = (options.tls.clone(), options.listener.limits());
     let scheduler = SchedulerServiceClient::with_interceptor(channel, grpc::SendTrace)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
@@ -153,7 +153,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         advertise_url,
         cgroups,
         forge,
-        scheduler,
+        (scheduler, elsewhere),
         tasks.clone(),
     ));
     node::recover(&node).await.context("could not read the journal of the last start")?;

@@ -41,8 +41,17 @@ const IDLE: Duration = Duration::from_mins(30);
 /// The same while a tool call is open.
 const IDLE_IN_TOOL: Duration = Duration::from_hours(2);
 
-/// Offers a run until its phase changes.
-pub(crate) async fn offer(shared: &Shared, run: &LiveRun, phase: &mut watch::Receiver<Phase>) {
+/// What an offer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// The run's phase changed, or is about to.
+    Settled,
+    /// The node has it, and asks another scheduler for its Start: that one goes on.
+    ToAnothersNode,
+}
+
+/// Offers a run until its phase changes, or its node has it and speaks to another scheduler.
+pub(crate) async fn offer(shared: &Shared, run: &LiveRun, phase: &mut watch::Receiver<Phase>) -> Offered {
     let changed = async {
         // The sender lives until the run is over.
         let _ = phase.changed().await;
@@ -51,33 +60,34 @@ pub(crate) async fn offer(shared: &Shared, run: &LiveRun, phase: &mut watch::Rec
     let span = traced(span, run);
     tokio::select! {
         biased;
-        () = changed => {}
-        () = launch(shared, run).instrument(span) => {}
+        () = changed => Offered::Settled,
+        offered = launch(shared, run).instrument(span) => offered,
     }
 }
 
-async fn launch(shared: &Shared, run: &LiveRun) {
+async fn launch(shared: &Shared, run: &LiveRun) -> Offered {
     let request = match request(shared, run).await {
         Ok(request) => request,
         Err(error) => {
             tracing::warn!(error, "could not write the prompt");
             withdraw(shared, run, "prompt").await;
-            return;
+            return Offered::Settled;
         }
     };
     let mut tries = 0;
     loop {
         match answer(ask(shared, run, request.clone()).await) {
+            Answer::Held if !shared.is_home_of(&run.node) => return Offered::ToAnothersNode,
             Answer::Held => tokio::time::sleep(START_WAIT).await,
             // What it reports of the run is fetched and let go when its next renew lists it.
             Answer::Over => {
                 withdraw(shared, run, "unconfirmed").await;
-                return;
+                return Offered::Settled;
             }
             Answer::Refused(why) => {
                 shared.nodes.rest(&run.node, run.incarnation, shared.clock.boot_ms());
                 withdraw(shared, run, why).await;
-                return;
+                return Offered::Settled;
             }
             Answer::Unknown(status) => {
                 if tries == 0 {

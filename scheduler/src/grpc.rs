@@ -18,7 +18,8 @@ use tonic::{Request, Response, Status};
 use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::nodes::{NotHeard, Renewed};
-use crate::reaper::end_lost;
+use crate::reaper::{adopt, end_lost};
+use crate::renewals::Neighbours;
 use crate::shared::Shared;
 use crate::watch::Place;
 use crate::{accounts, finalize, renewals, settled};
@@ -40,7 +41,10 @@ impl SchedulerService for Service {
         let held = read_held(&request.held)?;
         check_caller(&caller, &row.id)?;
         let (node, incarnation, moment) = (row.id.clone(), row.incarnation, shared.moment());
-        let before = shared.nodes.register(row, request.session, moment)?;
+        // A node that another scheduler knows of may have been declared lost there.
+        renewals::listen(shared).await.map_err(|error| unavailable(&error))?;
+        let heard = renewals::open(shared, &row, &request.session).await?;
+        let before = shared.nodes.register(row, request.session, heard, moment)?;
         if let Some(url) = before.left_url {
             shared.links.forget(&node, &url);
         }
@@ -98,7 +102,10 @@ impl SchedulerService for Service {
             shared.wake();
         }
         let keys = held.keys();
-        renewals::count(shared, &node, &keys).await.map_err(|error| unavailable(&error))?;
+        // Together, so that they are written together.
+        tokio::try_join!(renewals::hear(shared, &node, incarnation, &request.session), async {
+            renewals::count(shared, &node, &keys).await.map_err(|error| unavailable(&error))
+        },)?;
         let reconciled = shared.runs.book(|book| book.renew(&node, incarnation, &keys, moment.boot_ms));
         Ok(Response::new(RenewReply {
             number: request.number,
@@ -117,6 +124,10 @@ impl SchedulerService for Service {
         shared.nodes.check(&node, incarnation, &request.session)?;
         // The lease first: from here on the reaper leaves the run alone for a whole one.
         let boot_ms = shared.clock.boot_ms();
+        if shared.neighbours == Neighbours::Perhaps && shared.runs.book(|book| book.get(run).is_none()) {
+            // Another scheduler offered it.
+            adopt(shared, run).await.map_err(|error| unavailable(&error))?;
+        }
         let live = shared.runs.book(|book| book.touch(run, epoch, &node, incarnation, boot_ms).cloned());
         let status = match live {
             Some(live) => self.confirm(&live).await?,

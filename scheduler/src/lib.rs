@@ -18,6 +18,7 @@ mod events;
 mod finalize;
 mod generation;
 mod grpc;
+mod lead;
 mod lease;
 mod links;
 mod live;
@@ -158,7 +159,8 @@ async fn serve(
 
     let (metrics, readiness) = (Metrics::new(), Readiness::new(&[DATABASE]));
     let revoked = ca.as_ref().map(Ca::revoked);
-    let shared = Arc::new(gather(options, database, revoked, &metrics, readiness.clone(), &tasks).await?);
+    let shared = gather(options, database, addr, revoked, &metrics, readiness.clone(), &tasks).await?;
+    let shared = Arc::new(shared);
     sanitize::sweep(&shared).await;
     take_up(&shared).await.context("could not read the runs that live")?;
     shared.pipeline.spawn(&tasks);
@@ -175,6 +177,7 @@ async fn serve(
     }
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, limits, tls, &serving).await });
+    tasks.spawn("lead", lead::run(shared.clone()));
     tasks.spawn("events", events::run(shared.clone()));
     tasks.spawn("measure", measure::run(shared.clone()));
     tasks.spawn("claim", claim::run(shared.clone()));
@@ -192,6 +195,7 @@ async fn serve(
 async fn gather(
     options: Options,
     database: Database,
+    addr: SocketAddr,
     revoked: Option<Watched<Revoked>>,
     metrics: &Metrics,
     readiness: Readiness,
@@ -209,7 +213,11 @@ async fn gather(
     let events = events::Events::new(format!("{:x}", options.clock.now_ms()));
     let boot_ms = options.clock.boot_ms();
     let generation = store.generation().await.context("could not read the database's generation")?;
+    // The address is for people: two may listen on the same one, one after the other or on two hosts.
+    let name = format!("{addr}/{}", options.random.id().simple());
     Ok(Shared {
+        lead: lead::Lead::new(neighbours, &name, &options.terms),
+        name,
         claims_wait: generation::ClaimsWait::new(generation, options.terms.scheduler, boot_ms),
         store,
         neighbours,
@@ -263,7 +271,7 @@ async fn take_up(shared: &Arc<Shared>) -> Result<(), store::Error> {
     let live = shared.store.live_runs().await?;
     for run in &live {
         match shared.store.job(run.job).await {
-            Ok(Some(job)) => supervise::supervise(shared, &job, run),
+            Ok(Some(job)) => supervise::take_in(shared, &job, run),
             Ok(None) => {}
             Err(error @ store::Error::Corrupt(_)) => {
                 tracing::error!(job.id = %run.job, run.id = %run.id, %error, "a live run is left alone: its job cannot be read");

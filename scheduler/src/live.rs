@@ -79,6 +79,11 @@ impl LiveRuns {
         all.insert(run).then(|| LookedAfter { run, all: self.looked_after.clone() })
     }
 
+    /// Whether a task of this process looks after a run.
+    pub(crate) fn is_looked_after(&self, run: RunId) -> bool {
+        self.looked_after.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
+    }
+
     /// Keeps in mind that the database never made a run: run ids are committed before any node hears of them.
     pub(crate) fn note_unknown(&self, run: RunId) {
         let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,9 +9,12 @@ use std::time::Duration;
 use domain::admission::{NodeFacts, WaitReason};
 use domain::runner::{Node, NodeState, Preflight};
 use domain::{Incarnation, NodeId, Timestamp};
+use store::Speaking;
+use tokio::sync::watch;
 
 use crate::conditions::Spoken;
 use crate::lease::LeaseTerms;
+use crate::renewals::Neighbours;
 
 /// How long a node gets no offer after it refused one.
 pub(crate) const REST: Duration = Duration::from_secs(2);
@@ -51,13 +54,19 @@ pub(crate) struct Before {
 pub(crate) struct Nodes {
     terms: LeaseTerms,
     known: Mutex<BTreeMap<NodeId, Known>>,
+    /// Changes when a node begins to speak to another scheduler.
+    moved: watch::Sender<()>,
 }
 
 #[derive(Debug)]
 struct Known {
     row: Node,
-    /// None: known from the database alone, no session has spoken to this process.
+    /// None: known from the database alone, no session speaks to this process.
     session: Option<String>,
+    /// It speaks to another scheduler, which was heard to hear it.
+    abroad: bool,
+    /// How often any scheduler had heard it when that was known last.
+    heard: Option<u64>,
     heard_boot_ms: i64,
     /// The newest renew of the session.
     number: u64,
@@ -81,24 +90,22 @@ impl Nodes {
         boot_ms: i64,
     ) -> Self {
         let known = rows.into_iter().map(|row| {
-            let known = Known {
-                session: None,
-                heard_boot_ms: boot_ms,
-                number: 0,
-                resting_until_ms: None,
-                drain_asked: false,
-                declared_lost: lost.iter().any(|(id, last)| *id == row.id && row.incarnation <= *last),
-                draining: row.state == NodeState::Draining,
-                saved: Some((row.clone(), boot_ms)),
-                row,
-            };
-            (known.row.id.clone(), known)
+            let declared_lost = lost.iter().any(|(id, last)| *id == row.id && row.incarnation <= *last);
+            (row.id.clone(), Known { declared_lost, ..Known::from_row(row, boot_ms) })
         });
-        Self { terms, known: Mutex::new(known.collect()) }
+        Self { terms, known: Mutex::new(known.collect()), moved: watch::Sender::new(()) }
     }
 
     /// Makes `session` the one that speaks for a node. An older incarnation than the newest known is refused.
-    pub(crate) fn register(&self, row: Node, session: String, at: Moment) -> Result<Before, NotHeard> {
+    ///
+    /// `heard` is how often any scheduler heard the node, where there are several.
+    pub(crate) fn register(
+        &self,
+        row: Node,
+        session: String,
+        heard: Option<u64>,
+        at: Moment,
+    ) -> Result<Before, NotHeard> {
         let mut nodes = self.lock();
         let old = nodes.get(&row.id);
         let gone = |old: &Known| old.declared_lost && old.row.incarnation == row.incarnation;
@@ -114,6 +121,8 @@ impl Nodes {
         let drain_asked = old.is_some_and(|old| old.drain_asked && old.row.incarnation == row.incarnation);
         let known = Known {
             session: Some(session),
+            abroad: false,
+            heard,
             heard_boot_ms: at.boot_ms,
             number: 0,
             resting_until_ms: None,
@@ -157,6 +166,69 @@ impl Nodes {
         known.row.preflight = renew.preflight;
         known.draining = renew.draining;
         Ok(true)
+    }
+
+    /// Notes how often any scheduler had heard a node when this one did last.
+    pub(crate) fn heard(&self, node: &NodeId, heard: u64) {
+        if let Some(known) = self.lock().get_mut(node) {
+            known.heard = Some(heard);
+        }
+    }
+
+    /// Whether a node's session speaks to this process.
+    pub(crate) fn speaks_here(&self, node: &NodeId) -> bool {
+        self.lock().get(node).is_some_and(|known| known.session.is_some())
+    }
+
+    /// Wakes when a node begins to speak to another scheduler.
+    pub(crate) fn moved(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// Learns what other schedulers wrote: `home` is what this one is called. Gives where nodes were reached that are
+    /// reached elsewhere now.
+    pub(crate) fn learn(
+        &self,
+        rows: Vec<Node>,
+        sessions: &BTreeMap<NodeId, Speaking>,
+        lost: &[(NodeId, Incarnation)],
+        home: &str,
+        boot_ms: i64,
+    ) -> Vec<(NodeId, String)> {
+        let (mut nodes, mut left, mut moved) = (self.lock(), Vec::new(), false);
+        for row in rows {
+            let speaking = sessions.get(&row.id);
+            let is_lost = lost.iter().any(|(id, last)| *id == row.id && row.incarnation <= *last);
+            let known = nodes.entry(row.id.clone()).or_insert_with(|| Known::from_row(row.clone(), boot_ms));
+            // What this process wrote itself may be newer than what was read.
+            let is_news = speaking.is_some_and(|one| known.heard.is_none_or(|heard| heard < one.heard));
+            known.declared_lost |= is_lost && known.row.incarnation == row.incarnation;
+            let Some(speaking) = speaking.filter(|one| is_news && one.session.home != home) else { continue };
+            moved |= known.session.take().is_some();
+            // The first count that is read may be of long ago.
+            if known.heard.replace(speaking.heard).is_some() {
+                (known.abroad, known.heard_boot_ms) = (true, boot_ms);
+            }
+            if known.row.incarnation > row.incarnation {
+                continue;
+            }
+            if known.row.incarnation < row.incarnation {
+                (known.drain_asked, known.declared_lost, known.resting_until_ms) = (false, is_lost, None);
+            }
+            let is_other =
+                known.row.incarnation != row.incarnation || known.row.advertise_url != row.advertise_url;
+            if is_other {
+                left.push((row.id.clone(), known.row.advertise_url.clone()));
+            }
+            known.draining = row.state == NodeState::Draining;
+            known.saved = Some((row.clone(), boot_ms));
+            known.row = row;
+        }
+        drop(nodes);
+        if moved {
+            self.moved.send_replace(());
+        }
+        left
     }
 
     /// Gives a node no offer for a moment, since its incarnation `refused` one: a newer one starts afresh.
@@ -230,7 +302,7 @@ impl Nodes {
     pub(crate) fn preflights(&self, at: Moment) -> Vec<Spoken> {
         let speaks = |known: &&Known| {
             let state = known.state(&self.terms, at.boot_ms);
-            known.session.is_some() && matches!(state, NodeState::Ready | NodeState::Draining)
+            known.speaks() && matches!(state, NodeState::Ready | NodeState::Draining)
         };
         let looked = |known: &&Known| known.row.preflight.checked_at != Timestamp::default();
         let said = |known: &Known| {
@@ -240,10 +312,16 @@ impl Nodes {
         self.lock().values().filter(speaks).filter(looked).map(said).collect()
     }
 
-    /// The rows worth writing now: changed, or not written for a while.
-    pub(crate) fn unsaved(&self, boot_ms: i64) -> Vec<Node> {
+    /// The rows worth writing now: changed, or not written for a while. A node that does not speak here is written by
+    /// whom it speaks to, and when it is silent by whoever leads.
+    pub(crate) fn unsaved(&self, neighbours: Neighbours, leads: bool, boot_ms: i64) -> Vec<Node> {
         let worth = |known: &&Known| {
             let shown = known.shown(&self.terms, boot_ms);
+            if neighbours == Neighbours::Perhaps && known.session.is_none() {
+                let is_silent = matches!(shown.state, NodeState::Unreachable | NodeState::Lost);
+                let saved = known.saved.as_ref().map(|(saved, _)| saved.state);
+                return leads && is_silent && saved != Some(shown.state);
+            }
             known.saved.as_ref().is_none_or(|(saved, at)| {
                 let same_but_time = Node { last_seen_at: saved.last_seen_at, ..shown.clone() } == *saved;
                 !same_but_time || (shown != *saved && boot_ms.saturating_sub(*at) >= millis(SAVE_EVERY))
@@ -293,6 +371,28 @@ pub(crate) struct Renewed {
 }
 
 impl Known {
+    /// A node as another scheduler wrote it.
+    fn from_row(row: Node, boot_ms: i64) -> Self {
+        Self {
+            session: None,
+            abroad: false,
+            heard: None,
+            heard_boot_ms: boot_ms,
+            number: 0,
+            resting_until_ms: None,
+            drain_asked: false,
+            declared_lost: false,
+            draining: row.state == NodeState::Draining,
+            saved: Some((row.clone(), boot_ms)),
+            row,
+        }
+    }
+
+    /// Whether it speaks to this scheduler or another.
+    const fn speaks(&self) -> bool {
+        self.session.is_some() || self.abroad
+    }
+
     fn shown(&self, terms: &LeaseTerms, boot_ms: i64) -> Node {
         Node { state: self.state(terms, boot_ms), ..self.row.clone() }
     }
@@ -303,12 +403,12 @@ impl Known {
             NodeState::Lost
         } else if silent_ms > millis(terms.unreachable) {
             // A node that was given up before a restart stays so until it speaks.
-            if self.session.is_none() && self.row.state == NodeState::Lost {
+            if !self.speaks() && self.row.state == NodeState::Lost {
                 NodeState::Lost
             } else {
                 NodeState::Unreachable
             }
-        } else if self.session.is_none() {
+        } else if !self.speaks() {
             self.row.state
         } else if self.draining || self.drain_asked {
             NodeState::Draining
@@ -318,7 +418,7 @@ impl Known {
     }
 
     fn blocked(&self, terms: &LeaseTerms, at: Moment) -> Option<(WaitReason, Option<Timestamp>)> {
-        if self.session.is_none() || self.declared_lost {
+        if !self.speaks() || self.declared_lost {
             return Some((WaitReason::Unreachable, None));
         }
         match self.state(terms, at.boot_ms) {

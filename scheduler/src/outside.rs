@@ -28,6 +28,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let token = shared.tasks.token();
     let mut failed = false;
     while token.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        if !shared.leads() {
+            continue;
+        }
         match token.run_until_cancelled(look(&shared)).await {
             Some(Err(error)) if !failed => {
                 tracing::warn!(error = error_chain(&error), "could not look at what work items wait for yet");

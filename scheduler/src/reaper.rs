@@ -8,20 +8,23 @@ use std::time::Duration;
 
 use domain::job::LiveRunState;
 use domain::transition::{Conclusion, LostHow};
-use domain::{Alert, Event, JobState};
+use domain::{Alert, Event, Job, JobState, Run, RunId, RunState};
 use tokio::time::MissedTickBehavior;
 
 use crate::conditions::Conditions;
 use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
+use crate::renewals::Neighbours;
 use crate::shared::Shared;
-use crate::supervise::supervise;
+use crate::supervise::{supervise, take_in};
 use crate::{accounts, cancels, dispatch, renewals, sanitize};
 
 /// How often leases and nodes are looked at, at most.
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// How many ticks pass between two comparisons of memory and database.
 const COMPARE_EVERY: u32 = 10;
+/// The same where others claim and end runs, too.
+const COMPARE_EVERY_WITH_NEIGHBOURS: u32 = 2;
 /// How often a tick that did nothing is noted.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
 
@@ -59,9 +62,12 @@ struct Reaper {
 impl Reaper {
     async fn tick(&mut self, shared: &Arc<Shared>) {
         let boot_ms = shared.clock.boot_ms();
-        sanitize::sweep(shared).await;
-        match renewals::listen(shared, boot_ms).await {
-            Ok(()) => expire(shared, boot_ms).await,
+        if shared.leads() {
+            sanitize::sweep(shared).await;
+        }
+        match renewals::listen(shared).await {
+            Ok(()) if shared.leads() => expire(shared, boot_ms).await,
+            Ok(()) => {}
             Err(error) => {
                 tracing::warn!(
                     error = error_chain(&error),
@@ -71,14 +77,20 @@ impl Reaper {
         }
         save_nodes(shared, boot_ms).await;
         accounts::tell(shared, &mut self.told).await;
-        if self.count % COMPARE_EVERY == COMPARE_EVERY - 1
+        let compare_every = match shared.neighbours {
+            Neighbours::None => COMPARE_EVERY,
+            Neighbours::Perhaps => COMPARE_EVERY_WITH_NEIGHBOURS,
+        };
+        if self.count % compare_every == compare_every - 1
             && let Err(error) = compare(shared).await
         {
             tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
         }
-        self.conditions.look(shared).await;
-        self.note_config(shared).await;
-        self.note(shared, boot_ms).await;
+        if shared.leads() {
+            self.conditions.look(shared).await;
+            self.note_config(shared).await;
+            self.note(shared, boot_ms).await;
+        }
         self.count = self.count.wrapping_add(1);
     }
 
@@ -170,7 +182,8 @@ pub(crate) async fn end_lost(shared: &Shared, run: &LiveRun, how: LostHow) {
 }
 
 async fn save_nodes(shared: &Shared, boot_ms: i64) {
-    for node in shared.nodes.unsaved(boot_ms) {
+    let leads = shared.leads();
+    for node in shared.nodes.unsaved(shared.neighbours, leads, boot_ms) {
         match shared.store.save_node(node.clone()).await {
             Ok(()) => shared.nodes.saved(node, boot_ms),
             Err(error) => {
@@ -189,27 +202,45 @@ pub(crate) async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
     for gone in known.difference(&ids) {
         shared.runs.end(*gone);
     }
+    let asked_to_end: BTreeSet<RunId> = shared.store.cancel_requests().await?.into_iter().collect();
     for run in live {
-        // Both are read again: the list may be older than a run's end.
-        let job = match shared.store.job(run.job).await {
-            Ok(job) => job,
-            // Its row contradicts itself: the sanitizer's, not ours.
-            Err(store::Error::Corrupt(_)) => continue,
-            Err(error) => return Err(error),
-        };
-        let (Some(run), Some(job)) = (shared.store.run(run.id).await?, job) else { continue };
-        let JobState::Running { run: current, run_state, cancel_requested_at } = job.state else { continue };
-        if current != run.id {
-            continue;
-        }
         if !known.contains(&run.id) {
-            supervise(shared, &job, &run);
-        } else if run_state == LiveRunState::Started {
+            adopt(shared, run.id).await?;
+        } else if run.state == RunState::Started {
             shared.runs.start(run.id);
         }
-        if cancel_requested_at.is_some() || run.stop.is_some() {
+        if asked_to_end.contains(&run.id) || run.stop.is_some() {
             cancels::tell_of(shared, run.id).await;
+        }
+        if shared.is_home_of(&run.node)
+            && !shared.runs.is_looked_after(run.id)
+            && let Some(job) = job_of(shared, &run).await?
+        {
+            supervise(shared, &job, &run);
         }
     }
     Ok(())
+}
+
+/// Takes in a run that somebody else claimed, if it lives.
+pub(crate) async fn adopt(shared: &Arc<Shared>, run: RunId) -> Result<(), store::Error> {
+    // Both are read again: the list may be older than a run's end.
+    let Some(run) = shared.store.run(run).await? else { return Ok(()) };
+    if let Some(job) = job_of(shared, &run).await? {
+        take_in(shared, &job, &run);
+    }
+    Ok(())
+}
+
+/// The job that a run is the current one of.
+async fn job_of(shared: &Shared, run: &Run) -> Result<Option<Job>, store::Error> {
+    let job = match shared.store.job(run.job).await {
+        Ok(job) => job,
+        // Its row contradicts itself: the sanitizer's, not ours.
+        Err(store::Error::Corrupt(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_current =
+        |job: &Job| matches!(job.state, JobState::Running { run: current, .. } if current == run.id);
+    Ok(job.filter(is_current))
 }

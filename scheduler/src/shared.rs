@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use domain::pipeline::Pipeline;
-use domain::{Chance, Policy, Timestamp};
+use domain::{Chance, NodeId, Policy, Timestamp};
 use proto::convert;
 use service::health::Readiness;
 use service::settings::Mask;
@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use crate::budgets::Meter;
 use crate::events::Events;
 use crate::generation::ClaimsWait;
+use crate::lead::Lead;
 use crate::lease::LeaseTerms;
 use crate::links::Links;
 use crate::live::LiveRuns;
@@ -37,7 +38,10 @@ pub(crate) const DATABASE: &str = "database";
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
+    /// What this start is called where other schedulers see it.
+    pub(crate) name: String,
     pub(crate) neighbours: Neighbours,
+    pub(crate) lead: Lead,
     pub(crate) claims_wait: ClaimsWait,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
@@ -86,6 +90,16 @@ impl Shared {
 
     pub(crate) fn moment(&self) -> Moment {
         Moment { now: self.now(), boot_ms: self.clock.boot_ms() }
+    }
+
+    /// Whether this one does what is done once for all schedulers.
+    pub(crate) fn leads(&self) -> bool {
+        self.lead.leads(self.clock.boot_ms())
+    }
+
+    /// Whether this one looks after what runs on a node: the node speaks to it, or there is nobody else.
+    pub(crate) fn is_home_of(&self, node: &NodeId) -> bool {
+        self.neighbours == Neighbours::None || self.nodes.speaks_here(node)
     }
 
     /// A draw for the jitter of a retry.

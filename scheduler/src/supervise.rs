@@ -8,10 +8,20 @@ use service::telemetry::trace_context;
 use tokio::sync::watch;
 use tracing::Span;
 
+use crate::dispatch::Offered;
 use crate::lease::LiveRun;
 use crate::live::{LookedAfter, Phase};
 use crate::shared::Shared;
 use crate::{dispatch, watch as watching};
+
+/// Takes a live run in, and looks after it where that is this scheduler's to do: its node speaks to this one.
+pub(crate) fn take_in(shared: &Arc<Shared>, job: &Job, run: &Run) {
+    if shared.is_home_of(&run.node) {
+        supervise(shared, job, run);
+    } else if let Some(live) = live_run(job, run) {
+        shared.runs.insert(live, shared.clock.boot_ms());
+    }
+}
 
 /// Takes a live run in and starts its task, unless it has one.
 pub(crate) fn supervise(shared: &Arc<Shared>, job: &Job, run: &Run) {
@@ -47,7 +57,13 @@ async fn follow(
     loop {
         let now = *phase.borrow_and_update();
         match now {
-            Phase::Offered => dispatch::offer(shared, run, &mut phase).await,
+            Phase::Offered => {
+                if dispatch::offer(shared, run, &mut phase).await == Offered::ToAnothersNode {
+                    break;
+                }
+            }
+            // Whoever the node speaks to watches it.
+            Phase::Started if !shared.is_home_of(&run.node) => break,
             Phase::Started => {
                 watching::to_the_end(shared, run, &mut phase).await;
                 break;

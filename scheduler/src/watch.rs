@@ -48,7 +48,8 @@ pub(crate) enum Cut {
     Log(#[from] io::Error),
 }
 
-/// Watches a run until its outcome is committed and acknowledged, or the run is over otherwise.
+/// Watches a run until its outcome is committed and acknowledged, the run is over otherwise, or its node speaks to
+/// another scheduler.
 pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch::Receiver<Phase>) {
     let place = Place { node: run.node.clone(), run: run.run, epoch: run.epoch };
     let over = async {
@@ -59,12 +60,20 @@ pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch
     let watched = tokio::select! {
         biased;
         () = over => None,
+        () = elsewhere(shared, &place.node) => None,
         watched = outcome(shared, &place) => Some(watched),
     };
     drop(silence);
     shared.pulses.forget(place.run);
     let Some((log, outcome)) = watched else { return };
     finalize::finish(shared, run, &place, log, outcome).await;
+}
+
+/// Waits until a node speaks to another scheduler, which watches its runs from then on.
+async fn elsewhere(shared: &Shared, node: &NodeId) {
+    let mut moved = shared.nodes.moved();
+    // An error means that the scheduler is about to end.
+    while shared.is_home_of(node) && moved.changed().await.is_ok() {}
 }
 
 /// Watches until the outcome comes.

@@ -16,13 +16,14 @@ use domain::outbox::{Message, Settlement, Sink, SinkRecord, Take};
 use domain::overview::{HourTally, LateOutcome, Overview, RunTally, StageRecord, WaitingJob};
 use domain::runner::Node;
 use domain::sanitize::{Repair, Rules};
+use domain::term::Term;
 use domain::transition::RunChange;
 use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Alert, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use store::{
     Act, ActFilter, Applied, Audit, Backlog, Change, ClaimRequest, Claimed, CommitObserver, Enqueued, Error,
-    Gauges, Generation, GivenUp, ItemFilter, JobFilter, Outbox, Purses, Renewals, Schema, Spender, Store,
-    StoreStats, UsageNote, Views, Violation,
+    Fleet, Gauges, Generation, GivenUp, ItemFilter, JobFilter, Outbox, Purses, Renewals, Schema, Session,
+    Speaking, Spender, Store, StoreStats, UsageNote, Views, Violation,
 };
 
 use crate::broken::Broken;
@@ -323,6 +324,34 @@ impl Gauges for Database {
 
     fn observe_commits(&self, observer: CommitObserver) {
         self.inner.observe_commits(observer);
+    }
+}
+
+#[async_trait]
+impl Fleet for Database {
+    async fn open_session(&self, node: NodeId, session: Session) -> Result<Option<u64>, Error> {
+        self.paced(self.inner.open_session(node, session)).await
+    }
+
+    async fn hear_session(&self, node: NodeId, session: Session) -> Result<Option<u64>, Error> {
+        self.paced(self.inner.hear_session(node, session)).await
+    }
+
+    async fn sessions(&self) -> Result<BTreeMap<NodeId, Speaking>, Error> {
+        self.inner.sessions().await
+    }
+
+    async fn term(&self) -> Result<Term, Error> {
+        self.inner.term().await
+    }
+
+    async fn write_term(&self, seen: Term, next: Term) -> Result<bool, Error> {
+        let taken = seen.holder.is_some() && seen.holder != next.holder;
+        let written = self.paced(self.inner.write_term(seen, next)).await;
+        if taken && matches!(written, Ok(true)) {
+            self.judge.saw("term taken over");
+        }
+        written
     }
 }
 

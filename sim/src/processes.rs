@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::Account;
 use proto::convert::QueueSettings;
+use scheduler::Neighbours;
 use service::settings::{DatabaseUrl, ListenerSettings, TlsSettings};
 use service::{Random, Tasks};
 use store::memory::Disk;
@@ -146,12 +147,16 @@ pub(crate) async fn runner(parts: Rc<Parts>, node: usize) -> turmoil::Result {
         machine.kill_all();
     }
     let follows = parts.follows.lock().unwrap_or_else(PoisonError::into_inner)[node];
-    let scheduler = if follows == SECOND.0 { SECOND } else { SCHEDULER };
+    let (first, other) = if follows == SECOND.0 { (SECOND, SCHEDULER) } else { (SCHEDULER, SECOND) };
+    let scheduler_url = match parts.scenario.neighbours {
+        Neighbours::None => url(first.0, first.1),
+        Neighbours::Perhaps => format!("{},{}", url(first.0, first.1), url(other.0, other.1)),
+    };
     let state_dir = parts.state_dir(node);
     let options = runner::Options {
         addr: everywhere(port(node)),
         advertise_url: Some(url(&runner_name(node), port(node))),
-        scheduler_url: Some(url(scheduler.0, scheduler.1)),
+        scheduler_url: Some(scheduler_url),
         tls: plaintext(),
         listener: ListenerSettings::default(),
         join_token: None,

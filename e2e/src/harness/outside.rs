@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -24,7 +26,9 @@ pub struct Outside {
     pub(super) root: PathBuf,
     /// What all services of the stack are told.
     pub(super) settings: BTreeMap<String, String>,
-    pub(super) ingest: SocketAddr,
+    pub(super) ingests: Vec<SocketAddr>,
+    /// Whose turn it is among them.
+    pub(super) turn: Arc<AtomicUsize>,
 }
 
 impl Outside {
@@ -43,12 +47,13 @@ impl Outside {
         Webhook::plane(SECRET, event, body.to_string())
     }
 
-    /// Posts a delivery to ingest.
+    /// Posts a delivery to ingest, of several to each in its turn.
     ///
     /// # Errors
     /// No whole answer.
     pub async fn deliver(&self, webhook: &Webhook) -> anyhow::Result<Answer> {
-        post(self.ingest, webhook.path, webhook.headers.clone(), webhook.body.clone()).await
+        let ingest = self.ingests[self.turn.fetch_add(1, Ordering::Relaxed) % self.ingests.len()];
+        post(ingest, webhook.path, webhook.headers.clone(), webhook.body.clone()).await
     }
 
     /// A program of the workspace with the settings that all services of this stack share, in its folder.

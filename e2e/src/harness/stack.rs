@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -29,6 +30,10 @@ pub enum Service {
     Ingest,
     /// `orch-console`
     Console,
+    /// A further `orch-scheduler` on the same database, counted from 1
+    OtherScheduler(usize),
+    /// A further `orch-ingest`, counted from 1
+    OtherIngest(usize),
 }
 
 impl Service {
@@ -38,23 +43,25 @@ impl Service {
             Self::Runner(number) => format!("runner-{number}"),
             Self::Ingest => "ingest".into(),
             Self::Console => "console".into(),
+            Self::OtherScheduler(number) => format!("scheduler-{number}"),
+            Self::OtherIngest(number) => format!("ingest-{number}"),
         }
     }
 
     fn program(self) -> &'static str {
         match self {
-            Self::Scheduler => "orch-scheduler",
+            Self::Scheduler | Self::OtherScheduler(_) => "orch-scheduler",
             Self::Runner(_) => "orch-runner",
-            Self::Ingest => "orch-ingest",
+            Self::Ingest | Self::OtherIngest(_) => "orch-ingest",
             Self::Console => "orch-console",
         }
     }
 
     fn addr_setting(self) -> &'static str {
         match self {
-            Self::Scheduler => "ORCH_SCHEDULER_ADDR",
+            Self::Scheduler | Self::OtherScheduler(_) => "ORCH_SCHEDULER_ADDR",
             Self::Runner(_) => "ORCH_RUNNER_ADDR",
-            Self::Ingest => "ORCH_INGEST_ADDR",
+            Self::Ingest | Self::OtherIngest(_) => "ORCH_INGEST_ADDR",
             Self::Console => "ORCH_CONSOLE_ADDR",
         }
     }
@@ -65,6 +72,8 @@ impl Service {
 pub struct StackBuilder {
     files: BTreeMap<String, String>,
     runners: usize,
+    schedulers: usize,
+    ingests: usize,
     hosts: bool,
     env: BTreeMap<String, String>,
 }
@@ -87,6 +96,14 @@ impl StackBuilder {
     #[must_use]
     pub fn runners(mut self, count: usize) -> Self {
         self.runners = count;
+        self
+    }
+
+    /// Sets the numbers of schedulers and of ingests (1 unless said otherwise), which takes PostgreSQL. Each runner knows
+    /// all schedulers and prefers another one than the runner before it.
+    #[must_use]
+    pub fn fleet(mut self, schedulers: usize, ingests: usize) -> Self {
+        (self.schedulers, self.ingests) = (schedulers, ingests);
         self
     }
 
@@ -120,22 +137,37 @@ impl StackBuilder {
         let mut network = self.hosts.then(|| Network::create(self.runners, &root)).transpose()?;
         let services = [Service::Scheduler, Service::Ingest, Service::Console]
             .into_iter()
-            .chain((0..self.runners).map(Service::Runner));
+            .chain((0..self.runners).map(Service::Runner))
+            .chain((1..self.schedulers).map(Service::OtherScheduler))
+            .chain((1..self.ingests).map(Service::OtherIngest));
         let mut addrs = BTreeMap::new();
         for service in services {
             let ip = match (&mut network, service) {
-                (Some(network), Service::Scheduler) => network.gateway(),
+                (Some(network), Service::Scheduler | Service::OtherScheduler(_)) => network.gateway(),
                 (Some(network), Service::Runner(number)) => network.host(number).addr(),
-                (_, Service::Scheduler | Service::Runner(_) | Service::Ingest | Service::Console) => {
-                    Ipv4Addr::LOCALHOST
-                }
+                (
+                    _,
+                    Service::Scheduler
+                    | Service::OtherScheduler(_)
+                    | Service::Runner(_)
+                    | Service::Ingest
+                    | Service::OtherIngest(_)
+                    | Service::Console,
+                ) => Ipv4Addr::LOCALHOST,
             };
             addrs.insert(service, SocketAddr::from((ip, free_port()?)));
         }
         let marker = Uuid::new_v4().to_string();
-        let mut shared = shared_settings(&root, &marker, addrs[&Service::Scheduler])?;
+        let urls: Vec<String> = std::iter::once(Service::Scheduler)
+            .chain((1..self.schedulers).map(Service::OtherScheduler))
+            .map(|scheduler| format!("http://{}", addrs[&scheduler]))
+            .collect();
+        let mut shared = shared_settings(&root, &marker, &urls.join(","))?;
         shared.extend(self.env);
-        let ingest = addrs[&Service::Ingest];
+        let ingests = std::iter::once(Service::Ingest)
+            .chain((1..self.ingests).map(Service::OtherIngest))
+            .map(|ingest| addrs[&ingest])
+            .collect();
         let mut processes = BTreeMap::new();
         for (service, addr) in addrs {
             let mut env = shared.clone();
@@ -145,13 +177,18 @@ impl StackBuilder {
                 let state = root.join(format!("runner-{number}"));
                 env.insert("ORCH_RUNNER_STATE_DIR".into(), state.join("state").display().to_string());
                 env.insert("ORCH_WORKSPACE_DIR".into(), state.join("work").display().to_string());
+                if urls.len() > 1 {
+                    let mut urls = urls.clone();
+                    urls.rotate_left(number % self.schedulers);
+                    env.insert("ORCH_SCHEDULER_URL".into(), urls.join(","));
+                }
                 command.extend(network.iter_mut().flat_map(|network| network.host(number).launcher()));
             }
             command.push(program(service.program())?.into());
             let process = ServiceProcess::new(&service.name(), command, addr, &root.join("logs"), env);
             processes.insert(service, process);
         }
-        let outside = Outside { root, settings: shared, ingest };
+        let outside = Outside { root, settings: shared, ingests, turn: Arc::default() };
         Ok(Stack { folder, marker, outside, processes, network })
     }
 
@@ -185,7 +222,14 @@ pub struct Stack {
 impl Stack {
     /// One of each service, the fake `claude`, no special settings.
     pub fn builder() -> StackBuilder {
-        StackBuilder { files: BTreeMap::new(), runners: 1, hosts: false, env: BTreeMap::new() }
+        StackBuilder {
+            files: BTreeMap::new(),
+            runners: 1,
+            schedulers: 1,
+            ingests: 1,
+            hosts: false,
+            env: BTreeMap::new(),
+        }
     }
 
     /// The host of a runner.
@@ -354,11 +398,7 @@ impl Drop for Stack {
 }
 
 /// What every service of the stack is told.
-fn shared_settings(
-    root: &Path,
-    marker: &str,
-    scheduler: SocketAddr,
-) -> anyhow::Result<BTreeMap<String, String>> {
+fn shared_settings(root: &Path, marker: &str, schedulers: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let path = |name: &str| root.join(name).display().to_string();
     let search = std::env::var_os("PATH").unwrap_or_default().to_string_lossy().into_owned();
     let settings = [
@@ -371,7 +411,7 @@ fn shared_settings(
         ("ORCH_DATABASE_URL", format!("sqlite://{}", path("orch.db"))),
         ("ORCH_CONFIG", path("orch.toml")),
         ("ORCH_LOG_DIR", path("run-logs")),
-        ("ORCH_SCHEDULER_URL", format!("http://{scheduler}")),
+        ("ORCH_SCHEDULER_URL", schedulers.to_owned()),
         ("ORCH_GITEA_WEBHOOK_SECRET", SECRET.into()),
         ("ORCH_PLANE_WEBHOOK_SECRET", SECRET.into()),
         ("ORCH_CLAUDE_BIN", program("fake-claude")?.display().to_string()),

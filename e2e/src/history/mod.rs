@@ -12,7 +12,7 @@ use std::fmt;
 use serde::Deserialize;
 
 pub(crate) use read::rows;
-pub use read::{read, unfinished, utc_ms};
+pub use read::{Records, read, unfinished, utc_ms};
 pub use rules::check;
 
 /// Everything that was recorded. Instants without a further word are milliseconds of UTC.

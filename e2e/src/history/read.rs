@@ -1,7 +1,8 @@
-//! Reads a history back from where it was recorded: the database, by the `sqlite3` program, and the ledger.
+//! Reads a history back from where it was recorded: the database, by the `sqlite3` or `psql` program, and the ledger.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, ensure};
 use rustix::time::{ClockId, clock_gettime};
@@ -19,12 +20,21 @@ const RUNS: &str =
 const UNFINISHED: &str = "SELECT count(*) AS jobs FROM jobs WHERE status IN ('queued', 'running')";
 const LATE: &str = "SELECT run_id FROM late_outcomes ORDER BY run_id";
 
+/// A database that is read past all services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Records {
+    /// A SQLite file.
+    File(PathBuf),
+    /// The url of a PostgreSQL database.
+    Server(String),
+}
+
 /// Joins what the senders and people noted with the rows of a database and the lines of a ledger.
 ///
 /// # Errors
 /// One of them cannot be read.
 pub async fn read(
-    database: &Path,
+    database: &Records,
     ledger: &Path,
     acks: Vec<Ack>,
     orders: Vec<Order>,
@@ -33,12 +43,12 @@ pub async fn read(
     struct Late {
         run_id: String,
     }
-    let jobs: Vec<super::Job> = rows(database, JOBS).await?;
-    let late: Vec<Late> = rows(database, LATE).await?;
+    let jobs: Vec<super::Job> = database.rows(JOBS).await?;
+    let late: Vec<Late> = database.rows(LATE).await?;
     Ok(History {
         acks,
         jobs: jobs.into_iter().map(|job| (job.id, job)).collect(),
-        runs: rows(database, RUNS).await?,
+        runs: database.rows(RUNS).await?,
         late: late.into_iter().map(|row| row.run_id).collect(),
         agents: agents(&std::fs::read_to_string(ledger).unwrap_or_default())?,
         orders,
@@ -50,12 +60,12 @@ pub async fn read(
 ///
 /// # Errors
 /// The database cannot be read.
-pub async fn unfinished(database: &Path) -> anyhow::Result<u64> {
+pub async fn unfinished(database: &Records) -> anyhow::Result<u64> {
     #[derive(Deserialize)]
     struct Count {
         jobs: u64,
     }
-    let count: Vec<Count> = rows(database, UNFINISHED).await?;
+    let count: Vec<Count> = database.rows(UNFINISHED).await?;
     count.first().map(|count| count.jobs).context("a count has no row")
 }
 
@@ -65,7 +75,23 @@ pub fn utc_ms() -> i64 {
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
-/// The rows that a query gives.
+impl Records {
+    /// The rows that a query gives.
+    async fn rows<T: DeserializeOwned>(&self, query: &str) -> anyhow::Result<Vec<T>> {
+        let url = match self {
+            Self::File(path) => return rows(path, query).await,
+            Self::Server(url) => url,
+        };
+        let query = format!("SELECT coalesce(json_agg(found), '[]') FROM ({query}) AS found");
+        let mut command = Command::new("psql");
+        command.args([url, "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", &query]).stdin(Stdio::null());
+        let output = command.output().await.context("could not start psql")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+/// The rows that a query of a SQLite file gives.
 pub(crate) async fn rows<T: DeserializeOwned>(database: &Path, query: &str) -> anyhow::Result<Vec<T>> {
     let mut command = Command::new("sqlite3");
     command.args(["-readonly", "-json", "-cmd", ".timeout 10000"]).arg(database).arg(query);

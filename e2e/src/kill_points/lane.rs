@@ -116,8 +116,8 @@ impl Lane {
 
 fn name(service: Service) -> &'static str {
     match service {
-        Service::Scheduler => ":scheduler",
-        Service::Ingest => ":ingest",
+        Service::Scheduler | Service::OtherScheduler(_) => ":scheduler",
+        Service::Ingest | Service::OtherIngest(_) => ":ingest",
         Service::Runner(_) => ":runner",
         Service::Console => ":console",
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use postgres_server::{Server, Stop};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
@@ -31,11 +32,12 @@ pub(super) struct Done {
 /// A step that cannot fail did, or a service did not end cleanly on SIGTERM.
 pub(super) async fn drive(
     stack: &mut Stack,
+    server: Option<&Server>,
     nodes: &[String],
     steps: Vec<Step>,
 ) -> anyhow::Result<Vec<Done>> {
     let (began, mut done) = (Instant::now(), Vec::new());
-    let mut driver = Driver { stack, nodes, stopped: BTreeMap::new() };
+    let mut driver = Driver { stack, server, nodes, stopped: BTreeMap::new() };
     for Step { at, act, fault } in steps {
         tokio::time::sleep_until(began + at).await;
         let utc_ms = utc_ms();
@@ -47,6 +49,7 @@ pub(super) async fn drive(
 
 struct Driver<'a> {
     stack: &'a mut Stack,
+    server: Option<&'a Server>,
     nodes: &'a [String],
     /// The shim that stands still, by its host.
     stopped: BTreeMap<usize, i32>,
@@ -66,6 +69,9 @@ impl Driver<'_> {
             Act::Heal(host) => stack.host(host).heal()?,
             Act::PowerOff(host) => stack.power_off(host).await?,
             Act::PowerOn(host, memory) => power_on(stack, host, memory)?,
+            // Neither takes longer than a moment, and nothing else is to happen meanwhile.
+            Act::KillDatabase => self.server.context("no server")?.stop(Stop::Kill),
+            Act::StartDatabase => self.server.context("no server")?.start_again(),
             Act::Drain(host) => return Ok(stack.orch(&["drain", &self.nodes[host]]).await.is_ok()),
             Act::KillShim(host, choice) => {
                 return Ok(shim(stack, host, choice).is_some_and(|pid| stack.kill_process(pid)));

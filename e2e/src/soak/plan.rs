@@ -48,6 +48,10 @@ pub(super) enum Act {
     PowerOn(usize, Memory),
     /// `orch drain`.
     Drain(usize),
+    /// SIGKILL to all of the database server's processes.
+    KillDatabase,
+    /// Starts it again.
+    StartDatabase,
 }
 
 impl Act {
@@ -60,8 +64,13 @@ impl Act {
             | Self::Stop(part)
             | Self::Continue(part) => match part {
                 Service::Runner(host) => Some(host),
-                Service::Scheduler | Service::Ingest | Service::Console => None,
+                Service::Scheduler
+                | Service::OtherScheduler(_)
+                | Service::Ingest
+                | Service::OtherIngest(_)
+                | Service::Console => None,
             },
+            Self::KillDatabase | Self::StartDatabase => None,
             Self::KillShim(host, _)
             | Self::StopShim(host, _)
             | Self::ContinueShim(host)
@@ -100,6 +109,18 @@ enum Place {
     Part(Service),
     Link(usize),
     Shims(usize),
+    Database,
+}
+
+/// What there is to do something to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fleet {
+    /// Runners, each on a host of its own.
+    pub(super) hosts: usize,
+    pub(super) schedulers: usize,
+    pub(super) ingests: usize,
+    /// A database server of its own.
+    pub(super) server: bool,
 }
 
 /// How often each kind comes, relative to the others.
@@ -119,6 +140,9 @@ const KINDS: [(Kind, u32); 13] = [
     (Kind::Roll, 1),
 ];
 
+/// And where there is a database server.
+const KIND_OF_SERVERS: (Kind, u32) = (Kind::KillDatabase, 3);
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Kill(Whom),
@@ -129,6 +153,7 @@ enum Kind {
     Power,
     Drain,
     Roll,
+    KillDatabase,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -139,10 +164,11 @@ enum Whom {
     Console,
 }
 
-/// The plan of `length` for that many hosts, the steps in order of time. All faults end before it does.
-pub(super) fn plan(seed: u64, length: Duration, hosts: usize, terms: Terms) -> Vec<Step> {
+/// The plan of `length` for such a fleet, the steps in order of time. All faults end before it does.
+pub(super) fn plan(seed: u64, length: Duration, fleet: Fleet, terms: Terms) -> Vec<Step> {
     let mut draw =
-        Draw { rng: StdRng::seed_from_u64(seed), hosts, terms, busy: BTreeMap::new(), steps: Vec::new() };
+        Draw { rng: StdRng::seed_from_u64(seed), fleet, terms, busy: BTreeMap::new(), steps: Vec::new() };
+    let kinds: Vec<(Kind, u32)> = KINDS.into_iter().chain(fleet.server.then_some(KIND_OF_SERVERS)).collect();
     let end_ms = millis(length);
     let mut now_ms = REST_MS;
     loop {
@@ -151,7 +177,7 @@ pub(super) fn plan(seed: u64, length: Duration, hosts: usize, terms: Terms) -> V
             break;
         }
         let kind =
-            KINDS.choose_weighted(&mut draw.rng, |(_, weight)| *weight).map_or(Kind::Roll, |(kind, _)| *kind);
+            kinds.choose_weighted(&mut draw.rng, |(_, weight)| *weight).map_or(Kind::Roll, |(kind, _)| *kind);
         draw.fault(kind, now_ms, end_ms);
     }
     draw.steps.sort_by_key(|step| step.at);
@@ -160,7 +186,7 @@ pub(super) fn plan(seed: u64, length: Duration, hosts: usize, terms: Terms) -> V
 
 struct Draw {
     rng: StdRng,
-    hosts: usize,
+    fleet: Fleet,
     terms: Terms,
     /// Until when each place is taken.
     busy: BTreeMap<Place, u64>,
@@ -170,12 +196,16 @@ struct Draw {
 impl Draw {
     /// Adds a fault of that kind, if its places are free and it ends in time.
     fn fault(&mut self, kind: Kind, at_ms: u64, end_ms: u64) {
-        let host = self.rng.random_range(0..self.hosts);
-        let part = |whom| match whom {
-            Whom::Scheduler => Service::Scheduler,
-            Whom::Runner => Service::Runner(host),
-            Whom::Ingest => Service::Ingest,
-            Whom::Console => Service::Console,
+        let host = self.rng.random_range(0..self.fleet.hosts);
+        let (scheduler, ingest) =
+            (one_of(self.fleet.schedulers, &mut self.rng), one_of(self.fleet.ingests, &mut self.rng));
+        let part = |whom| match (whom, scheduler, ingest) {
+            (Whom::Scheduler, 0, _) => Service::Scheduler,
+            (Whom::Scheduler, number, _) => Service::OtherScheduler(number),
+            (Whom::Runner, ..) => Service::Runner(host),
+            (Whom::Ingest, _, 0) => Service::Ingest,
+            (Whom::Ingest, _, number) => Service::OtherIngest(number),
+            (Whom::Console, ..) => Service::Console,
         };
         let choice = self.rng.random_range(0..1000);
         let (places, name, acts) = match kind {
@@ -221,10 +251,17 @@ impl Draw {
                 let places = vec![Place::Part(runner), Place::Part(Service::Scheduler)];
                 (places, "drain".to_owned(), acts)
             }
+            Kind::KillDatabase => {
+                let down_ms = self.rng.random_range(0..3000);
+                let acts = vec![(0, Act::KillDatabase), (down_ms, Act::StartDatabase)];
+                (vec![Place::Database], "kill the database server".to_owned(), acts)
+            }
             Kind::Roll => {
                 let parts: Vec<_> = [Service::Ingest, Service::Scheduler, Service::Console]
                     .into_iter()
-                    .chain((0..self.hosts).map(Service::Runner))
+                    .chain((1..self.fleet.schedulers).map(Service::OtherScheduler))
+                    .chain((1..self.fleet.ingests).map(Service::OtherIngest))
+                    .chain((0..self.fleet.hosts).map(Service::Runner))
                     .collect();
                 let acts = parts.iter().zip((0..).step_by(2)).flat_map(|(part, turn)| {
                     [(turn * ROLL_MS, Act::Terminate(*part)), ((turn + 1) * ROLL_MS, Act::Start(*part))]
@@ -264,6 +301,11 @@ impl Draw {
     }
 }
 
+/// One of several; of one nothing is drawn, so that a plan without others stays what it was.
+fn one_of(count: usize, rng: &mut StdRng) -> usize {
+    if count > 1 { rng.random_range(0..count) } else { 0 }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -273,22 +315,28 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
-    use super::{Act, plan};
+    use super::{Act, Fleet, plan};
+    use crate::harness::Service;
     use crate::scenario::SHORT;
 
     const LENGTH: Duration = Duration::from_mins(30);
+    const HOSTS: Fleet = Fleet { hosts: 4, schedulers: 1, ingests: 1, server: false };
+    const FLEET: Fleet = Fleet { schedulers: 3, ingests: 2, server: true, ..HOSTS };
 
     #[test]
     fn one_seed_is_one_plan_and_another_is_another() {
-        let steps = plan(7, LENGTH, 4, SHORT);
+        let steps = plan(7, LENGTH, HOSTS, SHORT);
         assert!(steps.is_sorted_by_key(|step| step.at) && steps.last().is_some_and(|last| last.at < LENGTH));
-        assert_eq!(plan(7, LENGTH, 4, SHORT), steps);
-        assert_ne!(plan(8, LENGTH, 4, SHORT), steps);
+        assert_eq!(plan(7, LENGTH, HOSTS, SHORT), steps);
+        assert_ne!(plan(8, LENGTH, HOSTS, SHORT), steps);
     }
 
     #[test]
     fn every_kind_of_fault_comes_and_each_has_its_end_before_the_next_at_its_place() {
-        let steps = plan(1, LENGTH, 4, SHORT);
+        let steps = plan(1, LENGTH, FLEET, SHORT);
+        for part in [Service::Scheduler, Service::OtherScheduler(2), Service::OtherIngest(1)] {
+            assert!(steps.iter().any(|step| step.act == Act::Kill(part)), "{part:?}");
+        }
         let kinds: BTreeSet<&str> = steps.iter().filter_map(|step| step.fault.as_deref()).collect();
         assert!(kinds.len() > 25, "{kinds:?}");
         let mut open: BTreeMap<String, Act> = BTreeMap::new();
@@ -302,6 +350,8 @@ mod tests {
                 Act::Heal(host) => (false, format!("link {host}")),
                 Act::PowerOff(host) => (true, format!("Runner({host})")),
                 Act::PowerOn(host, _) => (false, format!("Runner({host})")),
+                Act::KillDatabase => (true, "database".to_owned()),
+                Act::StartDatabase => (false, "database".to_owned()),
                 Act::KillShim(..) | Act::Drain(_) => continue,
             };
             let was_open =

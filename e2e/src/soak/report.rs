@@ -36,6 +36,7 @@ impl Report {
         let mut found = Vec::new();
         let mut killed = false;
         for done in &self.done {
+            // One of several is not missed by those that wait.
             if done.act == Act::Kill(Service::Scheduler) {
                 killed = true;
             } else if done.act == Act::Start(Service::Scheduler) && std::mem::take(&mut killed) {
@@ -76,8 +77,14 @@ impl Report {
                 })
             };
             let here = |act: Act| act.host().is_some_and(|host| self.nodes[host] == run.node);
-            let everywhere =
-                |act| matches!(act, Act::Stop(Service::Scheduler) | Act::Kill(Service::Scheduler));
+            let everywhere = |act| {
+                matches!(
+                    act,
+                    Act::KillDatabase
+                        | Act::Stop(Service::Scheduler | Service::OtherScheduler(_))
+                        | Act::Kill(Service::Scheduler | Service::OtherScheduler(_))
+                )
+            };
             let culprit = latest(&here).or_else(|| latest(&everywhere));
             let fault =
                 culprit.and_then(|done| done.fault.clone()).unwrap_or_else(|| "none known".to_owned());

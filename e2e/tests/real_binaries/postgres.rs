@@ -1,15 +1,17 @@
 //! The same services on PostgreSQL: from webhook to log, through the loss of every part, and two schedulers at once.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use e2e::harness::{Service, Stack, StackBuilder, free_port, get, until};
+use e2e::harness::{Outside, Service, Stack, StackBuilder, free_port, get, until};
+use e2e::history::{self, Records};
 use postgres_server::{Database, Server, Stop};
 use tokio::process::Child;
 
 use crate::kills::{Fleet, RUNNERS};
-use crate::shop::{Ledger, WITHIN, enqueue, shop, spent, start, verdicts};
+use crate::shop::{Ledger, WITHIN, enqueue, shop, spent, start, verdicts, webhook};
 
 /// A stack on a database of its own, which must outlive it.
 fn on_postgres(server: &Arc<Server>) -> (StackBuilder, Database) {
@@ -106,7 +108,7 @@ async fn two_schedulers_share_one_database() -> anyhow::Result<()> {
     until("two thirds of the work", WITHIN, || async { Ok((ledger.ends() >= JOBS * 2 / 3).then_some(())) })
         .await?;
     let mut second = second_scheduler(&stack, &second_addr).await?;
-    let mut nodes = std::collections::BTreeSet::new();
+    let mut nodes = BTreeSet::new();
     for id in jobs {
         let job = stack.until_status(id, "done", WITHIN).await?;
         assert_eq!(verdicts(&job).last().map(|verdict| verdict.0), Some("success"), "{job:#}");
@@ -117,5 +119,77 @@ async fn two_schedulers_share_one_database() -> anyhow::Result<()> {
     let doctor = stack.orch(&["doctor"]).await?;
     assert!(!doctor.to_string().contains("\"problem\""), "{doctor:#}");
     second.kill().await?;
+    stack.finish().await
+}
+
+/// A webhook that every sender sends until it is acknowledged; gives its job.
+async fn insist(stack: &Outside, number: u64, text: &str) -> anyhow::Result<i64> {
+    let sent = webhook(stack, "gitea.pull_request", number, text);
+    let answer = until("an acknowledgement", WITHIN, || async {
+        Ok(stack.deliver(&sent).await.ok().filter(|answer| answer.status.is_success()))
+    });
+    let body = answer.await?.json()?;
+    body["job_ids"][0].as_i64().with_context(|| format!("one job: {body}"))
+}
+
+/// Three schedulers, two ingests, four runners and the database server: each dies while the others work, and comes back.
+#[tokio::test]
+async fn any_part_of_a_fleet_dies_and_nothing_is_lost_or_done_twice() -> anyhow::Result<()> {
+    const JOBS_A_ROUND: usize = 6;
+    let deaths = [
+        vec![Service::OtherScheduler(1)],
+        vec![Service::Ingest, Service::Runner(2)],
+        vec![Service::Scheduler],
+        vec![],
+        vec![Service::OtherScheduler(2), Service::OtherIngest(1), Service::Runner(0)],
+        vec![Service::Scheduler, Service::OtherScheduler(1)],
+    ];
+    let server = Arc::new(Server::start(true));
+    let (builder, database) = on_postgres(&server);
+    let builder =
+        builder.runners(4).fleet(3, 2).env("ORCH_RUNNER_SLOTS", "3").env("ORCH_MAX_CONCURRENCY", "8");
+    let mut stack = builder.start().await?;
+    let ledger = Ledger::of(&stack);
+    let mut jobs = BTreeSet::new();
+    for parts in &deaths {
+        let work = format!("fake: {} say=1 sleep=0.3", ledger.step());
+        for _ in 0..JOBS_A_ROUND / 2 {
+            jobs.insert(insist(&stack, jobs.len() as u64 + 1, &work).await?);
+        }
+        let begun = jobs.len();
+        until("agents at work", WITHIN, || async { Ok((ledger.starts().len() >= begun).then_some(())) })
+            .await?;
+        for part in parts {
+            stack.process(*part).kill().await?;
+        }
+        if parts.is_empty() {
+            server.stop(Stop::Kill);
+            server.start_again();
+        }
+        for _ in 0..JOBS_A_ROUND / 2 {
+            jobs.insert(insist(&stack, jobs.len() as u64 + 1, &work).await?);
+        }
+        // The schedulers that are left do it all; what is offered to a runner that is down waits for it.
+        let runner_is_down = parts.iter().any(|part| matches!(part, Service::Runner(_)));
+        let ends = if runner_is_down { begun } else { jobs.len() };
+        until("agents have ended", WITHIN, || async { Ok((ledger.ends() >= ends).then_some(())) }).await?;
+        for part in parts {
+            stack.process(*part).start().await?;
+        }
+    }
+    assert_eq!(jobs.len(), deaths.len() * JOBS_A_ROUND, "each delivery has a job of its own");
+    let mut nodes = BTreeSet::new();
+    for id in &jobs {
+        let job = stack.until_status(*id, "done", WITHIN).await?;
+        let tries: Vec<_> = verdicts(&job).into_iter().filter(|verdict| verdict.0 != "withdrawn").collect();
+        assert_eq!(tries.len(), 1, "{job:#}");
+        assert_eq!((tries[0].0, spent(&job)[..3].to_vec()), ("success", vec![0, 0, 0]), "{job:#}");
+        nodes.insert(job["runs"][0]["runner"].as_str().context("a run names its runner")?.to_owned());
+    }
+    assert_eq!((ledger.starts().len(), ledger.ends()), (jobs.len(), jobs.len()), "each agent ran once");
+    assert_eq!(nodes.len(), 4, "every runner worked: {nodes:?}");
+    let records = Records::Server(database.url());
+    let history = history::read(&records, &stack.folder().join("ledger"), Vec::new(), Vec::new()).await?;
+    assert_eq!(history.jobs.keys().copied().collect::<BTreeSet<_>>(), jobs, "no job but these");
     stack.finish().await
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use domain::{Epoch, Incarnation, JobId, RunId};
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
 use proto::v1::{self, LaunchStatus, RunPhase};
-use service::grpc::SendTrace;
+use service::grpc::{Elsewhere, SendTrace};
 use service::settings::Mask;
 use service::{Clock, Tasks};
 use tokio::sync::{Notify, watch};
@@ -70,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) scheduler: Scheduler,
+    /// Leaves the scheduler it speaks to for the next, where there are several.
+    pub(crate) elsewhere: Elsewhere,
     /// None until the first Register was answered.
     pub(crate) terms: watch::Sender<Option<Terms>>,
     /// The end of the lease by the newest acknowledged renew, in milliseconds of boot time.
@@ -109,7 +111,7 @@ impl Node {
         advertise_url: String,
         cgroups: Option<PathBuf>,
         forge: Option<Forge>,
-        scheduler: Scheduler,
+        (scheduler, elsewhere): (Scheduler, Elsewhere),
         tasks: Tasks,
     ) -> Self {
         let preflights = Preflights::new(shims.clone(), options.clock.clone());
@@ -135,6 +137,7 @@ impl Node {
             cgroups,
             tasks,
             scheduler,
+            elsewhere,
             terms: watch::Sender::new(None),
             lease: watch::Sender::new(0),
             renewed: watch::Sender::new(i64::MIN),

@@ -91,7 +91,11 @@ pub(super) async fn run<R: Receiver>(shared: Arc<Shared>, mut lane: Lane, receiv
     let mut pushed = shared.alerted.subscribe();
     loop {
         let looked = async {
-            if lane.rests(&shared, R::PACED) { Ok(false) } else { look(&shared, &mut lane, &receiver).await }
+            if !shared.leads() || lane.rests(&shared, R::PACED) {
+                Ok(false)
+            } else {
+                look(&shared, &mut lane, &receiver).await
+            }
         };
         let sent = match token.run_until_cancelled(looked).await {
             None => return,

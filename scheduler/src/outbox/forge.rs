@@ -139,7 +139,8 @@ pub(super) async fn run<F: Forge>(shared: Arc<Shared>, forge: F, judge: fn(&Repl
     let mut pushed = shared.alerted.subscribe();
     let mut state = Loop { forge, judge, rests_until_ms: None, took_ms: None, stuck: None };
     loop {
-        let told = match token.run_until_cancelled(state.look(&shared)).await {
+        let looked = async { if shared.leads() { state.look(&shared).await } else { Ok(false) } };
+        let told = match token.run_until_cancelled(looked).await {
             None => return,
             Some(Ok(told)) => told,
             Some(Err(error)) => {

@@ -80,7 +80,9 @@ pub(crate) fn spawn(shared: &Arc<Shared>, outbound: Option<&Outbound>) {
 async fn tidy(shared: Arc<Shared>) {
     let token = shared.tasks.token();
     loop {
-        if let Some(Err(error)) = token.run_until_cancelled(tidy_once(&shared)).await {
+        if shared.leads()
+            && let Some(Err(error)) = token.run_until_cancelled(tidy_once(&shared)).await
+        {
             tracing::warn!(error = error_chain(&error), "could not tidy the outbox yet");
         }
         if token.run_until_cancelled(tokio::time::sleep(TIDY_EVERY)).await.is_none() {

@@ -103,6 +103,10 @@ async fn run(shared: Arc<Shared>, source: Source, caller: Caller) {
     let mut rounds = Rounds { missed_at: Some(shared.now()), ..Rounds::default() };
     let mut wait = shared.reconcile_interval.min(FIRST_WITHIN).mul_f64(shared.random.fraction());
     while token.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+        if !shared.leads() {
+            wait = shared.reconcile_interval.min(FIRST_WITHIN);
+            continue;
+        }
         let Some(asked_to_wait) =
             token.run_until_cancelled(Box::pin(rounds.round(&shared, source, &caller))).await
         else {

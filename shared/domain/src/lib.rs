@@ -32,6 +32,7 @@ pub mod runner;
 pub mod sanitize;
 pub mod sighting;
 pub mod steps;
+pub mod term;
 pub mod text;
 pub mod time;
 pub mod transition;

@@ -116,6 +116,8 @@ catalogue! {
         SCHEDULER, "Rows that broke an invariant and were repaired.");
     STALLS = ("orch_mass_expiries_total", Counter, "{tick}", &[], SCHEDULER,
         "Ticks in which so many leases ran out at once that they were spared for one more.");
+    LEADS = ("orch_scheduler_leads", Gauge, "{scheduler}", &[], SCHEDULER,
+        "Whether this scheduler does what is done once for all of them: 1, else 0; 1 for one of them, 0 for all only while the lead changes.");
     RUNNERS = ("orch_runners", Gauge, "{runner}",
         &[Label { name: "state", values: Of(&["ready", "draining", "unreachable", "lost"]) }], SCHEDULER,
         "Runners, by what the scheduler thinks of them.");

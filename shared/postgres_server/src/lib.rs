@@ -37,6 +37,8 @@ pub enum Stop {
     Fast,
     /// Like a crash: it recovers when it starts again.
     Immediate,
+    /// SIGKILL to all of its processes at once.
+    Kill,
 }
 
 impl Server {
@@ -82,6 +84,7 @@ impl Server {
         let mode = match how {
             Stop::Fast => "fast",
             Stop::Immediate => "immediate",
+            Stop::Kill => "kill",
         };
         assert_eq!(self.ask(&format!("stop {mode}")), "done");
     }

@@ -19,6 +19,13 @@ start() {
 }
 
 stop() { # mode
+  if [ "$1" = kill ]; then
+    read -r server <data/postmaster.pid || return 1
+    # shellcheck disable=SC2046 # one id each
+    kill -KILL "$server" $(cat "/proc/$server/task/$server/children")
+    while [ -e "/proc/$server" ]; do sleep 0.05; done
+    return 0
+  fi
   "$bin/pg_ctl" -D "$folder/data" -m "$1" -w -t 60 stop >/dev/null 2>&1
 }
 

@@ -17,6 +17,12 @@ use crate::settings::TlsSettings;
 use crate::telemetry::{TraceLayer, trace_context};
 use crate::tls::{Connector, Expected, PeerName, Role};
 
+mod in_turn;
+
+pub use in_turn::Elsewhere;
+
+use in_turn::InTurn;
+
 /// The most bytes of output in one chunk of a log stream.
 pub const CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of the tail that an outcome carries.
@@ -31,15 +37,28 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the answer may take before the connection counts as dead.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A channel to the scheduler at `url` that connects at its first call and again whenever the connection is lost.
+/// The same two where there is another place to go to: the sooner a dead one is left, the better.
+const KEEPALIVE_INTERVAL_IN_TURN: Duration = Duration::from_secs(2);
+const KEEPALIVE_TIMEOUT_IN_TURN: Duration = Duration::from_secs(3);
+
+/// A channel to the scheduler at `urls` that connects at its first call and again whenever the connection is lost: one
+/// URL, or several separated by commas, of which the first that answers is used until it is lost.
 ///
 /// Call it inside the runtime. Over TLS whoever answers must be a scheduler by its certificate.
 ///
 /// # Errors
-/// The URL is none, it has the wrong scheme for the TLS settings, it would leave this host in plaintext
+/// A URL is none, it has the wrong scheme for the TLS settings, it would leave this host in plaintext
 /// without `ORCH_ALLOW_PLAINTEXT`, or the certificates cannot be read.
-pub fn channel(url: &str, tls: &TlsSettings) -> Result<Channel, Refused> {
-    open(url, tls, Expected::Any(Role::Scheduler))
+pub fn channel(urls: &str, tls: &TlsSettings) -> Result<Channel, Refused> {
+    channel_in_turn(urls, tls).map(|(channel, _)| channel)
+}
+
+/// As [`channel`], with what leaves the place it is connected to for the next.
+///
+/// # Errors
+/// See [`channel`].
+pub fn channel_in_turn(urls: &str, tls: &TlsSettings) -> Result<(Channel, Elsewhere), Refused> {
+    open(urls, tls, Expected::Any(Role::Scheduler))
 }
 
 /// As [`channel`], to a runner: over TLS whoever answers must be that very node by its certificate.
@@ -48,31 +67,48 @@ pub fn channel(url: &str, tls: &TlsSettings) -> Result<Channel, Refused> {
 /// See [`channel`]; or the node has an id that no certificate can name.
 pub fn channel_to_node(url: &str, tls: &TlsSettings, node: &str) -> Result<Channel, Refused> {
     let name = PeerName::new(Role::Node, node).map_err(Refused::new)?;
-    open(url, tls, Expected::One(name))
+    open(url, tls, Expected::One(name)).map(|(channel, _)| channel)
 }
 
-fn open(url: &str, tls: &TlsSettings, expected: Expected) -> Result<Channel, Refused> {
+fn open(urls: &str, tls: &TlsSettings, expected: Expected) -> Result<(Channel, Elsewhere), Refused> {
+    let credentials = tls.credentials()?;
+    let uris = urls.split(',').map(|url| usable(url.trim(), tls, credentials.is_some()));
+    let uris: Vec<Uri> = uris.collect::<Result<_, _>>()?;
+    let several = uris.len() > 1;
+    let first = uris.first().cloned().unwrap_or_default();
+    if let Some(credentials) = credentials {
+        // The library is told of plaintext and given connections that are none: it makes no TLS of its own here.
+        let authority = first.authority().map(ToString::to_string).unwrap_or_default();
+        let dialled = format!("http://{authority}").parse().map_err(Refused::new)?;
+        let endpoint = tuned(dialled, several).origin(first);
+        let (connector, elsewhere) = InTurn::new(Connector::new(credentials, expected), uris);
+        return Ok((endpoint.connect_with_connector_lazy(connector), elsewhere));
+    }
+    let endpoint = tuned(first, several);
+    let (connector, elsewhere) = InTurn::new(crate::net::Dial, uris);
+    let channel = if several {
+        endpoint.connect_with_connector_lazy(connector)
+    } else {
+        crate::net::connect_lazily(&endpoint)
+    };
+    Ok((channel, elsewhere))
+}
+
+/// Whether a URL can be called with these settings.
+fn usable(url: &str, tls: &TlsSettings, has_credentials: bool) -> Result<Uri, Refused> {
     let uri: Uri = url.parse().map_err(|error| Refused::new(format!("`{url}` is not a URL: {error}")))?;
     let host =
         uri.host().ok_or_else(|| Refused::new(format!("`{url}` has no host: write http://HOST:PORT")))?;
-    match (uri.scheme_str(), tls.credentials()?) {
-        (Some("https"), Some(credentials)) => {
-            // The library is told of plaintext and given connections that are none: it makes no TLS of its own here.
-            let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-            let dialled = format!("http://{authority}").parse().map_err(Refused::new)?;
-            let endpoint = tuned(dialled).origin(uri);
-            Ok(endpoint.connect_with_connector_lazy(Connector::new(credentials, expected)))
-        }
-        (Some("https"), None) => Err(Refused::new(format!(
+    match (uri.scheme_str(), has_credentials) {
+        (Some("https"), true) => Ok(uri),
+        (Some("https"), false) => Err(Refused::new(format!(
             "{url} needs ORCH_TLS_CA, ORCH_TLS_CERT and ORCH_TLS_KEY: gRPC runs over mutual TLS only"
         ))),
-        (Some("http"), Some(_)) => {
+        (Some("http"), true) => {
             Err(Refused::new(format!("{url} is plaintext while certificates are used: write https://")))
         }
-        (Some("http"), None) if is_loopback_host(host) || tls.allow_plaintext => {
-            Ok(crate::net::connect_lazily(&tuned(uri)))
-        }
-        (Some("http"), None) => Err(plaintext_refused(url)),
+        (Some("http"), false) if is_loopback_host(host) || tls.allow_plaintext => Ok(uri),
+        (Some("http"), false) => Err(plaintext_refused(url)),
         (_, _) => Err(Refused::new(format!("`{url}` is not a gRPC URL: write http:// or https://"))),
     }
 }
@@ -87,15 +123,20 @@ pub fn channel_of_stranger(url: &str, ca: &[u8]) -> Result<Channel, Refused> {
         return Err(Refused::new(format!("`{url}` is no place to join: write https://HOST:PORT")));
     };
     let dialled = format!("http://{authority}").parse().map_err(Refused::new)?;
-    let endpoint = tuned(dialled).origin(uri.clone());
+    let endpoint = tuned(dialled, false).origin(uri.clone());
     Ok(endpoint.connect_with_connector_lazy(Connector::of_stranger(ca, Expected::Any(Role::Scheduler))?))
 }
 
-fn tuned(uri: Uri) -> Endpoint {
+fn tuned(uri: Uri, several: bool) -> Endpoint {
+    let (interval, timeout) = if several {
+        (KEEPALIVE_INTERVAL_IN_TURN, KEEPALIVE_TIMEOUT_IN_TURN)
+    } else {
+        (KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT)
+    };
     Endpoint::from(uri)
         .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_keep_alive_interval(interval)
+        .keep_alive_timeout(timeout)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
@@ -220,8 +261,15 @@ mod tests {
             ["http://127.0.0.1:7070", "http://localhost:7070", "http://[::1]:1", "http://scheduler:7070"];
         assert_eq!(urls.map(|url| opens(url, &none)), [true, true, true, false]);
         assert_eq!(urls.map(|url| opens(url, &plaintext())), [true; 4]);
+        assert!(opens("http://127.0.0.1:1, http://localhost:2", &none), "each of several is looked at");
         let bad = ["https://scheduler:7070", "scheduler:7070", "ftp://127.0.0.1", "", "http://"];
         assert_eq!(bad.map(|url| opens(url, &plaintext())), [false; 5]);
+        let bad = [
+            "http://127.0.0.1:1,http://scheduler:2",
+            "http://127.0.0.1:1,,",
+            "http://[::1]:1,https://[::1]:2",
+        ];
+        assert_eq!(bad.map(|url| opens(url, &none)), [false; 3]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,8 +6,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::{Channel, Endpoint};
@@ -82,6 +86,39 @@ impl fmt::Debug for Listener {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Listener").field(&self.local_addr()).finish()
     }
+}
+
+/// Makes connections in plaintext.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dial;
+
+impl tower::Service<Uri> for Dial {
+    type Response = TokioIo<Stream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(dial(uri))
+    }
+}
+
+async fn dial(uri: Uri) -> io::Result<TokioIo<Stream>> {
+    #[cfg(feature = "sim")]
+    if turmoil::in_simulation() {
+        let stream = crate::sim::connect(uri).await?;
+        return Ok(TokioIo::new(Stream::Right(stream.into_inner())));
+    }
+    let unfit = || io::Error::new(io::ErrorKind::InvalidInput, format!("{uri} names no host"));
+    let host = uri.host().ok_or_else(unfit)?.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
+    stream.set_nodelay(true)?;
+    #[cfg(feature = "sim")]
+    let stream = Stream::Left(stream);
+    Ok(TokioIo::new(stream))
 }
 
 /// A channel to the endpoint that connects at its first call and again whenever the connection is lost.

@@ -8,6 +8,7 @@ mod accounts;
 mod claim;
 mod ending;
 mod error;
+mod fleet;
 #[cfg(feature = "force")]
 pub mod force;
 mod gauges;
@@ -42,6 +43,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
+pub use fleet::{Fleet, Session, Speaking};
 pub use gauges::{Backlog, CommitObserver, Gauges};
 pub use moving::{BackedUp, Restored, backup, predecessor, restore};
 pub use open::{Access, is_postgres, open};
@@ -59,11 +61,9 @@ pub use transfer::{SavedLog, Transferred, transfer};
 pub use views::Views;
 
 /// What every process may ask of the database. Every write is durable (fsynced) when its future resolves.
-///
-/// Verbs that later capabilities add a place for: `term` (several schedulers).
 #[async_trait]
 pub trait Store:
-    Gauges + Outbox + Outside + Purses + Renewals + Retention + Views + Debug + Send + Sync + 'static
+    Fleet + Gauges + Outbox + Outside + Purses + Renewals + Retention + Views + Debug + Send + Sync + 'static
 {
     /// Tells which schema the database has and which this program needs.
     async fn schema(&self) -> Result<Schema, Error>;

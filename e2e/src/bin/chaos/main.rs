@@ -22,6 +22,9 @@ struct Cli {
     /// Webhooks per second under random faults
     #[arg(long, value_name = "NUMBER", default_value_t = 1.5)]
     rate: f64,
+    /// The random faults on PostgreSQL, with three schedulers and two ingests; its server is killed, too
+    #[arg(long)]
+    postgres: bool,
     /// Said by itself, to itself: it runs in a process id namespace of its own
     #[arg(long, hide = true)]
     inside: bool,
@@ -47,7 +50,7 @@ struct What {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let Cli { what, seed, rate, inside } = Cli::parse();
+    let Cli { what, seed, rate, postgres, inside } = Cli::parse();
     if let Some(rounds) = what.pid_reuse {
         return reuse(rounds, inside).await;
     }
@@ -66,7 +69,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     if let Some(minutes) = what.minutes {
         let seed = seed.unwrap_or_else(rand::random);
         let pause = Duration::try_from_secs_f64(1.0 / rate).context("--rate has to be above 0")?;
-        let report = soak(Options { length: Duration::from_mins(minutes), seed, pause }).await;
+        let report = soak(Options { length: Duration::from_mins(minutes), seed, pause, postgres }).await;
         let report = report.with_context(|| format!("with --seed {seed}"))?;
         writeln!(std::io::stdout(), "seed: {seed}\n{report}")?;
         return Ok(if report.broken().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -82,7 +82,7 @@ pub struct PipelineSettings {
 /// Where the scheduler's gRPC is.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SchedulerEndpointSettings {
-    /// Where the scheduler is reached over gRPC, such as `http://127.0.0.1:7070`; from `ORCH_SCHEDULER_ADDR` when not given
+    /// Where the scheduler is reached over gRPC, such as `http://127.0.0.1:7070`, or several separated by commas, of which the first that answers is used; from `ORCH_SCHEDULER_ADDR` when not given
     #[arg(long, env = "ORCH_SCHEDULER_URL", value_name = "URL")]
     pub scheduler_url: Option<String>,
 }

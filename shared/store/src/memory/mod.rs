@@ -8,6 +8,7 @@ mod accept;
 mod apply;
 mod claim;
 mod doctor;
+mod fleet;
 mod outbox;
 mod outside;
 mod reads;

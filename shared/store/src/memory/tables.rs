@@ -10,6 +10,7 @@ use domain::delivery::Payload;
 use domain::overview::{LateOutcome, ReaperRecord};
 use domain::reconcile::Cursor;
 use domain::runner::Node;
+use domain::term::Term;
 use domain::transition::After;
 use domain::work_item::WorkItem;
 use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Status, Timestamp};
@@ -17,7 +18,7 @@ use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome,
 use super::outbox::OutboxTables;
 use super::{Moved, Snapshot};
 use crate::intake::{ItemKey, Seen, SightingKey};
-use crate::{Act, Error, Generation};
+use crate::{Act, Error, Generation, Speaking};
 
 /// All rows.
 #[derive(Debug, Default)]
@@ -48,6 +49,8 @@ pub(super) struct Tables {
     pub(super) late_outcomes: BTreeMap<RunId, (Outcome, Timestamp)>,
     /// How often runs were renewed.
     pub(super) renewals: BTreeMap<RunId, u64>,
+    pub(super) sessions: BTreeMap<NodeId, Speaking>,
+    pub(super) term: Term,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) lost: BTreeMap<NodeId, Incarnation>,
     pub(super) accounts: Accounts,

@@ -64,7 +64,9 @@ impl Store for MemoryStore {
     async fn save_node(&self, node: Node) -> Result<(), Error> {
         self.write("save_node", |tables| {
             tables.accounts.entry(&node.account);
-            tables.nodes.insert(node.id.clone(), node);
+            if tables.nodes.get(&node.id).is_none_or(|known| known.incarnation <= node.incarnation) {
+                tables.nodes.insert(node.id.clone(), node);
+            }
             Ok(())
         })
     }

@@ -85,6 +85,7 @@ impl Lanes {
             | Request::NoteTick(..)
             | Request::NoteConfig(_)
             | Request::Renew(..)
+            | Request::Fleet(_)
             | Request::Sanitize(_)
             | Request::Outside(outside::Ask::SaveCursor { .. })
             | Request::Purses(_)

@@ -9,7 +9,9 @@ use super::connection::{Connection, query};
 use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{self, JsonRows};
-use super::{accept, apply, claim, items, leases, outbox, outside, retention, sanitize, spending, views};
+use super::{
+    accept, apply, claim, fleet, items, leases, outbox, outside, retention, sanitize, spending, views,
+};
 use crate::Change;
 use crate::intake::{Item, ItemAnswer};
 
@@ -78,6 +80,7 @@ impl<'a> Sorted<'a> {
                 | Request::NoteTick(..)
                 | Request::NoteConfig(_)
                 | Request::Renew(..)
+                | Request::Fleet(_)
                 | Request::Outbox(_)
                 | Request::Outside(_)
                 | Request::Purses(_)
@@ -206,6 +209,7 @@ async fn single(conn: &mut Connection<'_>, request: &Request) -> Result<Option<A
             Ok(Some(Answer::Done))
         }
         Request::Renew(node, held) => Ok(Some(Answer::Renewed(leases::renew(conn, node, held).await?))),
+        Request::Fleet(ask) => fleet::answer(conn, ask).await.map(Some),
         Request::Outbox(ask) => Ok(Some(Answer::Outbox(outbox::answer(conn, ask).await?))),
         Request::Outside(ask) => outside::answer(conn, ask).await.map(Some),
         Request::Purses(ask) => Ok(Some(spending::answer(conn, ask).await?)),

@@ -10,6 +10,7 @@ mod claim;
 pub(crate) mod connection;
 mod doctor;
 pub(crate) mod fault;
+mod fleet;
 mod gauges;
 mod items;
 mod leases;

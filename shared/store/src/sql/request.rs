@@ -8,8 +8,8 @@ use domain::sanitize::{Repair, Rules};
 use domain::work_item::ItemChange;
 use domain::{Account, Epoch, Incarnation, NodeId, Outcome, RunId, Timestamp};
 
-use super::{outbox, outside, retention, spending, views};
-use crate::{Forgotten, Applied, Audit, Change, ClaimRequest, Claimed, Enqueued};
+use super::{fleet, outbox, outside, retention, spending, views};
+use crate::{Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Forgotten};
 
 /// What can be asked of the writer.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) enum Request {
     NoteTick(Timestamp, u32),
     NoteConfig(Option<String>),
     Renew(NodeId, Vec<(RunId, Epoch)>),
+    Fleet(fleet::Ask),
     Decide(Box<ItemChange>, Audit),
     Sanitize(Rules),
     Outbox(outbox::Ask),
@@ -53,5 +54,7 @@ pub(crate) enum Answer {
     Forgotten(Forgotten),
     Repaired(Vec<Repair>),
     Renewed(BTreeSet<RunId>),
+    /// How often a node was heard; none: another session speaks for it.
+    Heard(Option<u64>),
     Outbox(outbox::Told),
 }

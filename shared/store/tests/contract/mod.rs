@@ -4,6 +4,7 @@ pub(crate) mod accepting;
 pub(crate) mod accounts;
 pub(crate) mod advancing;
 pub(crate) mod claiming;
+pub(crate) mod fleet;
 pub(crate) mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outside;
@@ -74,6 +75,10 @@ macro_rules! every_rule {
                 holds_only_grow,
                 a_late_outcome_changes_nothing,
                 a_retried_job_keeps_its_history;
+            fleet:
+                one_session_speaks_for_a_node,
+                a_term_is_written_over_what_was_seen_alone,
+                one_of_many_candidates_leads;
             outbox:
                 a_job_that_is_given_up_is_told_once,
                 a_job_that_is_tried_again_tells_nothing,

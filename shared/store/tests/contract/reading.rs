@@ -49,6 +49,9 @@ pub(crate) async fn nodes_are_kept(store: Arc<dyn Store>) {
         ..node("node-b")
     };
     store.save_node(newer.clone()).await.unwrap();
+    assert_eq!(store.nodes().await.unwrap(), vec![node("node-a"), newer.clone()]);
+    // A scheduler that has not heard of it yet does not bring the older incarnation back.
+    store.save_node(node("node-b")).await.unwrap();
     assert_eq!(store.nodes().await.unwrap(), vec![node("node-a"), newer]);
     let accounts = store.overview(T0).await.unwrap().accounts;
     let account = Account("default".into());

@@ -41,6 +41,7 @@ const SMALL: [&str; 23] = [
     "m",
     "accounts",
     "runners",
+    "runner_sessions",
     "n",
     "c",
     "json_each",

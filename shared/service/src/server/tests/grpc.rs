@@ -10,7 +10,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::grpc::{SendTrace, call, channel, channel_of_stranger, channel_to_node, trace_layer};
+use crate::grpc::{
+    SendTrace, call, channel, channel_in_turn, channel_of_stranger, channel_to_node, trace_layer,
+};
 use crate::health::{Metrics, Readiness, router};
 use crate::settings::TlsSettings;
 
@@ -72,6 +74,65 @@ async fn grpc_and_health_share_a_port() {
     let answer = server.exchange("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!(status(&answer), "200");
     server.stop().await;
+}
+
+/// An app that says which one it is.
+fn named(name: &'static str) -> Router {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let app = Routes::new(health).into_axum_router();
+    // Set before anybody asks: the reporter's lock is free.
+    futures::executor::block_on(reporter.set_service_status(name, tonic_health::ServingStatus::Serving));
+    app
+}
+
+/// Which of the places answers.
+async fn who(
+    client: &mut HealthClient<tonic::transport::Channel>,
+    names: &[&'static str],
+) -> Option<&'static str> {
+    for name in names {
+        let request = HealthCheckRequest { service: (*name).to_owned() };
+        match call(DEADLINE, client.check(request)).await {
+            Ok(_) => return Some(name),
+            Err(status) if status.code() == tonic::Code::NotFound => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn of_several_places_the_first_that_answers_is_used_until_it_is_lost_or_left() {
+    let (folder, names) = (tempfile::tempdir().unwrap(), ["a", "b"]);
+    for tls in [TlsSettings::default(), certificates(folder.path())] {
+        let a = start(named("a"), Limits::default(), tls.acceptor().unwrap()).await;
+        let b = start(named("b"), Limits::default(), tls.acceptor().unwrap()).await;
+        let url = |port: u16| format!("{}://localhost:{port}", tls.scheme());
+        // Nobody is at the first.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let urls = [nobody, a.addr.port(), b.addr.port()].map(url).join(",");
+        let (channel, elsewhere) = channel_in_turn(&urls, &tls).unwrap();
+        let mut client = HealthClient::new(channel);
+        assert_eq!(elsewhere.places(), 3);
+        assert_eq!(who(&mut client, &names).await, Some("a"));
+        assert_eq!(who(&mut client, &names).await, Some("a"), "it stays");
+        // Whoever leaves may lose a call, and finds the next place after it.
+        let mut answers = Vec::new();
+        elsewhere.go();
+        while answers.len() < 100 && answers.last() != Some(&Some("b")) {
+            answers.push(who(&mut client, &names).await);
+        }
+        assert_eq!(answers.last(), Some(&Some("b")), "{answers:?}");
+        b.stop().await;
+        let mut answers = Vec::new();
+        while answers.len() < 100 && answers.last() != Some(&Some("a")) {
+            answers.push(who(&mut client, &names).await);
+        }
+        assert_eq!(answers.last(), Some(&Some("a")), "{answers:?}");
+        a.stop().await;
+        let nowhere = call(DEADLINE, client.check(HealthCheckRequest::default())).await.unwrap_err();
+        assert_eq!(nowhere.code(), tonic::Code::Unavailable);
+    }
 }
 
 #[tokio::test]

@@ -14,3 +14,4 @@ SET incarnation = excluded.incarnation, boot_id = excluded.boot_id, advertise_ur
     preflight_checked_at = excluded.preflight_checked_at, preflight_error = excluded.preflight_error,
     last_seen_at = excluded.last_seen_at, preflight_program = excluded.preflight_program,
     preflight_note = excluded.preflight_note
+WHERE runners.incarnation <= excluded.incarnation

@@ -1,0 +1,1 @@
+SELECT node, incarnation, nonce, home, heard FROM runner_sessions

@@ -1,0 +1,1 @@
+SELECT holder, number, beat, deadline FROM scheduler_term WHERE id = 1
