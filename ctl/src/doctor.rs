@@ -5,11 +5,14 @@
 use std::time::Duration;
 
 use clap::Args;
+use domain::Timestamp;
 use domain::outbox::{Sink, SinkRecord};
 use domain::pipeline::Pipeline;
 use domain::retention::Kept;
+use domain::term::Term;
 use proto::v1;
 use serde::Serialize;
+use service::Clock;
 use service::settings::{DatabaseSettings, PipelineSettings};
 use store::{Access, Violation};
 
@@ -17,6 +20,8 @@ use crate::admin::SchedulerAccess;
 use crate::exit::{Failure, with_causes};
 use crate::print::{Cell, Output, Paint, table};
 
+/// How long after its end a term still counts, since clocks differ.
+const TERM_LATE_MAX: Duration = Duration::from_secs(30);
 /// How long the scheduler may take.
 const SCHEDULER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -72,7 +77,7 @@ pub(crate) async fn run(ask: &Doctor, output: Output) -> Result<(), Failure> {
 async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
     let url = &ask.database.database_url;
     match look(url.expose()).await {
-        Ok(Found { violations, size, sinks, kept }) => {
+        Ok(Found { violations, size, sinks, kept, term }) => {
             report.checks.push(Check {
                 name: "database",
                 status: if violations.is_empty() { "ok" } else { "broken" },
@@ -84,6 +89,7 @@ async fn database(ask: &Doctor, report: &mut Report) -> Result<(), Failure> {
                 .collect();
             report.checks.push(retention(&kept));
             report.checks.push(alerts(&sinks));
+            report.checks.extend(term.map(|term| lead(&term, Timestamp::from_ms(Clock::system().now_ms()))));
             Ok(())
         }
         Err(error) => {
@@ -109,6 +115,8 @@ struct Found {
     size: String,
     sinks: Vec<SinkRecord>,
     kept: Kept,
+    /// Where several schedulers may share the database.
+    term: Option<Term>,
 }
 
 async fn look(url: &str) -> Result<Found, store::Error> {
@@ -121,7 +129,8 @@ async fn look(url: &str) -> Result<Found, store::Error> {
         let violations = store.violations().await?;
         let stats = store.stats().await?;
         let size = format!("{} bytes and {} in its log", stats.file_bytes, stats.wal_bytes);
-        Ok(Found { violations, size, sinks: store.sinks().await?, kept: store.kept(0).await? })
+        let term = if store::is_postgres(url) { Some(store.term().await?) } else { None };
+        Ok(Found { violations, size, sinks: store.sinks().await?, kept: store.kept(0).await?, term })
     };
     let result = looked.await;
     store.close().await;
@@ -139,6 +148,21 @@ fn retention(kept: &Kept) -> Check {
         since(kept.oldest_delivery_at),
     );
     Check { name: "retention", status: "ok", detail }
+}
+
+/// Who does what is done once for all schedulers. Whether the term is over is told by two hosts' clocks, so a little late.
+fn lead(term: &Term, now: Timestamp) -> Check {
+    let (status, detail) = match &term.holder {
+        Some(holder) if now.since(term.deadline) < TERM_LATE_MAX => {
+            ("ok", format!("scheduler {holder} leads, term {}, until {}", term.number, term.deadline))
+        }
+        Some(holder) => (
+            "warning",
+            format!("no scheduler leads since {}: {holder} did last; see whether any runs", term.deadline),
+        ),
+        None => ("warning", "no scheduler leads: start one".to_owned()),
+    };
+    Check { name: "lead", status, detail }
 }
 
 /// Names every sink that does not take the alerts it is sent.
@@ -240,6 +264,21 @@ fn shown(report: &Report, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_leads_is_named_and_that_nobody_does() {
+        let now = Timestamp::from_ms(1_795_312_800_000);
+        let held = Term { holder: Some("a:7070/1".to_owned()), number: 3, beat: 9, deadline: now };
+        let said = |term: &Term, at| {
+            let check = lead(term, at);
+            (check.status, check.detail)
+        };
+        let leads = "scheduler a:7070/1 leads, term 3, until 2026-11-22T02:00:00.000Z".to_owned();
+        assert_eq!(said(&held, now.plus(Duration::from_secs(29))), ("ok", leads));
+        assert_eq!(said(&held, now.plus(TERM_LATE_MAX)).0, "warning");
+        let nobody = "no scheduler leads: start one".to_owned();
+        assert_eq!(said(&Term { holder: None, ..held }, now), ("warning", nobody));
+    }
 
     #[test]
     fn a_sink_that_fails_is_named() {

@@ -68,6 +68,9 @@ pub struct Settings {
     /// How often the queue is looked at when nothing announced work
     #[arg(long, env = "ORCH_QUEUE_POLL_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub queue_poll_interval: Duration,
+    /// The PostgreSQL server itself, where `ORCH_DATABASE_URL` names a transaction-pooling proxy: there, announcements of work are heard at once
+    #[arg(long, env = "ORCH_DATABASE_LISTEN_URL", value_name = "URL")]
+    pub database_listen_url: Option<DatabaseUrl>,
     /// Whether `serial` of a project is obeyed; without it any two jobs of a work item may run side by side
     #[arg(
         long,
@@ -150,6 +153,8 @@ pub struct Options {
     pub addr: SocketAddr,
     /// The database.
     pub database_url: DatabaseUrl,
+    /// Where announcements of work are heard, if not there.
+    pub listen_url: Option<DatabaseUrl>,
     /// The path of `orch.toml`.
     pub config: PathBuf,
     /// The folder of the runs' logs.
@@ -245,6 +250,7 @@ impl Settings {
         Ok(Options {
             addr: addr.scheduler_addr,
             database_url: database.database_url.clone(),
+            listen_url: self.database_listen_url,
             config: pipeline.config.clone(),
             log_dir: self.log_dir,
             poll_interval: self.queue_poll_interval,

@@ -178,6 +178,13 @@ async fn serve(
     let serving = tasks.clone();
     tasks.spawn("grpc", async move { server::serve(listener, app, limits, tls, &serving).await });
     tasks.spawn("lead", lead::run(shared.clone()));
+    let (listening, stop) = (shared.clone(), tasks.token());
+    tasks.spawn("listen", async move {
+        let waker = listening.clone();
+        let heard = store::Heard(Box::new(move || waker.wake()));
+        let listens = listening.store.listen(listening.listen_url.clone(), heard);
+        let _ = stop.run_until_cancelled(listens).await;
+    });
     tasks.spawn("events", events::run(shared.clone()));
     tasks.spawn("measure", measure::run(shared.clone()));
     tasks.spawn("claim", claim::run(shared.clone()));
@@ -224,6 +231,7 @@ async fn gather(
         nodes: nodes::Nodes::new(options.terms, nodes, &lost, boot_ms),
         clock: options.clock,
         random: options.random,
+        listen_url: options.listen_url.map(|url| url.expose().to_owned()),
         sinks: options.sinks,
         mask: Mask::new(options.reporting.secrets.iter().chain(&options.database_url.password())),
         reporting: options.reporting,

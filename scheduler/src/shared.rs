@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) claims_wait: ClaimsWait,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
+    /// Where announcements of work are heard, if not by the database's own url.
+    pub(crate) listen_url: Option<String>,
     pub(crate) sinks: Sinks,
     pub(crate) reporting: Reporting,
     /// The secrets of this process, which no log and no outcome is to show.

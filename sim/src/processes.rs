@@ -92,6 +92,7 @@ pub(crate) async fn scheduler(parts: Rc<Parts>, at: usize, name: &'static str, p
         let options = scheduler::Options {
             addr: everywhere(port),
             database_url: DatabaseUrl::new("memory:".to_owned()),
+            listen_url: None,
             config: parts.folder.join("orch.toml"),
             log_dir: parts.folder.join("logs"),
             poll_interval: Duration::from_secs(1),

@@ -57,6 +57,7 @@ impl Stack {
         let options = adjust(Options {
             addr: "127.0.0.1:0".parse().unwrap(),
             database_url: url(&folder),
+            listen_url: None,
             config: folder.path().join("orch.toml"),
             log_dir: folder.path().join("logs"),
             poll_interval: Duration::from_millis(20),

@@ -70,6 +70,12 @@ impl Server {
         Database { server: Arc::clone(self), name }
     }
 
+    /// Starts a transaction-pooling proxy (PgBouncer) in front of it, which ends with it; false where there is none on this
+    /// host. Once for a server.
+    pub fn pool(&self) -> bool {
+        self.ask("pool") == "done"
+    }
+
     /// Runs a statement as the server's owner, in a database beside the tests' own.
     ///
     /// # Panics
@@ -129,6 +135,12 @@ impl Database {
     /// What `ORCH_DATABASE_URL` is for it.
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// The same through the proxy that [`Server::pool`] started.
+    pub fn pooled_url(&self) -> String {
+        let folder = self.server.folder.join("pool");
+        format!("postgres:///{}?host={}&port=6432&user=orch", self.name, folder.display())
     }
 
     /// Its name on the server.

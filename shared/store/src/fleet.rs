@@ -2,6 +2,7 @@
 //! what is done once for all of them (`domain::term`). A scheduler that is alone for certain asks for none of this.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use async_trait::async_trait;
 use domain::term::Term;
@@ -29,7 +30,16 @@ pub struct Speaking {
     pub heard: u64,
 }
 
-/// Sessions and the term; part of every [`crate::Store`].
+/// Who is called when work was announced.
+pub struct Heard(pub Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Heard").finish_non_exhaustive()
+    }
+}
+
+/// Sessions, the term and announcements; part of every [`crate::Store`].
 #[async_trait]
 pub trait Fleet {
     /// Makes a session the one that speaks for a node; gives how often the node was heard, `None` when a newer
@@ -48,4 +58,10 @@ pub trait Fleet {
 
     /// Writes `next` over the term if that is still `seen`, by number and beat; false: it is not, nothing was written.
     async fn write_term(&self, seen: Term, next: Term) -> Result<bool, Error>;
+
+    /// Calls `heard` whenever a process announces that there may be work, until it is dropped; returns at once where
+    /// nobody announces anything. Whoever hears nothing finds the work at its next poll.
+    ///
+    /// `direct` is the url of the database without a proxy in between, where `open` was given that of a proxy.
+    async fn listen(&self, _direct: Option<String>, _heard: Heard) {}
 }

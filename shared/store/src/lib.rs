@@ -43,7 +43,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 
 pub use error::Error;
-pub use fleet::{Fleet, Session, Speaking};
+pub use fleet::{Fleet, Heard, Session, Speaking};
 pub use gauges::{Backlog, CommitObserver, Gauges};
 pub use moving::{BackedUp, Restored, backup, predecessor, restore};
 pub use open::{Access, is_postgres, open};

@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::announce::Announcer;
 use super::transaction::{Begin, Server, Turn};
 use crate::Error;
 use crate::sql::fault::{Fault, FaultKind, unavailable};
@@ -34,15 +35,28 @@ pub(super) struct Lanes {
     outbox: Door,
     tidy: Door,
     rest: Door,
+    /// Ends what announces.
+    closing: watch::Sender<()>,
 }
 
 impl Lanes {
     /// Starts the tasks.
     pub(super) fn start(server: &Server) -> (Self, Vec<JoinHandle<()>>) {
         let mut tasks = Vec::new();
+        let announcer = Announcer::default();
+        let (closing, mut closed) = watch::channel(());
+        let announcing = announcer.clone().run(server.clone());
+        tasks.push(spawn(async move {
+            tokio::select! {
+                () = announcing => {}
+                // Closed, or all doors are gone.
+                _ = closed.changed() => {}
+            }
+        }));
         let mut lane = |turn| {
             let (door, inbox) = mpsc::channel(QUEUE_MAX);
-            tasks.push(spawn(Lane { server: server.clone(), turn, inbox }.run()));
+            let announcer = announcer.clone();
+            tasks.push(spawn(Lane { server: server.clone(), turn, inbox, announcer }.run()));
             Door(door)
         };
         let lanes = Self {
@@ -51,6 +65,7 @@ impl Lanes {
             outbox: lane(Some(Turn::Outbox)),
             tidy: lane(None),
             rest: lane(None),
+            closing,
         };
         (lanes, tasks)
     }
@@ -64,6 +79,7 @@ impl Lanes {
         for door in [&self.intake, &self.claim, &self.outbox, &self.tidy, &self.rest] {
             door.close().await;
         }
+        self.closing.send_replace(());
     }
 
     fn of(&self, request: &Request) -> &Door {
@@ -141,6 +157,7 @@ struct Lane {
     server: Server,
     turn: Option<Turn>,
     inbox: mpsc::Receiver<Message>,
+    announcer: Announcer,
 }
 
 /// Why a batch was not written.
@@ -167,7 +184,7 @@ impl Lane {
                     }
                 }
             }
-            self.commit(operations).await;
+            self.commit(in_time(operations)).await;
         }
         for reply in closing {
             // Whoever asked may be gone.
@@ -175,9 +192,8 @@ impl Lane {
         }
     }
 
-    /// Commits the operations and answers each of them.
+    /// Commits the operations and answers each of them, however long ago they were asked for.
     async fn commit(&self, operations: Vec<Operation>) {
-        let operations = in_time(operations);
         if operations.is_empty() {
             return;
         }
@@ -186,6 +202,9 @@ impl Lane {
         let fault = loop {
             match self.attempt(&requests).await {
                 Ok(answers) => {
+                    if answers.iter().any(Answer::makes_work) {
+                        self.announcer.ask();
+                    }
                     for (operation, answer) in operations.into_iter().zip(answers) {
                         drop(operation.reply.send(Ok(answer)));
                     }

@@ -3,6 +3,7 @@
 //! What is written is [`crate::sql`]'s to say; here is how a transaction is begun, how far it may take, and who takes
 //! turns. Nothing lives in a session: settings, locks and statements are a transaction's own.
 
+mod announce;
 mod fault;
 mod lanes;
 mod logs;
@@ -28,7 +29,7 @@ use crate::sql::Database;
 use crate::sql::connection::Reader;
 use crate::sql::fault::unavailable;
 use crate::sql::request::{Answer, Request};
-use crate::{Error, RunLogs, StoreStats};
+use crate::{Error, Heard, RunLogs, StoreStats};
 
 /// How long a statement's answer may take on this side, whatever became of the server's own limit: past it the
 /// connection is given up.
@@ -63,6 +64,10 @@ impl Database for PostgresDatabase {
 
     fn run_logs(&self) -> Option<Arc<dyn RunLogs>> {
         Some(Arc::clone(&self.logs) as Arc<dyn RunLogs>)
+    }
+
+    async fn listen(&self, direct: Option<String>, heard: Heard) {
+        announce::listen(&self.server, direct.as_deref(), &heard).await;
     }
 
     async fn check_writable(&self) -> Result<(), Error> {

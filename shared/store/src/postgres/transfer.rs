@@ -10,7 +10,7 @@ use crate::Error;
 use crate::sql::connection::without_nul;
 
 /// Tables that have a row from the start, which is replaced.
-const SEEDED: [&str; 3] = ["accounts", "meta", "reaper"];
+const SEEDED: [&str; 4] = ["accounts", "meta", "reaper", "scheduler_term"];
 /// The table whose numbers come from a row and not from a sequence.
 const NUMBERED: &str = "jobs";
 

@@ -12,7 +12,7 @@ use super::request::{Answer, Request};
 use super::rows::get;
 use super::{SqlStore, mismatch};
 use crate::Error;
-use crate::fleet::{Fleet, Session, Speaking};
+use crate::fleet::{Fleet, Heard, Session, Speaking};
 
 /// What can be asked of the writer.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ impl Fleet for SqlStore {
     async fn term(&self) -> Result<Term, Error> {
         let query = query!("term");
         term(&self.fetch_one(query).await?)
+    }
+
+    async fn listen(&self, direct: Option<String>, heard: Heard) {
+        self.database.listen(direct, heard).await;
     }
 
     async fn write_term(&self, seen: Term, next: Term) -> Result<bool, Error> {

@@ -43,7 +43,7 @@ use self::connection::Reader;
 use self::request::{Answer, Request};
 use crate::gauges::Observed;
 use crate::{
-    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, ItemFilter, JobFilter,
+    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, Heard, ItemFilter, JobFilter,
     RunLogs, Schema, Store, StoreStats, Violation,
 };
 
@@ -63,6 +63,9 @@ pub(crate) trait Database: Debug + Send + Sync + 'static {
     fn run_logs(&self) -> Option<Arc<dyn RunLogs>> {
         None
     }
+
+    /// Calls `heard` at announcements of work, where there are any.
+    async fn listen(&self, _direct: Option<String>, _heard: Heard) {}
 
     /// Whether it takes writes, where it was opened for them.
     async fn check_writable(&self) -> Result<(), Error>;

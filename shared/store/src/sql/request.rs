@@ -58,3 +58,22 @@ pub(crate) enum Answer {
     Heard(Option<u64>),
     Outbox(outbox::Told),
 }
+
+impl Answer {
+    /// Whether something was made that a scheduler may want to look at.
+    pub(crate) const fn makes_work(&self) -> bool {
+        match self {
+            Self::Accepted(accepted) => matches!(accepted, Accepted::Enqueued { .. }),
+            Self::Enqueued(enqueued) => enqueued.fresh,
+            Self::Claimed(_)
+            | Self::Applied(_)
+            | Self::Done
+            | Self::Found(_)
+            | Self::Pruned(_)
+            | Self::Repaired(_)
+            | Self::Renewed(_)
+            | Self::Heard(_)
+            | Self::Outbox(_) => false,
+        }
+    }
+}

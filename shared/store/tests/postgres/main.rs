@@ -6,7 +6,10 @@
 mod contract;
 #[path = "../sqlite/random.rs"]
 mod random;
+#[path = "../sqlite/sanitize.rs"]
+mod sanitize;
 
+mod constraints;
 mod logs;
 mod plan;
 mod raw;

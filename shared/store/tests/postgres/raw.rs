@@ -10,6 +10,17 @@ pub(crate) async fn connect(database: &Database) -> PgConnection {
     PgConnectOptions::from_str(&database.url()).unwrap().disable_statement_logging().connect().await.unwrap()
 }
 
+/// A connection to a database that no constraint holds back any more.
+pub(crate) async fn force(database: &Database) -> PgConnection {
+    let mut conn = connect(database).await;
+    let drop_all = "DO $$ DECLARE c record; BEGIN
+        FOR c IN SELECT conrelid::regclass AS tab, conname FROM pg_constraint
+                 WHERE contype IN ('c', 'f') AND connamespace = 'public'::regnamespace
+        LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.tab, c.conname); END LOOP; END $$";
+    execute(&mut conn, drop_all).await.unwrap();
+    conn
+}
+
 /// Runs statements; the refusal's text when PostgreSQL refuses.
 pub(crate) async fn execute(conn: &mut PgConnection, sql: &str) -> Result<(), String> {
     let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await;

@@ -20,6 +20,13 @@ pub(crate) async fn connect(path: &Path) -> SqliteConnection {
         .unwrap()
 }
 
+/// A connection that no constraint holds back.
+pub(crate) async fn force(folder: &TempDir) -> SqliteConnection {
+    let mut conn = connect(&path(folder)).await;
+    execute(&mut conn, "PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF").await.unwrap();
+    conn
+}
+
 /// Runs statements; the refusal's text when SQLite refuses.
 pub(crate) async fn execute(conn: &mut SqliteConnection, sql: &str) -> Result<(), String> {
     let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await;

@@ -6,9 +6,7 @@ use domain::outbox::{Sink, Take};
 use domain::overview::ReaperRecord;
 use domain::sanitize::{Kind, Repair, Rules};
 use domain::{Budgets, Chance, JobId, JobState, Policy, RunState, Timestamp};
-use sqlx::SqliteConnection;
 use store::Store;
-use tempfile::TempDir;
 
 use super::contract::values::{T0, claim, fleet, fresh_run, job, later, one_running, read};
 use super::{fresh, raw};
@@ -23,13 +21,6 @@ fn rules() -> Rules {
         policy: Policy::default(),
         chance: Chance::new(0.0),
     }
-}
-
-/// A connection that no constraint holds back.
-async fn force(folder: &TempDir) -> SqliteConnection {
-    let mut conn = raw::connect(&raw::path(folder)).await;
-    raw::execute(&mut conn, "PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF").await.unwrap();
-    conn
 }
 
 async fn repair(store: &Arc<dyn Store>) -> Vec<Repair> {
@@ -49,7 +40,7 @@ async fn the_incident_is_repaired_and_counted_and_the_queue_moves() {
     let (folder, store) = fresh().await;
     let (first, second) =
         (store.enqueue(job("A"), T0).await.unwrap().job, store.enqueue(job("B"), T0).await.unwrap().job);
-    let mut conn = force(&folder).await;
+    let mut conn = raw::force(&folder).await;
     // Queued, with the id of a run that is dead.
     let plant = format!("UPDATE jobs SET run_id = '{}', attempts = 2 WHERE id = {first}", fresh_run());
     raw::execute(&mut conn, &plant).await.unwrap();
@@ -77,17 +68,17 @@ async fn the_incident_is_repaired_and_counted_and_the_queue_moves() {
 async fn a_forced_row_that_nobody_repairs_stands_in_no_ones_way() {
     let (folder, store) = fresh().await;
     let run = one_running(&store).await.run.id;
-    let mut conn = force(&folder).await;
+    let mut conn = raw::force(&folder).await;
     for n in 0..40 {
         store.enqueue(job(&format!("A-{n}")), T0).await.unwrap();
     }
     for sql in [
         // Put back into the queue by hand, its run left alive: with the pointer, and without.
-        "UPDATE jobs SET status = 'queued', due = 1 WHERE id = 1".to_owned(),
+        "UPDATE jobs SET status = 'queued', due = true WHERE id = 1".to_owned(),
         format!("UPDATE jobs SET run_id = '{}' WHERE id = 2", fresh_run()),
         "UPDATE jobs SET run_id = 'pid 4711' WHERE id = 16".to_owned(),
         // Delayed, and its time comes.
-        "UPDATE jobs SET run_id = 'x', due = 0, available_at = 5 WHERE id = 17".to_owned(),
+        "UPDATE jobs SET run_id = 'x', due = false, available_at = 5 WHERE id = 17".to_owned(),
         "UPDATE jobs SET cancel_requested_at = 5 WHERE id = 18".to_owned(),
         "UPDATE jobs SET attempts = -1 WHERE id = 19".to_owned(),
         // Its epoch was reset by an import.
@@ -118,12 +109,12 @@ async fn each_shape_is_repaired_by_its_rule() {
         store.enqueue(job(&format!("A-{n}")), T0).await.unwrap();
     }
     let runs: Vec<_> = claim(&store, T0, fleet(6), 6).await.starts.iter().map(|start| start.run.id).collect();
-    let mut conn = force(&folder).await;
+    let mut conn = raw::force(&folder).await;
     for sql in [
         "UPDATE runs SET state = 'started', started_at = 5".to_owned(),
         // 1: queued, its run alive. 2: running, its run ended. 3: running without a pointer. 4: finished, its run
         // alive. 5: healthy. 6: its run's job is gone.
-        "UPDATE jobs SET status = 'queued', due = 1, run_id = NULL WHERE id = 1".to_owned(),
+        "UPDATE jobs SET status = 'queued', due = true, run_id = NULL WHERE id = 1".to_owned(),
         "UPDATE runs SET state = 'ended', ended_at = 9, class = 'success', reason = 'none' WHERE job_id = 2"
             .to_owned(),
         "UPDATE jobs SET run_id = NULL WHERE id = 3".to_owned(),
