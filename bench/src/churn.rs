@@ -79,7 +79,12 @@ pub(crate) async fn measure(churn: Churn) -> anyhow::Result<()> {
     let third = samples.len() / 3;
     for (place, (name, unit)) in NAMES.iter().enumerate() {
         let of = |some: &[[f64; 6]]| median(some.iter().map(|sample| sample[place]).collect());
-        row(&format!("churn_{name}_late"), of(&samples[samples.len() - third..]), unit, Some(of(&samples[..third])));
+        row(
+            &format!("churn_{name}_late"),
+            of(&samples[samples.len() - third..]),
+            unit,
+            Some(of(&samples[..third])),
+        );
     }
     let line = |place: usize| Series {
         name: NAMES[place].0.to_owned(),
@@ -87,7 +92,12 @@ pub(crate) async fn measure(churn: Churn) -> anyhow::Result<()> {
     };
     report::write(
         "churn.svg",
-        &plot::lines("churn beside a pinned snapshot on PostgreSQL", "minutes", "ms", &[line(1), line(2), line(3), line(4)]),
+        &plot::lines(
+            "churn beside a pinned snapshot on PostgreSQL",
+            "minutes",
+            "ms",
+            &[line(1), line(2), line(3), line(4)],
+        ),
     )
 }
 

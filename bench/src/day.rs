@@ -100,7 +100,8 @@ async fn live(store: &Arc<dyn Store>, jobs: u64) -> anyhow::Result<Vec<Sample>> 
     let clock = Arc::new(AtomicI64::new(T0_MS));
     let (stop, steps) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let forgetting = {
-        let (store, clock, stop, steps) = (Arc::clone(store), Arc::clone(&clock), Arc::clone(&stop), Arc::clone(&steps));
+        let (store, clock, stop, steps) =
+            (Arc::clone(store), Arc::clone(&clock), Arc::clone(&stop), Arc::clone(&steps));
         crate::load::spawn(async move {
             while !stop.load(Ordering::SeqCst) {
                 let now = Timestamp::from_ms(clock.load(Ordering::SeqCst));
@@ -222,7 +223,8 @@ fn judge(name: &str, samples: &[Sample]) {
 
 /// Writes what was seen, and the plots of it: each line as a share of its own most.
 fn keep(name: &str, samples: &[Sample]) -> anyhow::Result<()> {
-    let mut text = COLUMNS.map(|(column, unit, _)| format!("{column}_{}", unit.replace('/', "_per_"))).join("\t");
+    let mut text =
+        COLUMNS.map(|(column, unit, _)| format!("{column}_{}", unit.replace('/', "_per_"))).join("\t");
     text.push('\n');
     for sample in samples {
         writeln!(text, "{}", COLUMNS.map(|(.., read)| format!("{:.2}", read(sample))).join("\t"))?;

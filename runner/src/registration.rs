@@ -19,11 +19,10 @@ use crate::shim::Wish;
 pub(crate) const SCHEDULER: &str = "scheduler";
 /// How long one Register or Renew may take.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
-/// The same where there is another scheduler to ask: so many of them fit into a lease.
-const CALLS_IN_A_LEASE: u32 = 4;
-const CALL_WITHIN_MIN: Duration = Duration::from_secs(1);
-/// How many renews in a row a scheduler may refuse for its database's sake before the next one is asked.
-const REFUSALS_MAX: u32 = 2;
+/// How many calls in a row may fail before another scheduler is asked. One that is gone or stands still loses its connection
+/// without that; this is for one that answers and cannot do its work. Whoever is slow is no reason: all of them share a
+/// database, and going from one to the next is work for it.
+const FAILURES_MAX: u32 = 3;
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long the first message waits for the first preflight.
@@ -63,7 +62,7 @@ pub(crate) async fn stay_registered(node: Arc<Node>, readiness: Readiness) {
 }
 
 async fn register(node: &Node, readiness: &Readiness) -> Terms {
-    let mut backoff = BACKOFF_MIN;
+    let (mut backoff, mut failures) = (BACKOFF_MIN, 0);
     loop {
         let request = RegisterRequest {
             node: Some(node.description()),
@@ -88,7 +87,7 @@ async fn register(node: &Node, readiness: &Readiness) -> Terms {
             }
             Err(status) => {
                 readiness.set(SCHEDULER, Err(format!("could not register: {}", status.message())));
-                node.elsewhere.go();
+                leave_after(node, &mut failures);
                 // Whoever wants to hear of us is there.
                 let called = tokio::time::timeout(backoff, node.renew_soon.notified()).await.is_ok();
                 backoff = if called { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
@@ -111,14 +110,13 @@ fn fence_older_generation(node: &Node, generation: i64) {
 
 async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u64) -> Ended {
     let every = Duration::from_millis(terms.renew_ms.unsigned_abs());
-    let within = renew_within(terms, node.elsewhere.places());
-    let mut refusals = 0;
+    let mut failures = 0;
     loop {
         *number += 1;
         let sent_ms = node.clock.boot_ms();
-        match send_renew(node, *number, within).await {
+        match send_renew(node, *number).await {
             Ok(reply) => {
-                refusals = 0;
+                failures = 0;
                 each(node, &reply.fenced, Held::fence);
                 each(node, &reply.cancel, |held| held.wish(Wish::Cancel));
                 let deadline_ms = sent_ms.saturating_add(terms.lease_ms);
@@ -133,11 +131,7 @@ async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u6
             Err(status) if status.code() == Code::Aborted => return Ended::Superseded,
             Err(status) => {
                 readiness.set(SCHEDULER, Err(format!("could not renew: {}", status.message())));
-                refusals += 1;
-                if status.code() == Code::DeadlineExceeded || refusals >= REFUSALS_MAX {
-                    refusals = 0;
-                    node.elsewhere.go();
-                }
+                leave_after(node, &mut failures);
             }
         }
         node.forget_stale().await;
@@ -151,13 +145,16 @@ async fn renew(node: &Node, readiness: &Readiness, terms: Terms, number: &mut u6
     }
 }
 
-/// How long a renew may take.
-fn renew_within(terms: Terms, places: usize) -> Duration {
-    let part = Duration::from_millis(terms.lease_ms.unsigned_abs()) / CALLS_IN_A_LEASE;
-    if places > 1 { part.clamp(CALL_WITHIN_MIN, CALL_WITHIN) } else { CALL_WITHIN }
+/// Counts a failure, and leaves the scheduler for the next one after too many.
+fn leave_after(node: &Node, failures: &mut u32) {
+    *failures += 1;
+    if *failures >= FAILURES_MAX {
+        *failures = 0;
+        node.elsewhere.go();
+    }
 }
 
-async fn send_renew(node: &Node, number: u64, within: Duration) -> Result<RenewReply, tonic::Status> {
+async fn send_renew(node: &Node, number: u64) -> Result<RenewReply, tonic::Status> {
     let request = RenewRequest {
         node_id: node.identity.node.to_string(),
         incarnation: node.identity.incarnation.0,
@@ -168,7 +165,7 @@ async fn send_renew(node: &Node, number: u64, within: Duration) -> Result<RenewR
         preflight: node.preflight_report(),
     };
     let mut scheduler = node.scheduler.clone();
-    grpc::call(within, scheduler.renew(request)).await.map(tonic::Response::into_inner)
+    grpc::call(CALL_WITHIN, scheduler.renew(request)).await.map(tonic::Response::into_inner)
 }
 
 /// Does something with each run of a list that is held here.

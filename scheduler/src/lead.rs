@@ -67,9 +67,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             break;
         }
     }
-    match tokio::time::timeout(LAST_WORD, leave(&shared)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => tracing::debug!("the term is left to run out"),
+    let left = tokio::time::timeout(LAST_WORD, leave(&shared)).await;
+    if !matches!(left, Ok(Ok(()))) {
+        tracing::debug!("the term is left to run out");
     }
 }
 

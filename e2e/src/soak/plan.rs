@@ -254,15 +254,14 @@ impl Draw {
             Kind::KillDatabase => {
                 let down_ms = self.rng.random_range(0..3000);
                 let acts = vec![(0, Act::KillDatabase), (down_ms, Act::StartDatabase)];
-                (vec![Place::Database], "kill the database server".to_owned(), acts)
+                // A service that begins while the database is away ends again, and nobody here would start it anew.
+                let users = self.users();
+                let places = users.into_iter().map(Place::Part).chain([Place::Database]).collect();
+                (places, "kill the database server".to_owned(), acts)
             }
             Kind::Roll => {
-                let parts: Vec<_> = [Service::Ingest, Service::Scheduler, Service::Console]
-                    .into_iter()
-                    .chain((1..self.fleet.schedulers).map(Service::OtherScheduler))
-                    .chain((1..self.fleet.ingests).map(Service::OtherIngest))
-                    .chain((0..self.fleet.hosts).map(Service::Runner))
-                    .collect();
+                let mut parts = self.users();
+                parts.extend((0..self.fleet.hosts).map(Service::Runner));
                 let acts = parts.iter().zip((0..).step_by(2)).flat_map(|(part, turn)| {
                     [(turn * ROLL_MS, Act::Terminate(*part)), ((turn + 1) * ROLL_MS, Act::Start(*part))]
                 });
@@ -274,6 +273,15 @@ impl Draw {
             }
         };
         self.place(at_ms, end_ms, &places, name, acts);
+    }
+
+    /// The services that use the database.
+    fn users(&self) -> Vec<Service> {
+        [Service::Ingest, Service::Scheduler, Service::Console]
+            .into_iter()
+            .chain((1..self.fleet.schedulers).map(Service::OtherScheduler))
+            .chain((1..self.fleet.ingests).map(Service::OtherIngest))
+            .collect()
     }
 
     fn place(&mut self, at_ms: u64, end_ms: u64, places: &[Place], name: String, acts: Vec<(u64, Act)>) {

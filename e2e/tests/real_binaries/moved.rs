@@ -9,7 +9,11 @@ use crate::shop::{Ledger, WITHIN, enqueue, shop, verdicts};
 const ALL: [Service; 4] = [Service::Ingest, Service::Console, Service::Scheduler, Service::Runner(0)];
 
 /// Runs `orch` with these words; gives its exit code and what it said on both streams.
-async fn orch(stack: &Stack, database: &str, words: &[&str]) -> anyhow::Result<(Option<i32>, String, String)> {
+async fn orch(
+    stack: &Stack,
+    database: &str,
+    words: &[&str],
+) -> anyhow::Result<(Option<i32>, String, String)> {
     let mut command = stack.command("orch")?;
     let output = command.env("ORCH_DATABASE_URL", database).args(words).output().await?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -53,8 +57,14 @@ async fn a_system_with_history_and_living_state_moves_to_postgres() -> anyhow::R
     let (code, told, said) = orch(&stack, &from, &words).await?;
     assert_eq!(code, Some(0), "{said}");
     let told: serde_json::Value = serde_json::from_str(&told)?;
-    assert_eq!((&told["tables"]["jobs"], &told["tables"]["runs"], &told["violations"]), (&3.into(), &2.into(), &0.into()));
-    ensure!(told["logs"].as_u64() >= Some(1) && told["log_bytes"].as_u64() >= Some(log_before.len() as u64), "{told:#}");
+    assert_eq!(
+        (&told["tables"]["jobs"], &told["tables"]["runs"], &told["violations"]),
+        (&3.into(), &2.into(), &0.into())
+    );
+    ensure!(
+        told["logs"].as_u64() >= Some(1) && told["log_bytes"].as_u64() >= Some(log_before.len() as u64),
+        "{told:#}"
+    );
     let (code, _, said) = orch(&stack, &from, &words).await?;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("the target is not empty"), "{said}");

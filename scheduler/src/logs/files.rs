@@ -68,7 +68,11 @@ impl Files {
     }
 
     /// Some of the logs to which nothing was added since `before`, but for those of `live` runs.
-    pub(crate) async fn ended_before(&self, before: Timestamp, live: BTreeSet<RunId>) -> io::Result<Vec<RunId>> {
+    pub(crate) async fn ended_before(
+        &self,
+        before: Timestamp,
+        live: BTreeSet<RunId>,
+    ) -> io::Result<Vec<RunId>> {
         let folder = self.folder.clone();
         blocking(move || {
             let mut old = Vec::new();
@@ -85,7 +89,8 @@ impl Files {
 
     /// Deletes logs; says how many there were.
     pub(crate) async fn forget(&self, runs: Vec<RunId>) -> io::Result<u64> {
-        let paths: Vec<_> = runs.iter().map(|run| (self.path(*run, "log"), self.path(*run, "gaps"))).collect();
+        let paths: Vec<_> =
+            runs.iter().map(|run| (self.path(*run, "log"), self.path(*run, "gaps"))).collect();
         blocking(move || {
             let mut gone = 0;
             for (log, gaps) in paths {

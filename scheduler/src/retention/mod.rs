@@ -40,6 +40,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let token = shared.tasks.token();
     let mut wait = interval.min(FIRST_WITHIN).mul_f64(shared.random.fraction());
     while token.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+        if !shared.leads() {
+            wait = interval.min(FIRST_WITHIN);
+            continue;
+        }
         match token.run_until_cancelled(Box::pin(pass(&shared, &terms))).await {
             None => return,
             Some(Ok(())) => {}
@@ -188,7 +192,8 @@ impl Pass<'_> {
         let sizes = if terms.logs_bytes_max == 0 {
             Vec::new()
         } else {
-            let oldest = if terms.logs.is_zero() { Timestamp::from_ms(0) } else { now.minus(terms.logs.max(LEAST)) };
+            let oldest =
+                if terms.logs.is_zero() { Timestamp::from_ms(0) } else { now.minus(terms.logs.max(LEAST)) };
             logs.log_bytes(oldest, terms.logs_bytes_max).await?
         };
         let Some(before) = retention::logs_before(now, terms, sizes) else { return Ok(()) };

@@ -29,7 +29,8 @@ async fn a_finished_job_goes_with_its_log_once_it_is_old_and_counts_on() {
         assert!(tokio::time::Instant::now() < give_up_at, "the job and its log are forgotten");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let mut counts = stack.store.overview(domain::Timestamp::from_ms(stack.clock.now_ms())).await.unwrap().counts;
+    let mut counts =
+        stack.store.overview(domain::Timestamp::from_ms(stack.clock.now_ms())).await.unwrap().counts;
     assert_eq!(*counts.of(JobStatus::Done), 1);
     stack.check_invariants().await;
     stack.stop().await;

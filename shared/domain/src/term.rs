@@ -50,7 +50,7 @@ impl Candidate {
     /// What to write over the row that was read before `boot_ms`: the own term renewed, or the term of somebody who is
     /// gone taken; `None`: somebody else leads, or may.
     pub fn look(&mut self, row: &Term, boot_ms: i64, now: Timestamp) -> Option<Term> {
-        if !self.seen.as_ref().is_some_and(|(seen, _)| (seen.number, seen.beat) == (row.number, row.beat)) {
+        if self.seen.as_ref().is_none_or(|(seen, _)| (seen.number, seen.beat) != (row.number, row.beat)) {
             self.seen = Some((row.clone(), boot_ms));
         }
         let unchanged_ms = self.seen.as_ref().map_or(0, |(_, since_ms)| boot_ms.saturating_sub(*since_ms));

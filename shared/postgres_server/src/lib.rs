@@ -70,7 +70,7 @@ impl Server {
         Database { server: Arc::clone(self), name }
     }
 
-    /// Starts a transaction-pooling proxy (PgBouncer) in front of it, which ends with it; false where there is none on this
+    /// Starts a transaction-pooling proxy (`pgbouncer`) in front of it, which ends with it; false where there is none on this
     /// host. Once for a server.
     pub fn pool(&self) -> bool {
         self.ask("pool") == "done"

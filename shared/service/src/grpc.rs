@@ -37,10 +37,6 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the answer may take before the connection counts as dead.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same two where there is another place to go to: the sooner a dead one is left, the better.
-const KEEPALIVE_INTERVAL_IN_TURN: Duration = Duration::from_secs(2);
-const KEEPALIVE_TIMEOUT_IN_TURN: Duration = Duration::from_secs(3);
-
 /// A channel to the scheduler at `urls` that connects at its first call and again whenever the connection is lost: one
 /// URL, or several separated by commas, of which the first that answers is used until it is lost.
 ///
@@ -72,20 +68,20 @@ pub fn channel_to_node(url: &str, tls: &TlsSettings, node: &str) -> Result<Chann
 
 fn open(urls: &str, tls: &TlsSettings, expected: Expected) -> Result<(Channel, Elsewhere), Refused> {
     let credentials = tls.credentials()?;
-    let uris = urls.split(',').map(|url| usable(url.trim(), tls, credentials.is_some()));
-    let uris: Vec<Uri> = uris.collect::<Result<_, _>>()?;
-    let several = uris.len() > 1;
-    let first = uris.first().cloned().unwrap_or_default();
+    let places = urls.split(',').map(|url| usable(url.trim(), tls, credentials.is_some()));
+    let places: Vec<Uri> = places.collect::<Result<_, _>>()?;
+    let several = places.len() > 1;
+    let first = places.first().cloned().unwrap_or_default();
     if let Some(credentials) = credentials {
         // The library is told of plaintext and given connections that are none: it makes no TLS of its own here.
         let authority = first.authority().map(ToString::to_string).unwrap_or_default();
         let dialled = format!("http://{authority}").parse().map_err(Refused::new)?;
-        let endpoint = tuned(dialled, several).origin(first);
-        let (connector, elsewhere) = InTurn::new(Connector::new(credentials, expected), uris);
+        let endpoint = tuned(dialled).origin(first);
+        let (connector, elsewhere) = InTurn::new(Connector::new(credentials, expected), places);
         return Ok((endpoint.connect_with_connector_lazy(connector), elsewhere));
     }
-    let endpoint = tuned(first, several);
-    let (connector, elsewhere) = InTurn::new(crate::net::Dial, uris);
+    let endpoint = tuned(first);
+    let (connector, elsewhere) = InTurn::new(crate::net::Dial, places);
     let channel = if several {
         endpoint.connect_with_connector_lazy(connector)
     } else {
@@ -123,20 +119,15 @@ pub fn channel_of_stranger(url: &str, ca: &[u8]) -> Result<Channel, Refused> {
         return Err(Refused::new(format!("`{url}` is no place to join: write https://HOST:PORT")));
     };
     let dialled = format!("http://{authority}").parse().map_err(Refused::new)?;
-    let endpoint = tuned(dialled, false).origin(uri.clone());
+    let endpoint = tuned(dialled).origin(uri.clone());
     Ok(endpoint.connect_with_connector_lazy(Connector::of_stranger(ca, Expected::Any(Role::Scheduler))?))
 }
 
-fn tuned(uri: Uri, several: bool) -> Endpoint {
-    let (interval, timeout) = if several {
-        (KEEPALIVE_INTERVAL_IN_TURN, KEEPALIVE_TIMEOUT_IN_TURN)
-    } else {
-        (KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT)
-    };
+fn tuned(uri: Uri) -> Endpoint {
     Endpoint::from(uri)
         .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(interval)
-        .keep_alive_timeout(timeout)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(KEEPALIVE_INTERVAL))

@@ -64,7 +64,10 @@ pub async fn transfer(
     let mut source = hold(&path).await?;
     let moved = fill(&mut source, to, now, logs).await;
     if moved.is_ok() {
-        sqlx::query(include_str!("sqlite/sql/source_pause.sql")).bind(now.as_ms()).execute(&mut source).await?;
+        sqlx::query(include_str!("sqlite/sql/source_pause.sql"))
+            .bind(now.as_ms())
+            .execute(&mut source)
+            .await?;
     }
     source.close().await?;
     moved
@@ -76,9 +79,10 @@ async fn hold(path: &Path) -> Result<SqliteConnection, Error> {
         return Err(Error::Setup(format!("there is no database at {}", path.display())));
     }
     sqlite::restore::hold(path).await.map_err(|fault| match fault.kind {
-        FaultKind::Locked => {
-            Error::Setup(format!("{} is in use: stop ingest, the scheduler and the console first", path.display()))
-        }
+        FaultKind::Locked => Error::Setup(format!(
+            "{} is in use: stop ingest, the scheduler and the console first",
+            path.display()
+        )),
         FaultKind::Again | FaultKind::Full | FaultKind::Broken | FaultKind::Refused => fault.into_error(),
     })
 }

@@ -61,7 +61,9 @@ pub enum Contradiction {
     #[error("logs are kept longer than jobs, and nobody could find them")]
     LogsOutliveJobs,
     /// A job's key makes a repeat known, and so must whatever takes its place.
-    #[error("jobs are kept longer than deliveries, so that a repeated one would start its job anew beside it")]
+    #[error(
+        "jobs are kept longer than deliveries, so that a repeated one would start its job anew beside it"
+    )]
     JobsOutliveDeliveries,
     /// What was spent on an item is counted over all of its jobs.
     #[error("jobs are kept longer than work items, whose spending would be counted anew")]

@@ -32,7 +32,8 @@ fn what_must_be_found_is_not_forgotten_before_what_leads_to_it() {
 
 #[test]
 fn a_size_shortens_an_age_and_never_lengthens_it() {
-    let terms = Terms { jobs: hours(10), jobs_max: 5, logs: hours(8), logs_bytes_max: 100, ..Terms::default() };
+    let terms =
+        Terms { jobs: hours(10), jobs_max: 5, logs: hours(8), logs_bytes_max: 100, ..Terms::default() };
     let kept = |finished| Kept { finished, ..Kept::default() };
     assert_eq!(plan(NOW, &terms, &kept(5)).jobs_over, 0);
     let over = plan(NOW, &terms, &kept(9));

@@ -27,11 +27,6 @@ impl Elsewhere {
             self.0.connected.lock().unwrap_or_else(PoisonError::into_inner).cancel();
         }
     }
-
-    /// How many places there are.
-    pub fn places(&self) -> usize {
-        self.0.uris.len()
-    }
 }
 
 #[derive(Debug)]

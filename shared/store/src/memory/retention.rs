@@ -9,8 +9,8 @@ use domain::{Job, JobId, JobState, Timestamp};
 use super::MemoryStore;
 use super::tables::Tables;
 use super::views::hour_of;
-use crate::retention::{Forgotten, Retention};
 use crate::Error;
+use crate::retention::{Forgotten, Retention};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -95,7 +95,8 @@ impl Tables {
         match kind {
             Kind::Deliveries => {
                 let old = self.received.iter().filter(|(_, (at, _))| *at < before);
-                let old: Vec<_> = old.map(|(name, (_, body))| (name.clone(), body.clone())).take(limit).collect();
+                let old: Vec<_> =
+                    old.map(|(name, (_, body))| (name.clone(), body.clone())).take(limit).collect();
                 for (name, body) in &old {
                     self.received.remove(name);
                     self.deliveries.remove(name);
@@ -113,7 +114,10 @@ impl Tables {
                 old.len() as u64
             }
             Kind::LateOutcomes => {
-                let old = self.late_outcomes.iter().filter(|(run, (_, at))| *at < before && self.run(**run).is_none());
+                let old = self
+                    .late_outcomes
+                    .iter()
+                    .filter(|(run, (_, at))| *at < before && self.run(**run).is_none());
                 let old: Vec<_> = old.map(|(run, _)| *run).take(limit).collect();
                 old.iter().for_each(|run| drop(self.late_outcomes.remove(run)));
                 old.len() as u64
@@ -121,7 +125,8 @@ impl Tables {
             Kind::Chains => {
                 let day = |at: Timestamp| at.as_ms().div_euclid(DAY_MS);
                 let is_old = |at: Timestamp| day(at) < day(before);
-                let old = self.touched.iter().filter(|(purse, at)| purse.scope == Scope::Chain && is_old(**at));
+                let old =
+                    self.touched.iter().filter(|(purse, at)| purse.scope == Scope::Chain && is_old(**at));
                 let old: Vec<_> = old.map(|(purse, _)| purse.clone()).take(limit).collect();
                 for purse in &old {
                     self.touched.remove(purse);

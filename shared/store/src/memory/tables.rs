@@ -13,7 +13,9 @@ use domain::runner::Node;
 use domain::term::Term;
 use domain::transition::After;
 use domain::work_item::WorkItem;
-use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Status, Timestamp};
+use domain::{
+    Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Status, Timestamp,
+};
 
 use super::outbox::OutboxTables;
 use super::{Moved, Snapshot};

@@ -19,7 +19,7 @@ use crate::fleet::Heard;
 
 /// The channel, as `sql/work_announce.sql` has it.
 const CHANNEL: &str = "orch_work";
-/// What PgBouncer says of settings that it does not know.
+/// What `pgbouncer` says of settings that it does not know.
 const PROTOCOL_VIOLATION: &str = "08P01";
 /// How long a lost connection may take to be closed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);

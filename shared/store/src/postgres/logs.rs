@@ -75,7 +75,8 @@ impl RunLogs for PostgresLogs {
     async fn log_bytes(&self, since: Timestamp, over: u64) -> Result<Vec<LogBytes>, Error> {
         let _turn = self.turns.acquire().await.map_err(|_| Error::Closed)?;
         let mut reader = self.server.begin(Begin::Read).await?;
-        let query = sqlx::query(include_str!("sql/run_logs_bytes.sql")).bind(since.as_ms()).bind(offset(over));
+        let query =
+            sqlx::query(include_str!("sql/run_logs_bytes.sql")).bind(since.as_ms()).bind(offset(over));
         let rows = reader.fetch_all(query).await?;
         reader.commit().await?;
         let hour = |row: &sqlx::postgres::PgRow| {

@@ -39,7 +39,9 @@ impl Target {
         if self.count(table).await? == 0 {
             return Ok(());
         }
-        Err(Error::Setup(format!("the target is not empty, it has rows in {table}: create a new database for it")))
+        Err(Error::Setup(format!(
+            "the target is not empty, it has rows in {table}: create a new database for it"
+        )))
     }
 
     pub(crate) async fn count(&mut self, table: &str) -> Result<u64, Error> {
@@ -48,7 +50,12 @@ impl Target {
     }
 
     /// Adds rows, each an object of these columns.
-    pub(crate) async fn insert(&mut self, table: &str, columns: &[String], rows: Vec<Value>) -> Result<(), Error> {
+    pub(crate) async fn insert(
+        &mut self,
+        table: &str,
+        columns: &[String],
+        rows: Vec<Value>,
+    ) -> Result<(), Error> {
         let columns = columns.join(", ");
         let sql = format!(
             "WITH sent AS (INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE \

@@ -70,6 +70,7 @@ impl Answer {
             | Self::Done
             | Self::Found(_)
             | Self::Pruned(_)
+            | Self::Forgotten(_)
             | Self::Repaired(_)
             | Self::Renewed(_)
             | Self::Heard(_)

@@ -10,8 +10,8 @@ use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{at, at_maybe, get, run_id, small, text_of};
 use super::{SqlStore, mismatch};
-use crate::retention::{Forgotten, LOG_BYTES_PER_STEP, Retention};
 use crate::Error;
+use crate::retention::{Forgotten, LOG_BYTES_PER_STEP, Retention};
 
 /// What the writer may be asked of it.
 #[derive(Debug)]
@@ -24,7 +24,9 @@ pub(crate) enum Ask {
 pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<Answer, Fault> {
     match ask {
         Ask::Jobs(step) => jobs(conn, step).await.map(Answer::Forgotten),
-        Ask::Rows { kind: Kind::Items, before, limit } => items(conn, *before, *limit).await.map(Answer::Pruned),
+        Ask::Rows { kind: Kind::Items, before, limit } => {
+            items(conn, *before, *limit).await.map(Answer::Pruned)
+        }
         Ask::Rows { kind, before, limit } => rows(conn, *kind, *before, *limit).await.map(Answer::Pruned),
     }
 }

@@ -132,7 +132,8 @@ pub(crate) async fn what_is_needed_is_kept(store: Arc<dyn Store>) {
     let asked = done_first(&store, job("B")).await;
     let seen = item(&store, "B").await.unwrap();
     let needs = NeedsYou { why: Why::Approval, job: Some(asked), stage: "review".into(), result: None };
-    let waits = WorkItem { state: ItemState::NeedsYou(Box::new(needs)), updated_at: later(20), ..seen.clone() };
+    let waits =
+        WorkItem { state: ItemState::NeedsYou(Box::new(needs)), updated_at: later(20), ..seen.clone() };
     let audit = Audit { at: later(20), actor: "ada".into(), verb: "stop", note: None, posts: Vec::new() };
     assert_eq!(store.decide(ItemChange::new(&seen, waits), audit).await.unwrap(), Applied::Done);
 
@@ -174,7 +175,10 @@ pub(crate) async fn figures_and_sums_outlive_what_they_count(store: Arc<dyn Stor
     assert_eq!(forget(&store, later(3_600_001), 10).await[0].jobs, 3);
     assert_eq!(seen().await, before);
     let (mut counts, records, hours) = seen().await;
-    assert_eq!((*counts.of(Status::Done), *counts.of(Status::Cancelled), *counts.of(Status::Queued)), (2, 1, 1));
+    assert_eq!(
+        (*counts.of(Status::Done), *counts.of(Status::Cancelled), *counts.of(Status::Queued)),
+        (2, 1, 1)
+    );
     assert_eq!((records.len(), hours.len()), (1, 1));
     assert_eq!(spent(&store, &first).await, BTreeMap::from_iter(sums.into_iter().chain([("job", 0)])));
     let kept = store.kept(10).await.unwrap();
