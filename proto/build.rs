@@ -17,6 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // The admin messages are what `GET /queue` and `--json` print.
         .type_attribute(".", "#[derive(serde::Serialize)]")
+        // Output passes without being copied, and what it came in is free again once it is written.
+        .bytes(".orch.v1.LogChunk.data")
+        .bytes(".orch.v1.LogFrame.data")
+        .codec_path("crate::codec::SmallBuffers")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -84,7 +84,7 @@ fn pieces(frame: Result<v1::LogFrame, Status>) -> Vec<io::Result<Bytes>> {
         Ok(frame) if frame.gap_bytes > 0 => {
             vec![Ok(Bytes::from(format!("\n[... {} bytes dropped ...]\n", frame.gap_bytes)))]
         }
-        Ok(frame) => vec![Ok(frame.data.into())],
+        Ok(frame) => vec![Ok(frame.data)],
         Err(status) => {
             let line = Bytes::from(format!("\n[log broken off: {}]\n", status.message()));
             vec![Ok(line), Err(broken_off())]

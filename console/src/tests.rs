@@ -203,7 +203,7 @@ impl tonic::server::ServerStreamingService<v1::StreamLogsRequest> for StubLogs {
             return std::future::ready(Err(Status::not_found("there is no such run")));
         }
         let frame = |offset, data: &str, gap_bytes| {
-            Ok(v1::LogFrame { run_id: RUN.to_owned(), offset, data: data.into(), gap_bytes })
+            Ok(v1::LogFrame { run_id: RUN.to_owned(), offset, data: data.to_owned().into(), gap_bytes })
         };
         let mut frames = vec![frame(0, "one\n", 0), frame(4, "", 9), frame(13, "two\n", 0)];
         if follow {

@@ -60,7 +60,7 @@ pub fn read_run_id(text: &str) -> Result<RunId, Malformed> {
 pub fn log_frame(piece: LogPiece) -> v1::WatchFrame {
     let frame = match piece {
         LogPiece::Bytes { offset, bytes } => {
-            v1::watch_frame::Frame::Chunk(v1::LogChunk { offset, data: bytes })
+            v1::watch_frame::Frame::Chunk(v1::LogChunk { offset, data: bytes.into() })
         }
         LogPiece::Gap { from, to } => v1::watch_frame::Frame::Gap(v1::LogGap { from, to }),
     };

@@ -3,6 +3,7 @@
 //! The admin messages double as the JSON of `GET /queue` and `orch … --json`, so the two cannot differ.
 //! Knows no store and no service.
 
+pub mod codec;
 pub mod convert;
 
 /// The generated messages, clients and servers of package `orch.v1`.

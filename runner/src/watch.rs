@@ -1,6 +1,7 @@
 //! One reader of one run's log: from any offset, at its own pace, until the outcome. Reads the spool, so that a slow
 //! reader holds up nobody.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,8 @@ use crate::spool::{self, Spool};
 
 /// Frames on their way to a reader that has not taken them yet.
 pub(crate) const FRAMES_MAX: usize = 4;
+/// How soon the spool is looked at again after it held something; it doubles with every look that finds nothing.
+const LOOK_MIN: Duration = Duration::from_millis(5);
 /// How long bytes may lie in the spool before they are sent.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
@@ -43,7 +46,8 @@ pub(crate) async fn send(node: Arc<Node>, held: Arc<Held>, offset: u64, frames: 
 }
 
 async fn follow(held: &Held, mask: &Mask, from: u64, frames: &Frames) -> Result<(), Status> {
-    let spool = Spool::new(held.dir.spool());
+    let mut spool = Reading::of(Spool::new(held.dir.spool()));
+    let mut pause = LOOK_EVERY;
     // A secret that began before is to be recognized.
     let mut offset = from.saturating_sub(mask.reach());
     let mut veiled = Veiled { veil: Veil::new(mask.clone(), offset), from };
@@ -55,7 +59,7 @@ async fn follow(held: &Held, mask: &Mask, from: u64, frames: &Frames) -> Result<
         let now = *phase.borrow_and_update();
         let outcome = if now == RunPhase::Ended { Some(read_outcome(held).await?) } else { None };
         let before = offset;
-        let Ok(after) = send_pieces(&spool, &mut veiled, offset, outcome.is_some(), frames).await? else {
+        let Ok(after) = send_pieces(&mut spool, &mut veiled, offset, outcome.is_some(), frames).await? else {
             return Ok(());
         };
         offset = after;
@@ -69,7 +73,9 @@ async fn follow(held: &Held, mask: &Mask, from: u64, frames: &Frames) -> Result<
             progress_at = Instant::now() + PROGRESS_EVERY;
             progress_json = read_progress(held).await.filter(|progress| told.as_ref() != Some(progress));
         }
+        pause = (pause * 2).min(LOOK_EVERY);
         if offset > before {
+            pause = LOOK_MIN;
             heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
         }
         if progress_json.is_some() || Instant::now() >= heartbeat_at {
@@ -85,7 +91,7 @@ async fn follow(held: &Held, mask: &Mask, from: u64, frames: &Frames) -> Result<
             biased;
             () = frames.closed() => return Ok(()),
             _ = phase.changed() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -102,17 +108,37 @@ pub(crate) async fn unread_bytes(node: &Node) -> u64 {
     unread.await.unwrap_or(0)
 }
 
+/// A spool that is read on threads for file work, one piece at a time.
+struct Reading(Option<Spool>);
+
+impl Reading {
+    fn of(spool: Spool) -> Self {
+        Self(Some(spool))
+    }
+
+    async fn next(&mut self, offset: u64) -> io::Result<Option<LogPiece>> {
+        let gone = || io::Error::other("an earlier read of it was cut off");
+        let mut spool = self.0.take().ok_or_else(gone)?;
+        let (spool, piece) = service::blocking(move || {
+            let piece = spool.read(offset);
+            Ok((spool, piece))
+        })
+        .await?;
+        self.0 = Some(spool);
+        piece
+    }
+}
+
 /// Sends what the spool holds; of a living run only until a short piece shows that its end is near.
 async fn send_pieces(
-    spool: &Spool,
+    spool: &mut Reading,
     veiled: &mut Veiled,
     mut offset: u64,
     to_the_end: bool,
     frames: &Frames,
 ) -> Result<Result<u64, Gone>, Status> {
     loop {
-        let (reading, from) = (spool.clone(), offset);
-        let piece = service::blocking(move || reading.read(from)).await;
+        let piece = spool.next(offset).await;
         let piece = piece.map_err(|error| Status::internal(format!("could not read the spool: {error}")))?;
         let ended = piece.is_none();
         offset = piece.as_ref().map_or(offset, LogPiece::end);

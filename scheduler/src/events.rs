@@ -17,6 +17,8 @@ use crate::shared::Shared;
 
 /// The most events kept.
 pub(crate) const EVENTS_MAX: usize = 10_000;
+/// The most memory they take, in bytes: where names are long, fewer are kept.
+const EVENTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// New jobs read at once, and how often in a row: no more than are kept.
 const PAGE: u32 = 200;
 const PAGES_MAX: usize = EVENTS_MAX / PAGE as usize;
@@ -39,6 +41,8 @@ struct Ring {
     /// The number of the first event kept; they are counted from 1.
     first: u64,
     kept: VecDeque<JobEvent>,
+    /// What those take.
+    bytes: usize,
 }
 
 /// A place between two events.
@@ -52,7 +56,7 @@ pub(crate) enum Place {
 
 impl Events {
     pub(crate) fn new(start: String) -> Self {
-        let ring = Mutex::new(Ring { first: 1, kept: VecDeque::new() });
+        let ring = Mutex::new(Ring { first: 1, ..Ring::default() });
         Self { start, ring, newest: watch::channel(0).0, look: Notify::new() }
     }
 
@@ -109,11 +113,13 @@ impl Events {
     fn publish(&self, now: Timestamp, event: JobEvent) {
         let mut ring = self.lock();
         let number = ring.first + ring.kept.len() as u64;
-        if ring.kept.len() >= EVENTS_MAX {
-            ring.kept.pop_front();
+        let event = JobEvent { id: self.id(number), at: now.to_string(), ..event };
+        ring.bytes += bytes_of(&event);
+        ring.kept.push_back(event);
+        while ring.kept.len() > EVENTS_MAX || (ring.bytes > EVENTS_BYTES_MAX && ring.kept.len() > 1) {
+            ring.bytes -= ring.kept.pop_front().as_ref().map_or(0, bytes_of);
             ring.first += 1;
         }
-        ring.kept.push_back(JobEvent { id: self.id(number), at: now.to_string(), ..event });
         self.newest.send_replace(number);
     }
 
@@ -151,6 +157,14 @@ impl Events {
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn bytes_of(event: &JobEvent) -> usize {
+    let JobEvent { id, at, kind, project, work_item, stage, status, run_id, runner, class, reason, .. } =
+        event;
+    let said = [id, at, kind, project, work_item, stage, status].into_iter();
+    let perhaps = [run_id, runner, class, reason].into_iter().flatten();
+    size_of::<JobEvent>() + said.chain(perhaps).map(String::len).sum::<usize>()
 }
 
 fn of(job: &Job) -> JobEvent {
@@ -249,5 +263,22 @@ mod tests {
         let (told, _) = events.behind(Place::Unknown, 1, NOW);
         assert_eq!(kinds(&told), [(GAP, Some(0)), ("more", None)]);
         assert_eq!((events.place("nonsense"), events.place("a-b-x")), (None, None));
+    }
+
+    #[test]
+    fn events_with_long_names_are_fewer() {
+        let events = Events::new("a".to_owned());
+        let long = JobEvent { work_item: "x".repeat(64 * 1024), ..JobEvent::default() };
+        for _ in 0..1_000 {
+            events.publish(NOW, long.clone());
+        }
+        let ring = events.lock();
+        assert_eq!(ring.bytes, ring.kept.iter().map(bytes_of).sum::<usize>());
+        assert!(
+            ring.bytes <= EVENTS_BYTES_MAX && ring.kept.len() > 100,
+            "{} events are kept",
+            ring.kept.len()
+        );
+        assert_eq!(ring.first + ring.kept.len() as u64, 1_001);
     }
 }

@@ -84,8 +84,7 @@ impl SchedulerService for Service {
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
         check_caller(&caller, &node)?;
         let moment = shared.moment();
-        let open =
-            || shared.nodes.facts(moment).into_iter().any(|one| one.node == node && one.blocked.is_none());
+        let open = || shared.nodes.is_open(&node, moment);
         let was_open = open();
         let renewed = Renewed {
             number: request.number,

@@ -43,6 +43,7 @@ mod streams;
 mod supervise;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ use proto::v1::InfoRequest;
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::join_service_server::JoinServiceServer;
 use proto::v1::scheduler_service_server::SchedulerServiceServer;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::grpc::MESSAGE_BYTES_MAX;
 use service::health::Readiness;
 use service::metrics::Metrics;
@@ -92,9 +94,19 @@ pub struct Handle {
 /// # Errors
 /// See [`start`].
 pub async fn run(cli: Cli, tasks: Tasks) -> anyhow::Result<()> {
+    open_many_files();
     start(cli.options()?, tasks.clone()).await?;
     tasks.token().cancelled().await;
     Ok(())
+}
+
+/// Lets this process open as many files as its host allows: a runner is two connections, a live run an open log. Where that
+/// is not many, connections wait.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, files = limit.current, "could not raise the limit of open files");
+    }
 }
 
 /// Binds, opens the store, takes up the runs that live, and serves. Cancelling the token of `tasks` stops it.
@@ -277,7 +289,13 @@ fn refuse(error: store::Error) -> anyhow::Error {
 /// Goes on with every run that lives: offered ones are launched again, started ones are watched. None is requeued.
 async fn take_up(shared: &Arc<Shared>) -> Result<(), store::Error> {
     let live = shared.store.live_runs().await?;
+    let mut jobs: BTreeMap<_, _> =
+        shared.store.live_jobs().await?.into_iter().map(|job| (job.id, job)).collect();
     for run in &live {
+        if let Some(job) = jobs.remove(&run.job) {
+            supervise::take_in(shared, &job, run);
+            continue;
+        }
         match shared.store.job(run.job).await {
             Ok(Some(job)) => supervise::take_in(shared, &job, run),
             Ok(None) => {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::NodeId;
@@ -12,6 +12,7 @@ use service::grpc::{self, MESSAGE_BYTES_MAX, SendTrace};
 use service::settings::TlsSettings;
 use service::tls::{PeerName, Role};
 use service::watched::Watched;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
@@ -31,9 +32,24 @@ pub(crate) struct Links {
     channels: Mutex<BTreeMap<(NodeId, String), Link>>,
 }
 
+/// How many streams of one node are asked for at once: after a start a fleet's runs are watched side by side, and each of
+/// those calls has its deadline.
+const OPENINGS_MAX: usize = 4;
+
+/// A way to a runner.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) runner: Runner,
+    /// Cancelled when [`Links::forget`] closes the connection: a stream on it would hang until its silence is noticed.
+    pub(crate) closed: CancellationToken,
+    /// A place in it is held while a stream is asked for.
+    pub(crate) opening: Arc<Semaphore>,
+}
+
 #[derive(Debug)]
 struct Link {
     channel: Channel,
+    opening: Arc<Semaphore>,
     /// Cancelled when the connection leads nowhere any more.
     closed: CancellationToken,
 }
@@ -45,16 +61,11 @@ impl Links {
 
     /// A client of a node at `url`; connects at its first call.
     pub(crate) fn to(&self, node: &NodeId, url: &str) -> Result<Runner, Status> {
-        self.until_closed(node, url).map(|(runner, _)| runner)
+        self.way(node, url).map(|way| way.runner)
     }
 
-    /// The same, with what is cancelled when [`Links::forget`] closes the connection: a stream on it would hang until
-    /// its silence is noticed.
-    pub(crate) fn until_closed(
-        &self,
-        node: &NodeId,
-        url: &str,
-    ) -> Result<(Runner, CancellationToken), Status> {
+    /// The same, with what a stream needs.
+    pub(crate) fn way(&self, node: &NodeId, url: &str) -> Result<Way, Status> {
         if self.is_revoked(node) {
             return Err(Status::permission_denied(format!("node {node} is revoked")));
         }
@@ -64,13 +75,14 @@ impl Links {
             Entry::Vacant(unknown) => {
                 let channel = grpc::channel_to_node(url, &self.tls, &node.0)
                     .map_err(|refused| Status::unavailable(refused.to_string()))?;
-                unknown.insert(Link { channel, closed: CancellationToken::new() })
+                let opening = Arc::new(Semaphore::new(OPENINGS_MAX));
+                unknown.insert(Link { channel, opening, closed: CancellationToken::new() })
             }
         };
         let runner = RunnerServiceClient::with_interceptor(link.channel.clone(), SendTrace)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok((runner, link.closed.clone()))
+        Ok(Way { runner, closed: link.closed.clone(), opening: link.opening.clone() })
     }
 
     /// Closes the connections to nodes that were revoked, as often as some are.

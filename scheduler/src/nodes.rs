@@ -298,6 +298,11 @@ impl Nodes {
             .collect()
     }
 
+    /// Whether nothing keeps a node from work.
+    pub(crate) fn is_open(&self, node: &NodeId, at: Moment) -> bool {
+        self.lock().get(node).is_some_and(|known| known.blocked(&self.terms, at).is_none())
+    }
+
     /// What the preflights of the nodes say that speak and have looked.
     pub(crate) fn preflights(&self, at: Moment) -> Vec<Spoken> {
         let speaks = |known: &&Known| {

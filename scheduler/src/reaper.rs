@@ -9,6 +9,7 @@ use std::time::Duration;
 use domain::job::LiveRunState;
 use domain::transition::{Conclusion, LostHow};
 use domain::{Alert, Event, Job, JobState, Run, RunId, RunState};
+use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 
 use crate::conditions::Conditions;
@@ -183,14 +184,12 @@ pub(crate) async fn end_lost(shared: &Shared, run: &LiveRun, how: LostHow) {
 
 async fn save_nodes(shared: &Shared, boot_ms: i64) {
     let leads = shared.leads();
-    for node in shared.nodes.unsaved(shared.neighbours, leads, boot_ms) {
-        match shared.store.save_node(node.clone()).await {
-            Ok(()) => shared.nodes.saved(node, boot_ms),
-            Err(error) => {
-                tracing::warn!(runner = %node.id, error = error_chain(&error), "could not write a runner's row yet");
-                return;
-            }
-        }
+    // Side by side, so that they share a commit.
+    let saves = shared.nodes.unsaved(shared.neighbours, leads, boot_ms).into_iter().map(async |node| {
+        shared.store.save_node(node.clone()).await.map(|()| shared.nodes.saved(node, boot_ms))
+    });
+    if let Some(error) = join_all(saves).await.into_iter().find_map(Result::err) {
+        tracing::warn!(error = error_chain(&error), "could not write the runners' rows yet");
     }
 }
 

@@ -5,7 +5,6 @@
 use std::io;
 use std::time::Duration;
 
-use domain::log::LogPiece;
 use domain::{Epoch, NodeId, Outcome, RunId};
 use proto::convert;
 use proto::v1::{WatchFrame, WatchRequest, watch_frame};
@@ -16,7 +15,7 @@ use tonic::Status;
 
 use crate::finalize;
 use crate::lease::LiveRun;
-use crate::links::CALL_DEADLINE;
+use crate::links::{CALL_DEADLINE, Way};
 use crate::live::Phase;
 use crate::logs::LogWriter;
 use crate::shared::{Shared, pause};
@@ -122,9 +121,13 @@ pub(crate) async fn once(
 ) -> Result<Outcome, Cut> {
     let url = shared.nodes.url(&place.node).ok_or_else(|| Status::unavailable("the node is not known"))?;
     let request = WatchRequest { run: Some(convert::run_key(place.run, place.epoch)), offset: log.end() };
-    let (mut runner, closed) = shared.links.until_closed(&place.node, &url)?;
-    let opened = closed.run_until_cancelled(grpc::call(CALL_DEADLINE, runner.watch(request))).await;
-    let mut frames = opened.ok_or(Cut::Closed)??.into_inner();
+    let Way { mut runner, closed, opening } = shared.links.way(&place.node, &url)?;
+    let open = async {
+        // Nobody closes it: without a place the call is made all the same.
+        let _place = opening.acquire().await;
+        grpc::call(CALL_DEADLINE, runner.watch(request)).await
+    };
+    let mut frames = closed.run_until_cancelled(open).await.ok_or(Cut::Closed)??.into_inner();
     let idle = shared.terms.unreachable;
     let mut veil = Veil::new(shared.mask.clone(), log.end());
     loop {
@@ -142,10 +145,10 @@ pub(crate) async fn once(
                 lift(log, &mut veil).await?;
                 complete(log, chunk.offset, skipped).await?;
             }
-            let (offset, bytes) = veil.take(chunk.offset, chunk.data);
+            let (offset, bytes) = veil.take(chunk.offset, chunk.data.into());
             if !bytes.is_empty() {
                 shared.pulses.take(place.run, &bytes, shared.now());
-                log.append(&LogPiece::Bytes { offset, bytes }).await?;
+                log.append(offset, bytes.into()).await?;
             }
             continue;
         }
@@ -161,7 +164,7 @@ pub(crate) async fn once(
 /// Writes what was held because it might have been the beginning of a secret, and was not.
 async fn lift(log: &mut LogWriter, veil: &mut Veil) -> io::Result<()> {
     match veil.finish() {
-        Some((offset, bytes)) => log.append(&LogPiece::Bytes { offset, bytes }).await,
+        Some((offset, bytes)) => log.append(offset, bytes.into()).await,
         None => Ok(()),
     }
 }
@@ -177,7 +180,7 @@ async fn take(
         None | Some(watch_frame::Frame::Heartbeat(_) | watch_frame::Frame::Chunk(_)) => Ok(None),
         Some(watch_frame::Frame::Gap(gap)) => {
             complete(log, gap.from, skipped).await?;
-            log.append(&LogPiece::Gap { from: gap.from, to: gap.to }).await?;
+            log.skip_to(gap.to).await?;
             Ok(None)
         }
         Some(watch_frame::Frame::Outcome(mut frame)) => {

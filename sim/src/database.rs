@@ -262,6 +262,10 @@ impl Store for Database {
         self.inner.live_runs().await
     }
 
+    async fn live_jobs(&self) -> Result<Vec<Job>, Error> {
+        self.inner.live_jobs().await
+    }
+
     async fn cancel_requests(&self) -> Result<Vec<RunId>, Error> {
         self.inner.cancel_requests().await
     }

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn frame(run: &str, offset: u64, data: &str, gap_bytes: u64) -> v1::LogFrame {
-        v1::LogFrame { run_id: run.to_owned(), offset, data: data.into(), gap_bytes }
+        v1::LogFrame { run_id: run.to_owned(), offset, data: data.to_owned().into(), gap_bytes }
     }
 
     #[test]

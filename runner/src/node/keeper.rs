@@ -207,7 +207,7 @@ pub(super) fn settle(
 
 /// The outcome of a run whose shim is gone, with what the spool still tells.
 fn lost(dir: &RunDir, now: Timestamp) -> io::Result<Outcome> {
-    let spool = Spool::new(dir.spool());
+    let mut spool = Spool::new(dir.spool());
     let (mut reader, mut tail, mut offset) = (Reader::new(), Vec::new(), 0);
     while let Some(piece) = spool.read(offset)? {
         offset = piece.end();

@@ -13,19 +13,26 @@ use super::segment_path;
 const TRIES_MAX: usize = 16;
 
 /// Reads a spool.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
+    /// The segment that was read last: most reads go on in it, also once the writer has dropped it.
+    open: Option<(u64, File)>,
 }
 
 impl Spool {
     /// The spool in `dir`.
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir, open: None }
     }
 
     /// What there is at `offset`; none when the spool does not go further (yet).
-    pub(crate) fn read(&self, offset: u64) -> io::Result<Option<LogPiece>> {
+    pub(crate) fn read(&mut self, offset: u64) -> io::Result<Option<LogPiece>> {
+        if let Some((start, file)) = self.open.as_ref().filter(|(start, _)| *start <= offset)
+            && let Some(piece) = piece(file, *start, offset)?
+        {
+            return Ok(Some(piece));
+        }
         let mut result = Ok(None);
         for _ in 0..TRIES_MAX {
             result = self.try_read(offset);
@@ -37,21 +44,28 @@ impl Spool {
         result
     }
 
-    fn try_read(&self, offset: u64) -> io::Result<Option<LogPiece>> {
+    fn try_read(&mut self, offset: u64) -> io::Result<Option<LogPiece>> {
         // The list comes first: a segment that has a successor in it grows no more.
         let starts = starts(&self.dir)?;
         let after = starts.partition_point(|&start| start <= offset);
         if let Some(&start) = after.checked_sub(1).and_then(|at| starts.get(at)) {
             let file = File::open(segment_path(&self.dir, start))?;
-            let mut bytes = vec![0; CHUNK_BYTES_MAX];
-            let length = file.read_at(&mut bytes, offset - start)?;
-            if length > 0 {
-                bytes.truncate(length);
-                return Ok(Some(LogPiece::Bytes { offset, bytes }));
+            let found = piece(&file, start, offset)?;
+            self.open = Some((start, file));
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(starts.get(after).map(|&next| LogPiece::Gap { from: offset, to: next }))
     }
+}
+
+/// What a segment that begins at `start` holds at `offset`; none at its end.
+fn piece(file: &File, start: u64, offset: u64) -> io::Result<Option<LogPiece>> {
+    let mut bytes = vec![0; CHUNK_BYTES_MAX];
+    let length = file.read_at(&mut bytes, offset - start)?;
+    bytes.truncate(length);
+    Ok((length > 0).then_some(LogPiece::Bytes { offset, bytes }))
 }
 
 /// The offset after the last byte in the spool at `dir`.

@@ -4,7 +4,7 @@ use super::*;
 
 /// Reads everything from `offset`; a gap shows as its two ends.
 fn all(dir: &Path, mut offset: u64) -> (Vec<u8>, Vec<(u64, u64)>) {
-    let (spool, mut bytes, mut gaps) = (Spool::new(dir.to_owned()), Vec::new(), Vec::new());
+    let (mut spool, mut bytes, mut gaps) = (Spool::new(dir.to_owned()), Vec::new(), Vec::new());
     while let Some(piece) = spool.read(offset).unwrap() {
         offset = piece.end();
         match piece {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::log::LogPiece;
 use domain::{Epoch, JobId, Run, RunId, RunState, Status as JobStatus};
 use proto::convert;
@@ -16,7 +17,9 @@ use crate::shared::Shared;
 
 /// How many frames wait for a slow reader.
 const FRAMES_AHEAD: usize = 2;
-/// How often a followed log is looked at.
+/// How soon a followed log is looked at again after it grew; it doubles with every look that finds nothing.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+/// How often a followed log is looked at that does not grow.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long a stream that is cut off by the scheduler's end tries to say so.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -113,15 +116,18 @@ async fn send_run(
     if let Some(bytes) = wanted.tail_bytes {
         log.skip_to_tail(bytes).await.map_err(|error| could_not_read(&error))?;
     }
+    let mut pause = LOOK;
     loop {
         let over = !wanted.follow || has_ended(shared, run).await?;
+        pause = (pause * 2).min(LOOK);
         while let Some(piece) = log.next().await.map_err(|error| could_not_read(&error))? {
+            pause = LOOK_MIN;
             frames.send(Ok(frame(run, piece))).await.map_err(|_gone| None)?;
         }
         if over {
             return Ok(());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -158,9 +164,9 @@ async fn has_ended(shared: &Shared, run: RunId) -> Result<bool, Status> {
 fn frame(run: RunId, piece: LogPiece) -> LogFrame {
     let run_id = run.to_string();
     match piece {
-        LogPiece::Bytes { offset, bytes } => LogFrame { run_id, offset, data: bytes, gap_bytes: 0 },
+        LogPiece::Bytes { offset, bytes } => LogFrame { run_id, offset, data: bytes.into(), gap_bytes: 0 },
         LogPiece::Gap { from, to } => {
-            LogFrame { run_id, offset: from, data: Vec::new(), gap_bytes: to - from }
+            LogFrame { run_id, offset: from, data: Bytes::new(), gap_bytes: to - from }
         }
     }
 }

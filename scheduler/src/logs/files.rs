@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use domain::RunId;
 use domain::Timestamp;
 use domain::log::{CHUNK_BYTES_MAX, LogPiece};
@@ -48,7 +49,7 @@ impl Files {
 
     /// Reads a run's log from the start.
     pub(super) fn reader(&self, run: RunId) -> FileReader {
-        FileReader { log: self.path(run, "log"), gaps: self.path(run, "gaps"), offset: 0 }
+        FileReader { log: self.path(run, "log"), gaps: self.path(run, "gaps"), offset: 0, seen: None }
     }
 
     /// How much room the logs take by the hour of their last byte, the newest first.
@@ -149,23 +150,15 @@ impl FileWriter {
         self.end
     }
 
-    /// Adds a piece. What is there already is left; what lies between is a gap.
-    pub(super) async fn append(&mut self, piece: &LogPiece) -> io::Result<()> {
-        match piece {
-            LogPiece::Gap { from: _, to } => self.skip_to(*to).await,
-            LogPiece::Bytes { offset, bytes } => {
-                self.skip_to(*offset).await?;
-                let known = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
-                let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else { return Ok(()) };
-                let (file, at, fresh) = (self.file.clone(), self.end, fresh.to_vec());
-                self.end = blocking(move || {
-                    file.write_all_at(&fresh, at)?;
-                    Ok(at + fresh.len() as u64)
-                })
-                .await?;
-                Ok(())
-            }
-        }
+    /// Adds bytes at the end.
+    pub(super) async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        let (file, at) = (self.file.clone(), self.end);
+        self.end = blocking(move || {
+            file.write_all_at(&bytes, at)?;
+            Ok(at + bytes.len() as u64)
+        })
+        .await?;
+        Ok(())
     }
 
     /// Declares everything from the end up to `to` dropped.
@@ -203,6 +196,17 @@ pub(crate) struct FileReader {
     log: PathBuf,
     gaps: PathBuf,
     offset: u64,
+    /// None: nothing was there yet.
+    seen: Option<Seen>,
+}
+
+/// What a log held at the last look.
+#[derive(Clone, Debug)]
+struct Seen {
+    file: Arc<File>,
+    end: u64,
+    /// All gaps before `end`: a gap is declared before the file grows by it.
+    gaps: Arc<Vec<(u64, u64)>>,
 }
 
 impl FileReader {
@@ -220,8 +224,14 @@ impl FileReader {
 
     /// The next piece; none at the end of what is there now.
     pub(super) async fn next(&mut self) -> io::Result<Option<LogPiece>> {
-        let (log, gaps, offset) = (self.log.clone(), self.gaps.clone(), self.offset);
-        let piece = blocking(move || read(&log, &gaps, offset)).await?;
+        let (log, gaps, offset, mut seen) =
+            (self.log.clone(), self.gaps.clone(), self.offset, self.seen.clone());
+        let (seen, piece) = blocking(move || {
+            let piece = read_on(&mut seen, &log, &gaps, offset)?;
+            Ok((seen, piece))
+        })
+        .await?;
+        self.seen = seen;
         if let Some(piece) = &piece {
             self.offset = piece.end();
         }
@@ -232,32 +242,49 @@ impl FileReader {
 /// A run's log as it lies in a folder, piece by piece, from the start; nothing of a run that has none.
 pub fn saved_log(folder: &Path, run: RunId) -> impl Iterator<Item = io::Result<LogPiece>> + Send + use<> {
     let (log, gaps) = (folder.join(format!("{run}.log")), folder.join(format!("{run}.gaps")));
-    let mut offset = Some(0);
+    let (mut offset, mut seen) = (Some(0), None);
     std::iter::from_fn(move || {
-        let piece = read(&log, &gaps, offset?).transpose()?;
+        let piece = read_on(&mut seen, &log, &gaps, offset?).transpose()?;
         offset = piece.as_ref().ok().map(LogPiece::end);
         Some(piece)
     })
 }
 
-/// What a log holds at `offset`; none at its end.
-fn read(log: &Path, gaps: &Path, offset: u64) -> io::Result<Option<LogPiece>> {
-    let file = match File::open(log) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+/// What a log holds at `offset`, after another look at it where it was not seen to go so far; none at its end.
+fn read_on(seen: &mut Option<Seen>, log: &Path, gaps: &Path, offset: u64) -> io::Result<Option<LogPiece>> {
+    if seen.as_ref().is_none_or(|seen| offset >= seen.end) {
+        *seen = look(seen.take(), log, gaps)?;
+    }
+    seen.as_ref().map_or(Ok(None), |seen| read(seen, offset))
+}
+
+/// Looks how far a log goes by now.
+fn look(known: Option<Seen>, log: &Path, gaps: &Path) -> io::Result<Option<Seen>> {
+    let file = match known {
+        Some(seen) => seen.file,
+        None => match File::open(log) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        },
     };
     let end = file.metadata()?.len();
+    Ok(Some(Seen { file, end, gaps: Arc::new(read_gaps(gaps)?) }))
+}
+
+/// What a log holds at `offset`; none at its end.
+fn read(seen: &Seen, offset: u64) -> io::Result<Option<LogPiece>> {
+    let end = seen.end;
     if offset >= end {
         return Ok(None);
     }
-    Ok(Some(match next_gap(&read_gaps(gaps)?, offset) {
+    Ok(Some(match next_gap(&seen.gaps, offset) {
         Some((from, to)) if from <= offset => LogPiece::Gap { from: offset, to: to.min(end) },
         gap => {
             let until = gap.map_or(end, |(from, _)| from.min(end));
             let most = CHUNK_BYTES_MAX.min(usize::try_from(until - offset).unwrap_or(usize::MAX));
             let mut bytes = vec![0; most];
-            file.read_exact_at(&mut bytes, offset)?;
+            seen.file.read_exact_at(&mut bytes, offset)?;
             LogPiece::Bytes { offset, bytes }
         }
     }))
@@ -286,9 +313,17 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::logs::LogWriter;
 
     fn bytes(offset: u64, text: &str) -> LogPiece {
         LogPiece::Bytes { offset, bytes: text.as_bytes().to_vec() }
+    }
+
+    async fn append(writer: &mut LogWriter, piece: LogPiece) {
+        match piece {
+            LogPiece::Bytes { offset, bytes } => writer.append(offset, bytes.into()).await.unwrap(),
+            LogPiece::Gap { from: _, to } => writer.skip_to(to).await.unwrap(),
+        }
     }
 
     async fn all(reader: &mut FileReader) -> Vec<LogPiece> {
@@ -307,17 +342,17 @@ mod tests {
         let mut reader = logs.reader(run);
         assert_eq!(reader.next().await.unwrap(), None);
 
-        let mut writer = logs.writer(run).await.unwrap();
-        writer.append(&bytes(0, "head")).await.unwrap();
+        let mut writer = LogWriter::File(logs.writer(run).await.unwrap());
+        append(&mut writer, bytes(0, "head")).await;
         assert_eq!(all(&mut reader).await, [bytes(0, "head")]);
-        writer.append(&LogPiece::Gap { from: 4, to: 1_000_000 }).await.unwrap();
+        append(&mut writer, LogPiece::Gap { from: 4, to: 1_000_000 }).await;
         drop(writer);
 
-        let mut writer = logs.writer(run).await.unwrap();
+        let mut writer = LogWriter::File(logs.writer(run).await.unwrap());
         assert_eq!(writer.end(), 1_000_000);
         // A repeat is left out, the rest is taken.
-        writer.append(&bytes(999_998, "..tail")).await.unwrap();
-        writer.append(&bytes(1_000_000, "tail")).await.unwrap();
+        append(&mut writer, bytes(999_998, "..tail")).await;
+        append(&mut writer, bytes(1_000_000, "tail")).await;
         writer.sync().await.unwrap();
         assert_eq!(writer.end(), 1_000_004);
 
@@ -343,7 +378,8 @@ mod tests {
         let logs = Files::open(folder.path().to_path_buf()).unwrap();
         let run = RunId(Uuid::from_u128(8));
         let text = "x".repeat(CHUNK_BYTES_MAX + 1);
-        logs.writer(run).await.unwrap().append(&bytes(0, &text)).await.unwrap();
+        let mut writer = LogWriter::File(logs.writer(run).await.unwrap());
+        append(&mut writer, bytes(0, &text)).await;
         let sizes: Vec<u64> = all(&mut logs.reader(run)).await.iter().map(LogPiece::end).collect();
         assert_eq!(sizes, [CHUNK_BYTES_MAX as u64, CHUNK_BYTES_MAX as u64 + 1]);
     }

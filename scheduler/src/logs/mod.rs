@@ -8,6 +8,7 @@ mod table;
 use std::io;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use domain::RunId;
 use domain::log::LogPiece;
 use store::Store;
@@ -65,11 +66,19 @@ impl LogWriter {
         }
     }
 
-    /// Adds a piece. What is there already is left; what lies between is a gap.
-    pub(crate) async fn append(&mut self, piece: &LogPiece) -> io::Result<()> {
+    /// Adds bytes. What is there already is left; what lies between is a gap.
+    pub(crate) async fn append(&mut self, offset: u64, bytes: Bytes) -> io::Result<()> {
+        self.skip_to(offset).await?;
+        let known = usize::try_from(self.end() - offset).unwrap_or(usize::MAX);
+        if known >= bytes.len() {
+            return Ok(());
+        }
+        let fresh = bytes.slice(known..);
         match self {
-            Self::File(writer) => writer.append(piece).await,
-            Self::Table(writer) => writer.append(piece).await,
+            Self::File(writer) => writer.write(fresh).await,
+            Self::Table(writer) => {
+                writer.write(LogPiece::Bytes { offset: writer.end(), bytes: fresh.into() }).await
+            }
         }
     }
 

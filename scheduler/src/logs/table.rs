@@ -41,18 +41,6 @@ impl TableWriter {
         self.end
     }
 
-    pub(super) async fn append(&mut self, piece: &LogPiece) -> io::Result<()> {
-        match piece {
-            LogPiece::Gap { from: _, to } => self.skip_to(*to).await,
-            LogPiece::Bytes { offset, bytes } => {
-                self.skip_to(*offset).await?;
-                let known = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
-                let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else { return Ok(()) };
-                self.write(LogPiece::Bytes { offset: self.end, bytes: fresh.to_vec() }).await
-            }
-        }
-    }
-
     pub(super) async fn skip_to(&mut self, to: u64) -> io::Result<()> {
         if to <= self.end {
             return Ok(());
@@ -60,7 +48,7 @@ impl TableWriter {
         self.write(LogPiece::Gap { from: self.end, to }).await
     }
 
-    async fn write(&mut self, piece: LogPiece) -> io::Result<()> {
+    pub(super) async fn write(&mut self, piece: LogPiece) -> io::Result<()> {
         let end = piece.end();
         if !self.logs.append_log(self.run, piece).await.map_err(failed)? {
             return Err(io::Error::other("another scheduler writes this log too"));

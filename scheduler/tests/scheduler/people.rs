@@ -187,7 +187,7 @@ async fn followed_logs_go_on_through_retries_until_the_job_is_over() {
     let frame = |run: &proto::v1::RunKey, offset, text: &str| LogFrame {
         run_id: run.run_id.clone(),
         offset,
-        data: text.as_bytes().to_vec(),
+        data: text.to_owned().into(),
         gap_bytes: 0,
     };
     assert_eq!(frames.message().await.unwrap(), Some(frame(&first, 0, "one")));

@@ -149,6 +149,9 @@ pub trait Store:
     /// Reads every run that has not ended.
     async fn live_runs(&self) -> Result<Vec<Run>, Error>;
 
+    /// Reads the jobs whose runs have not ended; one whose row contradicts itself is left out.
+    async fn live_jobs(&self) -> Result<Vec<Job>, Error>;
+
     /// Reads which live runs were asked to end.
     async fn cancel_requests(&self) -> Result<Vec<RunId>, Error>;
 

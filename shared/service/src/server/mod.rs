@@ -59,6 +59,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Requests in progress on one HTTP/2 connection (256).
     pub streams_max: u32,
+    /// Bytes that wait on one HTTP/2 request for a client that takes them slowly (128 KiB); what follows is not made yet.
+    pub send_bytes_max: usize,
     /// Time between HTTP/2 pings, also while idle (5 s).
     pub keepalive_interval: Duration,
     /// Time for the answer to a ping (5 s).
@@ -82,6 +84,7 @@ impl Default for Limits {
             head_bytes_max: 64 * 1024,
             headers_max: 100,
             streams_max: 256,
+            send_bytes_max: 128 * 1024,
             keepalive_interval: KEEPALIVE_INTERVAL,
             keepalive_timeout: KEEPALIVE_TIMEOUT,
             drain: Duration::from_secs(5),

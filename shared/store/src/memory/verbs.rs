@@ -169,6 +169,13 @@ impl Store for MemoryStore {
         self.read(|tables| tables.live().cloned().collect())
     }
 
+    async fn live_jobs(&self) -> Result<Vec<Job>, Error> {
+        self.read(|tables| {
+            let owned = |run: &Run| tables.job(run.job).filter(|row| row.job.state.run() == Some(run.id));
+            tables.live().filter_map(owned).map(|row| row.job.clone()).collect()
+        })
+    }
+
     async fn cancel_requests(&self) -> Result<Vec<RunId>, Error> {
         self.read(|tables| {
             let asked =

@@ -221,6 +221,10 @@ impl Store for SqlStore {
         self.read_live_runs().await
     }
 
+    async fn live_jobs(&self) -> Result<Vec<Job>, Error> {
+        self.read_live_jobs().await
+    }
+
     async fn cancel_requests(&self) -> Result<Vec<RunId>, Error> {
         self.read_cancel_requests().await
     }

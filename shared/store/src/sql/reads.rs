@@ -83,6 +83,13 @@ impl SqlStore {
         self.fetch_all(query).await?.iter().map(rows::run).collect()
     }
 
+    pub(super) async fn read_live_jobs(&self) -> Result<Vec<Job>, Error> {
+        let rows = self.fetch_all(query!("live_jobs")).await?;
+        let readable =
+            |row: &Row| rows::job(row).map_err(|problem| rows::warn_unreadable(row, &problem)).ok();
+        Ok(rows.iter().filter_map(readable).collect())
+    }
+
     pub(super) async fn read_cancel_requests(&self) -> Result<Vec<RunId>, Error> {
         let query = query!("cancel_requests");
         self.fetch_all(query).await?.iter().map(|row| rows::run_id(rows::get(row, "run_id")?)).collect()

@@ -36,6 +36,7 @@ pub(crate) async fn a_run_goes_its_way(store: Arc<dyn Store>) {
     assert_eq!(store.live_runs().await.unwrap(), vec![started.clone()]);
     let expected = JobState::Running { run, run_state: LiveRunState::Started, cancel_requested_at: None };
     assert_eq!(read(&store, id).await.state, expected);
+    assert_eq!(store.live_jobs().await.unwrap(), vec![read(&store, id).await]);
 
     let done = Change {
         outcome: Some(outcome()),
@@ -60,6 +61,7 @@ pub(crate) async fn a_run_goes_its_way(store: Arc<dyn Store>) {
     assert_eq!(store.run(run).await.unwrap(), Some(finished.clone()));
     assert_eq!(store.runs_of(id).await.unwrap(), vec![finished]);
     assert_eq!(store.live_runs().await.unwrap(), vec![]);
+    assert_eq!(store.live_jobs().await.unwrap(), vec![]);
     let expected = Job {
         state: JobState::Done { finished_at: later(1_000) },
         revision: 3,

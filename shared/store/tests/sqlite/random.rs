@@ -140,6 +140,7 @@ impl Both {
         self.ask(async |store| store.overview(now).await).await;
         self.ask(async |store| store.next_due_at(now).await).await;
         self.ask(async |store| store.live_runs().await).await;
+        self.ask(async |store| store.live_jobs().await).await;
     }
 }
 
