@@ -1,7 +1,7 @@
 //! The things that bound us, without Orch around them: the handler with no store, the spawn with no shim.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -41,6 +41,11 @@ pub(crate) fn agent() -> anyhow::Result<()> {
     if let Some(ledger) = std::env::var_os(LEDGER) {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(ledger)?;
         writeln!(file, "{now}")?;
+    }
+    let mut prompt = String::new();
+    std::io::stdin().read_to_string(&mut prompt)?;
+    if prompt.contains("print ") {
+        crate::logs::agent(&prompt[prompt.find("print ").unwrap_or(0)..])?;
     }
     println!(r#"{{"type":"result","subtype":"success","is_error":false,"result":"measured","num_turns":1}}"#);
     Ok(())

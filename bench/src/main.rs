@@ -7,18 +7,25 @@
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod bare;
+mod bare_log;
+mod cancel;
 mod churn;
 mod claims;
 mod console;
 mod day;
+mod fleet;
 mod flood;
 mod latency;
 mod limit;
 mod load;
+mod logs;
 mod plot;
+mod proc;
 mod raw;
 mod report;
+mod restart;
 mod runs;
+mod simulated;
 mod store_call;
 mod traffic;
 mod two;
@@ -26,7 +33,8 @@ mod webhooks;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
 
 use crate::limit::Synchronous;
 use crate::two::Work;
@@ -71,10 +79,42 @@ enum What {
     Day(day::Day),
     /// 30 minutes of jobs beside a pinned snapshot on PostgreSQL; not among what is measured when nothing is named.
     Churn(churn::Churn),
+    /// 1,000 simulated runners with 10,000 live runs: the scheduler's cost, and how soon a dead runner is found.
+    Fleet(FleetSize),
+    /// A restart of the scheduler with 10,000 live runs.
+    Restart(FleetSize),
+    /// The way of an agent's output to `orch logs`, at the agent's full speed.
+    Logs(Length),
+    /// From `orch cancel` to the agent's death.
+    Cancel(Length),
 }
 
+/// How long a measurement that takes minutes lasts.
+#[derive(Args, Clone, Copy, Debug)]
+struct Length {
+    /// The same in two or three minutes, with fewer repetitions
+    #[arg(long)]
+    short: bool,
+}
+
+/// How large a fleet is looked at, and for how long.
+#[derive(Args, Clone, Copy, Debug)]
+struct FleetSize {
+    #[command(flatten)]
+    length: Length,
+    /// Nodes; fewer where the machine has other work
+    #[arg(long, default_value_t = 1000)]
+    nodes: usize,
+    /// Live runs of all of them together
+    #[arg(long, default_value_t = 10_000)]
+    runs: usize,
+}
+
+const SHORT: Length = Length { short: true };
+const SHORT_FLEET: FleetSize = FleetSize { length: SHORT, nodes: 1000, runs: 10_000 };
+
 /// What is measured when nothing is named, in this order.
-const ALL: [What; 9] = [
+const ALL: [What; 13] = [
     What::Webhooks,
     What::StoreCall,
     What::Two,
@@ -84,6 +124,10 @@ const ALL: [What; 9] = [
     What::Console,
     What::Followers,
     What::Flood,
+    What::Fleet(SHORT_FLEET),
+    What::Restart(SHORT_FLEET),
+    What::Logs(SHORT),
+    What::Cancel(SHORT),
 ];
 
 impl What {
@@ -102,6 +146,10 @@ impl What {
             Self::Flood => ("flood", flood::measure().await),
             Self::Day(day) => ("day", day::measure(day).await),
             Self::Churn(churn) => ("churn", churn::measure(churn).await),
+            Self::Fleet(size) => ("fleet", fleet::measure(size.into()).await),
+            Self::Restart(size) => ("restart", restart::measure(size.into()).await),
+            Self::Logs(length) => ("logs", logs::measure(length.short).await),
+            Self::Cancel(length) => ("cancel", cancel::measure(length.short).await),
         };
         report::load_average("after");
         report::keep(name)?;
@@ -135,6 +183,21 @@ enum Part {
         #[arg(long)]
         synchronous: Synchronous,
     },
+    /// A file over gRPC; prints its address.
+    #[command(hide = true)]
+    BareLog {
+        /// The file.
+        file: PathBuf,
+    },
+    /// What an agent prints, and nothing else.
+    #[command(hide = true)]
+    Print {
+        /// What lines it prints: text or events.
+        kind: String,
+    },
+    /// A process that takes no notice of SIGTERM.
+    #[command(hide = true)]
+    Deaf,
 }
 
 impl Part {
@@ -142,6 +205,9 @@ impl Part {
         match self {
             Self::BareHandler => bare::handler().await,
             Self::StoreLoop { path, work } => two::work(path, work).await,
+            Self::BareLog { file } => bare_log::serve(file).await,
+            Self::Print { kind } => logs::print(logs::kind(&kind).context("text or events")?),
+            Self::Deaf => cancel::deaf().await,
             Self::LimitHandler { path, synchronous } => limit::handler(path, synchronous).await,
         }
     }
