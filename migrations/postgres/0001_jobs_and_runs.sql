@@ -405,6 +405,7 @@ CREATE TABLE runners (
     preflight_error      TEXT COLLATE "C",
     preflight_program    TEXT COLLATE "C",
     preflight_note       TEXT COLLATE "C",
+    containment          TEXT COLLATE "C" NOT NULL CHECK (containment::json IS NOT NULL),
     last_seen_at         BIGINT NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 

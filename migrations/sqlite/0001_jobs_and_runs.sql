@@ -437,6 +437,7 @@ CREATE TABLE runners (
     preflight_error      TEXT,
     preflight_program    TEXT,
     preflight_note       TEXT,
+    containment          TEXT    NOT NULL CHECK (json_valid(containment)),
     last_seen_at         INTEGER NOT NULL
 ) STRICT;
 

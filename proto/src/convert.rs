@@ -5,6 +5,7 @@ use domain::admission::{Part, Waiting};
 use domain::breaker::BreakerState;
 use domain::budget::{Amount, Limit, Purse, Spending, Unit, usd};
 use domain::classify::{Patterns, conclude};
+use domain::containment::{Containment, Tier};
 use domain::job::{Job, JobState};
 use domain::log::LogPiece;
 use domain::outbox::SinkRecord;
@@ -100,6 +101,19 @@ pub fn read_preflight(report: Option<&v1::PreflightReport>) -> Preflight {
         error: report.error.clone(),
         program: report.program.clone(),
         note: report.note.clone(),
+    })
+}
+
+/// Writes what a node says of its containment.
+pub fn containment_report(containment: &Containment) -> v1::ContainmentReport {
+    v1::ContainmentReport { tier: containment.tier.as_str().to_owned(), lacks: containment.lacks.clone() }
+}
+
+/// Reads what a node says of its containment; who says nothing, or a word of another version, gives the least.
+pub fn read_containment(report: Option<&v1::ContainmentReport>) -> Containment {
+    report.map_or_else(Containment::default, |report| Containment {
+        tier: Tier::parse(&report.tier).unwrap_or_default(),
+        lacks: report.lacks.clone(),
     })
 }
 
@@ -334,6 +348,8 @@ pub fn runner(node: &Node, busy: u32) -> v1::Runner {
         labels: node.labels.clone(),
         account: node.account.to_string(),
         advertise_url: node.advertise_url.clone(),
+        containment: node.containment.tier.as_str().to_owned(),
+        containment_lacks: node.containment.lacks.clone(),
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use domain::Account;
+use domain::containment::Tier;
 use service::settings::{
     CommonFlags, ListenerSettings, Mask, SchedulerEndpointSettings, Secret, SecretSetting, TelemetrySettings,
     TlsSettings, duration,
 };
 use service::{Clock, Random};
 
+use crate::contain::{Bounds, Fence};
 use crate::shim;
 
 /// How often it is looked which workspaces may go.
@@ -123,9 +125,32 @@ pub struct Settings {
     /// The agent's permission mode; nobody is there to answer its questions, so the default asks none, and the host or container is the fence
     #[arg(long, env = "ORCH_AGENT_PERMISSION_MODE", value_name = "MODE", default_value = shim::PERMISSION_MODE_DEFAULT)]
     pub agent_permission_mode: String,
+    /// The strictest tier of containment that this runner offers to projects that ask for one: environment, limits, sandbox, sealed; what of it the host can give is found by trying
+    #[arg(long, env = "ORCH_CONTAINMENT", value_name = "TIER", default_value = "sealed", value_parser = tier)]
+    pub containment: Tier,
+    /// The most memory of an agent with all that it starts, swap included; from tier limits on, as the next three
+    #[arg(long, env = "ORCH_AGENT_MEMORY_BYTES", value_name = "BYTES", default_value_t = Bounds::default().memory_bytes, value_parser = clap::value_parser!(u64).range(16 << 20..))]
+    pub agent_memory_bytes: u64,
+    /// The most processes and threads of an agent at once
+    #[arg(long, env = "ORCH_AGENT_PIDS", value_name = "N", default_value_t = Bounds::default().pids, value_parser = clap::value_parser!(u32).range(8..))]
+    pub agent_pids: u32,
+    /// The most CPU time of an agent, in percent of one CPU; as much as there is when not given
+    #[arg(long, env = "ORCH_AGENT_CPU_PERCENT", value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub agent_cpu_percent: Option<u32>,
+    /// The most that an agent's workspace and HOME may take of the disk, and each file it writes; above it the agent is ended
+    #[arg(long, env = "ORCH_AGENT_DISK_BYTES", value_name = "BYTES", default_value_t = Bounds::default().disk_bytes, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub agent_disk_bytes: u64,
+    /// Paths that agents may read besides the system's, from tier sandbox on, separated by commas: where their tools are, if not below /usr or /opt
+    #[arg(long, env = "ORCH_AGENT_READ_PATHS", value_name = "PATHS", value_delimiter = ',')]
+    pub agent_read_paths: Vec<PathBuf>,
     /// How long the answer of the agent's `--version` counts
     #[arg(long, env = "ORCH_PREFLIGHT_CACHE_TTL", value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub preflight_cache_ttl: Duration,
+}
+
+fn tier(word: &str) -> Result<Tier, String> {
+    Tier::parse(word)
+        .ok_or_else(|| format!("there is no tier {word}: environment, limits, sandbox or sealed"))
 }
 
 /// The program that is run as the agent.
@@ -174,6 +199,8 @@ pub struct RunLimits {
     pub after_result: Duration,
     /// How the agent's processes are held together.
     pub containment: Containment,
+    /// How far agents can be contained, and what they may take.
+    pub fence: Fence,
 }
 
 impl Default for RunLimits {
@@ -183,6 +210,7 @@ impl Default for RunLimits {
             spool_tail_bytes: 48 * 1024 * 1024,
             after_result: Duration::from_secs(30),
             containment: Containment::default(),
+            fence: Fence::default(),
         }
     }
 }
@@ -256,6 +284,17 @@ impl Options {
             settings.runner_labels.into_iter().filter(|label| !label.is_empty()).collect();
         labels.sort();
         labels.dedup();
+        let read = settings.agent_read_paths.into_iter().filter(|path| path.is_absolute()).collect();
+        let fence = Fence {
+            offer: settings.containment,
+            bounds: Bounds {
+                memory_bytes: settings.agent_memory_bytes,
+                pids: settings.agent_pids,
+                cpu_percent: settings.agent_cpu_percent,
+                disk_bytes: settings.agent_disk_bytes,
+            },
+            read,
+        };
         Self {
             addr: settings.runner_addr,
             advertise_url: settings.runner_advertise_url,
@@ -280,7 +319,7 @@ impl Options {
             agent_env: settings.agent_env.into_iter().filter(|name| !name.is_empty()).collect(),
             permission_mode: settings.agent_permission_mode,
             preflight_ttl: settings.preflight_cache_ttl,
-            limits: RunLimits::default(),
+            limits: RunLimits { fence, ..RunLimits::default() },
             clock: Clock::system(),
             random: Random::system(),
         }

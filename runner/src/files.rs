@@ -7,6 +7,9 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+/// The system's flag by which a last part that is a link is an error.
+const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
 /// Writes `name` in `dir` whole and durable: a temporary file, fsync, rename, fsync of the folder. Mode 0600.
 pub(crate) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let tmp = dir.join(format!("{name}.tmp"));
@@ -46,9 +49,11 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Opens a file that only we may read, creating it if need be.
+/// Opens a file that only we may read, creating it if need be; a link is none, wherever it leads.
 pub(crate) fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(NO_LINK).open(path)
 }
 
 /// Reads a file; none when it does not exist.

@@ -163,6 +163,7 @@ async fn send_renew(node: &Node, number: u64) -> Result<RenewReply, tonic::Statu
         held: node.listed(),
         draining: node.draining(),
         preflight: node.preflight_report(),
+        containment: node.containment_report(),
     };
     let mut scheduler = node.scheduler.clone();
     grpc::call(CALL_WITHIN, scheduler.renew(request)).await.map(tonic::Response::into_inner)

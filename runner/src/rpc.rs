@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::containment::{Destination, Tier};
 use domain::{Incarnation, JobId};
 use proto::convert::{Malformed, read_repository, read_run_key, read_run_steps};
 use proto::v1::runner_service_server::RunnerService;
@@ -141,6 +142,21 @@ async fn accept(node: &Arc<Node>, held: Arc<Held>, assignment: Assignment) -> st
     Ok(())
 }
 
+/// A word that this version does not know is refused: it may ask for more than is known here.
+fn read_tier(word: &str) -> Result<Tier, Malformed> {
+    if word.is_empty() {
+        return Ok(Tier::Environment);
+    }
+    Tier::parse(word).ok_or(Malformed { field: "tier", problem: "is of another version" })
+}
+
+fn read_egress(texts: &[String]) -> Result<Vec<Destination>, Malformed> {
+    let read = |text: &String| {
+        Destination::parse(text).map_err(|_| Malformed { field: "egress", problem: "is not HOST:PORT" })
+    };
+    texts.iter().map(read).collect()
+}
+
 fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, Malformed> {
     let (run, epoch) = read_run_key(request.run.as_ref())?;
     let spec = request.spec.ok_or(Malformed { field: "spec", problem: "is missing" })?;
@@ -171,5 +187,7 @@ fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, 
         repository,
         steps: read_run_steps(spec.steps)?,
         untrusted: spec.untrusted,
+        tier: read_tier(&spec.tier)?,
+        egress: read_egress(&spec.egress)?,
     })
 }

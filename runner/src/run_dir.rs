@@ -7,6 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use domain::containment::{Destination, Tier};
 use domain::outcome::{Outcome, Progress};
 use domain::steps::{self, StepFacts, StepKind, Steps};
 use domain::workspace::Repository;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::contain::Confinement;
 use crate::files;
 use crate::preflight::Program;
 use crate::workspace::Workspace;
@@ -30,6 +32,9 @@ const LOCK: &str = "shim.lock";
 const SOCKET: &str = "shim.sock";
 const UNCONTAINED: &str = "uncontained";
 const EXEC_ERROR: &str = "exec-error";
+const UNCONFINED: &str = "unconfined";
+const WAY_OUT: &str = "egress.sock";
+const TREE: &str = "tree";
 
 /// Room for the largest outcome: a tail and two result texts whose every byte JSON escapes to six.
 const OUTCOME_BYTES_RESERVED: u64 = 768 * 1024;
@@ -72,6 +77,12 @@ pub struct Assignment {
     /// Whether the agent gets no tool that reaches the network.
     #[serde(default)]
     pub untrusted: bool,
+    /// How far the agent must be contained.
+    #[serde(default)]
+    pub tier: Tier,
+    /// Where it gets to, in the strictest tier.
+    #[serde(default)]
+    pub egress: Vec<Destination>,
 }
 
 impl Assignment {
@@ -127,6 +138,9 @@ pub struct Intent {
     pub spool_tail_bytes: u64,
     /// The cgroup to be made for the run; none: session, subreaper and marker have to do.
     pub cgroup: Option<PathBuf>,
+    /// How the program is contained; none: in tier environment.
+    #[serde(default)]
+    pub confinement: Option<Confinement>,
 }
 
 /// A run's folder.
@@ -314,15 +328,44 @@ impl RunDir {
 
     /// Why the agent's program could not be executed.
     pub fn exec_error(&self) -> Option<String> {
-        fs::read_to_string(self.path.join(EXEC_ERROR)).ok()
+        fs::read_to_string(self.path.join(EXEC_ERROR)).ok().filter(|error| !error.is_empty())
+    }
+
+    /// Opens the file for that; as long as nothing is in it there is no error.
+    pub fn open_exec_error(&self) -> io::Result<File> {
+        files::private_file(&self.path.join(EXEC_ERROR))
+    }
+
+    /// Opens the file in which it is said why the agent could not be contained.
+    pub fn open_unconfined(&self) -> io::Result<File> {
+        files::private_file(&self.path.join(UNCONFINED))
+    }
+
+    /// Why the agent could not be contained as it must be, so that it was not executed.
+    pub fn unconfined(&self) -> Option<String> {
+        fs::read_to_string(self.path.join(UNCONFINED)).ok().filter(|error| !error.is_empty())
+    }
+
+    /// Where the tree of a sealed agent is made; it is there only in the agent's own namespace.
+    pub fn tree(&self) -> PathBuf {
+        self.path.join(TREE)
     }
 
     /// A way to the socket that is short however deep the folder lies: socket paths end at 107 bytes.
     /// Valid as long as the file is kept.
     pub fn socket(&self) -> io::Result<(File, PathBuf)> {
+        self.short(SOCKET)
+    }
+
+    /// As [`RunDir::socket`]: where a sealed agent's way out is handed to its shim.
+    pub fn way_out(&self) -> io::Result<(File, PathBuf)> {
+        self.short(WAY_OUT)
+    }
+
+    fn short(&self, name: &str) -> io::Result<(File, PathBuf)> {
         use std::os::fd::AsRawFd as _;
         let dir = File::open(&self.path)?;
-        let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+        let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
         Ok((dir, PathBuf::from(path)))
     }
 

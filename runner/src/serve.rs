@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use domain::NodeId;
+use domain::containment::Tier;
 use proto::v1::runner_service_server::RunnerServiceServer;
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -22,7 +23,7 @@ use tonic::service::Routes;
 
 use crate::certificate::{self, Own};
 use crate::config::{Cli, Containment, Options, SCHEDULER_URL_DEFAULT};
-use crate::contain::cgroup;
+use crate::contain::{cgroup, control, probe};
 use crate::identity::Identity;
 use crate::node::{self, Node};
 use crate::registration;
@@ -134,6 +135,10 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         Containment::Cgroup => cgroup::place(&identity.node.0),
         Containment::Marker => None,
     };
+    let controls = match options.limits.fence.offer {
+        Tier::Environment => Vec::new(),
+        Tier::Limits | Tier::Sandbox | Tier::Sealed => control::places(&identity.node.0, cgroups.as_deref()),
+    };
     if cgroups.is_none() {
         tracing::warn!("no cgroup to be had: agents' processes are found by session and marker");
     }
@@ -152,6 +157,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         identity,
         advertise_url,
         cgroups,
+        controls,
         forge,
         (scheduler, elsewhere),
         tasks.clone(),
@@ -246,6 +252,9 @@ fn spawn_loops(node: &Arc<Node>, readiness: &Readiness, metrics: &Metrics) {
     spawn_loop(node, "registration", registered);
     spawn_loop(node, "waiting shim", stay_ready(node.clone()));
     spawn_loop(node, "gauges", gauges);
+    if node.options.limits.fence.offer > Tier::Environment {
+        spawn_loop(node, "containment", probe::stay_probed(node.clone()));
+    }
     spawn_loop(node, "workspaces", node::keep_tidy(node.clone(), metrics.clone()));
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::containment::Tier;
 use domain::delivery::Payload;
 use domain::job::JobKind;
 use domain::pipeline::Stage;
@@ -231,6 +232,7 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
     } else {
         (repository, steps)
     };
+    let contained = pipeline.project(&job.project);
     Ok(LaunchRequest {
         run: Some(convert::run_key(run.run, run.epoch)),
         incarnation: run.incarnation.0,
@@ -239,6 +241,13 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
             repository: repository.as_ref().map(convert::repository),
             steps: Some(convert::run_steps(&steps)),
             untrusted,
+            tier: contained.map_or_else(Tier::default, |project| project.containment).as_str().to_owned(),
+            egress: contained
+                .map(|project| project.egress())
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             ..spec(&job, stage, prompt)
         }),
     })
@@ -281,5 +290,7 @@ fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {
         repository: None,
         steps: None,
         untrusted: false,
+        tier: String::new(),
+        egress: Vec::new(),
     }
 }

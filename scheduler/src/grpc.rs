@@ -90,6 +90,7 @@ impl SchedulerService for Service {
             number: request.number,
             draining: request.draining,
             preflight: convert::read_preflight(request.preflight.as_ref()),
+            containment: convert::read_containment(request.containment.as_ref()),
         };
         let fresh = shared.nodes.renew(&node, incarnation, &request.session, renewed, moment)?;
         if !fresh {
@@ -306,6 +307,7 @@ fn read_node(node: Option<NodeDescription>, shared: &Shared) -> Result<Node, Sta
         labels,
         account: Account(node.account),
         preflight: convert::read_preflight(node.preflight.as_ref()),
+        containment: convert::read_containment(node.containment.as_ref()),
         last_seen_at: shared.now(),
     })
 }

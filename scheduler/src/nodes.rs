@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::admission::{NodeFacts, WaitReason};
+use domain::containment::Containment;
 use domain::runner::{Node, NodeState, Preflight};
 use domain::{Incarnation, NodeId, Timestamp};
 use store::Speaking;
@@ -164,6 +165,7 @@ impl Nodes {
         known.heard_boot_ms = at.boot_ms;
         known.row.last_seen_at = at.now;
         known.row.preflight = renew.preflight;
+        known.row.containment = renew.containment;
         known.draining = renew.draining;
         Ok(true)
     }
@@ -291,6 +293,7 @@ impl Nodes {
                     incarnation: known.row.incarnation,
                     account: known.row.account.clone(),
                     slots: known.row.slots,
+                    tier: known.row.containment.tier,
                     blocked,
                     blocked_until,
                 }
@@ -373,6 +376,7 @@ pub(crate) struct Renewed {
     pub(crate) number: u64,
     pub(crate) draining: bool,
     pub(crate) preflight: Preflight,
+    pub(crate) containment: Containment,
 }
 
 impl Known {

@@ -226,6 +226,8 @@ impl State {
             EndedBy::Drained => "drained",
             EndedBy::ShimLost => "shim_lost",
             EndedBy::SpawnFailed { .. } => "spawn_failed",
+            EndedBy::DiskLimit { .. } => "disk_limit",
+            EndedBy::MemoryLimit { .. } => "memory_limit",
             EndedBy::Unready { .. } => "unready",
             EndedBy::Workspace { .. } => "workspace",
         };

@@ -183,6 +183,7 @@ pub(crate) async fn runner(parts: Rc<Parts>, node: usize) -> turmoil::Result {
             spool_tail_bytes: 32 * 1024,
             after_result: Duration::from_secs(1),
             containment: runner::Containment::Marker,
+            fence: runner::Fence::default(),
         },
         clock: machine.clock(),
         random: parts.random(),

@@ -98,11 +98,12 @@ fn text(reply: &v1::ListRunnersReply, paint: Paint, now: Timestamp) -> String {
             Cell::from(format!("{}/{}", runner.busy, runner.slots)),
             Cell::from(&runner.account),
             Cell::from(runner.labels.join(",")),
+            Cell::from(runner.containment.clone()),
             Cell::from(when(&runner.last_seen_at, now)),
             Cell::from(agent),
         ]
     });
-    let head = ["RUNNER", "STATE", "BUSY", "ACCOUNT", "LABELS", "SEEN", "AGENT"];
+    let head = ["RUNNER", "STATE", "BUSY", "ACCOUNT", "LABELS", "CONTAINS", "SEEN", "AGENT"];
     table(
         &head,
         rows.collect(),
@@ -123,6 +124,7 @@ mod tests {
             busy: 1,
             last_seen_at: "1970-01-01T00:00:00Z".to_owned(),
             account: "default".to_owned(),
+            containment: "sandbox".to_owned(),
             ..v1::Runner::default()
         };
         let preflight = v1::Preflight {
@@ -134,8 +136,8 @@ mod tests {
         let reply = v1::ListRunnersReply { runners: vec![runner], preflight: vec![preflight] };
         assert_eq!(
             text(&reply, Paint::default(), Timestamp::from_ms(5_000)),
-            "RUNNER  STATE  BUSY  ACCOUNT  LABELS  SEEN    AGENT\n\
-             n1      ready  1/2   default          5s ago  2.1.330 (Claude Code)\n"
+            "RUNNER  STATE  BUSY  ACCOUNT  LABELS  CONTAINS  SEEN    AGENT\n\
+             n1      ready  1/2   default          sandbox   5s ago  2.1.330 (Claude Code)\n"
         );
     }
 }

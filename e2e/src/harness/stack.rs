@@ -414,6 +414,8 @@ fn shared_settings(root: &Path, marker: &str, schedulers: &str) -> anyhow::Resul
         ("ORCH_SCHEDULER_URL", schedulers.to_owned()),
         ("ORCH_GITEA_WEBHOOK_SECRET", SECRET.into()),
         ("ORCH_PLANE_WEBHOOK_SECRET", SECRET.into()),
+        // A test that wants containment asks for it: no other one waits for the probe.
+        ("ORCH_CONTAINMENT", "environment".into()),
         ("ORCH_CLAUDE_BIN", program("fake-claude")?.display().to_string()),
     ];
     Ok(settings.map(|(name, value)| (name.into(), value)).into())

@@ -5,6 +5,7 @@ mod alerts;
 mod bounds;
 mod breaker;
 mod budgets;
+mod contained;
 mod deliveries;
 mod dev;
 mod endings;

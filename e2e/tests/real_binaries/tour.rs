@@ -85,6 +85,9 @@ async fn reach(code: WaitCode) -> anyhow::Result<Stop> {
         WaitCode::Draining => draining().await,
         WaitCode::Preflight => preflight().await,
         WaitCode::Resting => resting().await,
+        WaitCode::Containment => {
+            alone(shop().orch_toml(&pipeline("shop", "containment = \"limits\"", STAGE))).await
+        }
         WaitCode::AccountHeld => after_an_end(shop(), "then=401").await,
         WaitCode::BreakerOpen => after_an_end(shop().env("ORCH_BREAKER_THRESHOLD", "1"), "then=529").await,
         WaitCode::Probe => probe().await,

@@ -43,6 +43,11 @@ impl Real {
         credential: Credential,
     ) -> anyhow::Result<Self> {
         let stub = StubApi::start((Ipv4Addr::LOCALHOST, 0).into(), script).await?;
+        Self::around(builder, stub, credential).await
+    }
+
+    /// With a stub that stands already.
+    async fn around(builder: StackBuilder, stub: StubApi, credential: Credential) -> anyhow::Result<Self> {
         let settings = stub_settings(&stub, credential);
         let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
         let passed = format!("ORCH_E2E,{}", names.join(","));
@@ -115,6 +120,23 @@ async fn tool_use_takes_another_turn() -> anyhow::Result<()> {
     assert_eq!(job["runs"][0]["turns"], 2, "{job:#}");
     let logs = real.stack.orch_output(&["logs", &job["job"]["id"].to_string()]).await?;
     assert!(String::from_utf8_lossy(&logs.stdout).contains("\"tool_result\""));
+    real.finish().await
+}
+
+#[tokio::test]
+async fn sealed_it_works_as_ever_and_gets_out_to_its_api_alone() -> anyhow::Result<()> {
+    let script = parse_script("tool:echo+hi,ok:All+is+well.")?;
+    let stub = StubApi::start((Ipv4Addr::LOCALHOST, 0).into(), script).await?;
+    let api = stub.base_url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let toml = format!("{ORCH_TOML}containment = \"sealed\"\negress = [\"{api}\"]\n");
+    let builder = Stack::builder().orch_toml(&toml).env("ORCH_CONTAINMENT", "sealed");
+    let real = Real::around(builder, stub, Credential::Key).await?;
+    let job = real.run("done").await?;
+    assert_eq!(told(&job), (0, 0, vec![("success", "none")]), "{job:#}");
+    assert_eq!(job["runs"][0]["turns"], 2, "its shell had a turn of its own: {job:#}");
+    let logs = real.stack.orch_output(&["logs", &job["job"]["id"].to_string()]).await?;
+    let text = String::from_utf8_lossy(&logs.stdout).into_owned();
+    assert!(text.contains("\"tool_result\"") && text.contains("All is well."), "{text}");
     real.finish().await
 }
 

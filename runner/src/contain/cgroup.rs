@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
-use service::Clock;
 
-use super::{GONE_WITHIN, LOOK_EVERY};
+use super::gone_within;
 
 /// A writable place for the cgroups of one node's runs, if this host has one: below our own cgroup, or for root
 /// below the root of the hierarchy.
@@ -61,6 +60,13 @@ fn probe(place: &Path) -> bool {
     // Whether it goes is no part of the question.
     let _ = cgroup.remove(0);
     usable
+}
+
+/// Removes what a run's cgroup lies in, the node's folder and the one all nodes share: both stay while anything is in them.
+pub(super) fn remove_above(path: &Path) {
+    for above in path.ancestors().skip(1).take(2) {
+        let _ = fs::remove_dir(above);
+    }
 }
 
 /// How often a cgroup is tried to be made while others remove the folders above it.
@@ -124,20 +130,14 @@ impl Cgroup {
 
     /// Kills everything in it until nothing is left, and removes it; false when something would not die in time.
     pub(crate) fn kill_and_remove(&self) -> bool {
-        let (clock, limit_ms) = (Clock::system(), i64::try_from(GONE_WITHIN.as_millis()).unwrap_or(i64::MAX));
-        let started_ms = clock.boot_ms();
-        loop {
+        gone_within(|| {
             if self.is_populated() {
                 self.kill();
-            } else if self.remove(0).is_ok() {
-                // The kernel may take a moment more to let go of what has just died.
-                return true;
-            }
-            if clock.boot_ms() - started_ms > limit_ms {
                 return false;
             }
-            std::thread::sleep(LOOK_EVERY);
-        }
+            // The kernel may take a moment more to let go of what has just died.
+            self.remove(0).is_ok()
+        })
     }
 
     /// Removes it with the cgroups that the agent made below it.
@@ -155,10 +155,7 @@ impl Cgroup {
             Ok(()) | Err(_) => {}
         }
         if depth == 0 {
-            // The node's folder and the one all nodes share: both stay while anything is in them.
-            for above in self.path.ancestors().skip(1).take(2) {
-                let _ = fs::remove_dir(above);
-            }
+            remove_above(&self.path);
         }
         Ok(())
     }

@@ -36,6 +36,11 @@ pub(super) fn begin(node: &Arc<Node>, held: Arc<Held>) {
 async fn keep(node: &Node, held: &Held, stop: &CancellationToken) {
     let Some(outcome) = attend(node, held, stop).await else { return };
     record_run(held, &outcome);
+    if let EndedBy::Unready { error } = &outcome.ended_by
+        && held.dir.unconfined().is_some()
+    {
+        node.probed.failed(error);
+    }
     let mut backoff = BACKOFF_MIN;
     loop {
         match stop.run_until_cancelled(steps::carry_out(node, held, &outcome)).await {

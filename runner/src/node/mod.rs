@@ -31,6 +31,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::config::Options;
+use crate::contain::Controller;
+use crate::contain::probe::Probed;
 use crate::identity::Identity;
 use crate::preflight::{Preflights, Program};
 use crate::run_dir::{Assignment, RunDir};
@@ -80,6 +82,10 @@ pub(crate) struct Node {
     pub(crate) renewed: watch::Sender<i64>,
     /// Whether agents can be spawned.
     pub(crate) preflights: Preflights,
+    /// Where runs are bounded, one place per controller that this host has.
+    pub(crate) controls: Vec<Controller>,
+    /// How far agents can be contained.
+    pub(crate) probed: Probed,
     /// The git worktrees of this host.
     pub(crate) workspaces: Workspaces,
     /// The secrets of this process and of its agents, which no log and no outcome is to show.
@@ -110,6 +116,7 @@ impl Node {
         identity: Identity,
         advertise_url: String,
         cgroups: Option<PathBuf>,
+        controls: Vec<Controller>,
         forge: Option<Forge>,
         (scheduler, elsewhere): (Scheduler, Elsewhere),
         tasks: Tasks,
@@ -142,6 +149,8 @@ impl Node {
             lease: watch::Sender::new(0),
             renewed: watch::Sender::new(i64::MIN),
             preflights,
+            controls,
+            probed: Probed::default(),
             workspaces,
             forge,
             renew_soon: Notify::new(),
@@ -163,7 +172,7 @@ impl Node {
         assignment: &Assignment,
     ) -> Result<Arc<Held>, (LaunchStatus, RunPhase)> {
         let refused = |status| Err((status, RunPhase::Unspecified));
-        let ready = self.preflights.program().is_some();
+        let ready = self.preflights.program().is_some() && self.probed.gives(assignment.tier);
         let mut runs = self.runs();
         if let Some(held) = runs.held.get(&assignment.run) {
             if held.assignment.epoch == assignment.epoch {
@@ -287,7 +296,12 @@ impl Node {
             account: self.options.account.to_string(),
             draining: self.draining(),
             preflight: self.preflight_report(),
+            containment: self.containment_report(),
         }
+    }
+
+    pub(crate) fn containment_report(&self) -> Option<v1::ContainmentReport> {
+        self.probed.report().as_ref().map(proto::convert::containment_report)
     }
 
     pub(crate) fn preflight_report(&self) -> Option<v1::PreflightReport> {

@@ -16,9 +16,11 @@ use tracing::Instrument as _;
 
 use super::prepare::{self, Prepared};
 use super::{Held, Node, Terms, keeper};
+use crate::contain::{Own, Version, probe};
 use crate::preflight::Program;
 use crate::run_dir::{Intent, ProgramKind};
 use crate::shim::Wish;
+use crate::workspace::Workspace;
 
 /// How long one Start may take.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -157,6 +159,11 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_m
         Ok(Prepared::Stopped) => return Ok(()),
         Err(error) => return spawn_failed(node, held, &error).await,
     };
+    if !node.probed.gives(held.assignment.tier) {
+        let error = format!("the agent cannot be contained in tier {}", held.assignment.tier.as_str());
+        tracing::warn!(error, "nothing was spawned");
+        return end_unspawned(node, held, EndedBy::Unready { error }).await;
+    }
     // What was acknowledged meanwhile counts.
     let deadline_boot_ms = deadline_boot_ms.max(*node.lease.borrow());
     let Some(program) = node.preflights.program() else {
@@ -197,6 +204,18 @@ async fn spawn_failed(node: &Node, held: &Held, error: &io::Error) -> io::Result
     end_unspawned(node, held, EndedBy::SpawnFailed { error: error.to_string() }).await
 }
 
+/// What is an agent's own: its folders, and where the commands of its worktree put commits. It reads the clone's configuration and
+/// hooks, and writes neither.
+fn own(work: &Path, home: &Path, workspace: Option<&Workspace>) -> Own {
+    let mut own = Own { read: Vec::new(), write: vec![work.to_owned(), home.to_owned()] };
+    if let Some(workspace) = workspace {
+        own.read.push(workspace.clone.clone());
+        own.write.extend(["objects", "refs", "logs"].map(|name| workspace.clone.join(name)));
+        own.write.push(workspace.git_dir.clone());
+    }
+    own
+}
+
 /// Journals what is about to be spawned.
 fn intend(
     node: &Node,
@@ -207,7 +226,18 @@ fn intend(
     terms: Terms,
     deadline_boot_ms: i64,
 ) -> io::Result<()> {
-    let options = &node.options;
+    let (options, assignment) = (&node.options, &held.assignment);
+    let home = node.home(held);
+    let own = own(&work, &home, held.dir.workspace()?.as_ref());
+    let run = assignment.run.to_string();
+    let mut confinement =
+        probe::confinement(node, assignment.tier, &run, &program, own, assignment.egress.clone());
+    if let (Some(confinement), Some(cgroup)) = (&mut confinement, &cgroup) {
+        // Controllers of version 2 are in the run's cgroup, whatever that is called.
+        for controller in confinement.controls.iter_mut().filter(|one| one.version == Version::V2) {
+            controller.path.clone_from(cgroup);
+        }
+    }
     held.dir.write_intent(&Intent {
         boot_id: node.identity.boot_id.clone(),
         lease_deadline_boot_ms: deadline_boot_ms,
@@ -220,7 +250,8 @@ fn intend(
         permission_mode: options.permission_mode.clone(),
         agent_env: options.agent_env.clone(),
         workspace: work,
-        home: node.home(held),
+        home,
+        confinement,
         spool_head_bytes: options.limits.spool_head_bytes,
         spool_tail_bytes: options.limits.spool_tail_bytes,
         cgroup,

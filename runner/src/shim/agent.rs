@@ -1,8 +1,11 @@
 //! How the agent is called, or the program of a gate: arguments and the whole environment, as pure functions of the run.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use domain::containment::Tier;
+
+use crate::contain::EGRESS_PORT;
 use crate::contain::sweep::MARKER_VARIABLE;
 use crate::run_dir::{Assignment, Intent, ProgramKind};
 
@@ -75,6 +78,14 @@ pub(crate) fn environment(
         .filter_map(|name| Some((OsString::from(name), inherited(name)?)));
     environment.extend(passed);
     // What follows is ours whatever was asked to be passed on.
+    if assignment.tier >= Tier::Sandbox {
+        let scratch = scratch(home).into_os_string();
+        environment.extend(["TMPDIR", "CLAUDE_CODE_TMPDIR"].map(|name| (name.into(), scratch.clone())));
+    }
+    if assignment.tier >= Tier::Sealed {
+        let way_out = format!("http://127.0.0.1:{EGRESS_PORT}");
+        environment.extend(PROXY_VARIABLES.map(|name| text(name, &way_out)));
+    }
     environment.extend([
         (OsString::from("PATH"), inherited("PATH").unwrap_or_else(|| OsStr::new(PATH_DEFAULT).to_owned())),
         (OsString::from("HOME"), home.as_os_str().to_owned()),
@@ -85,6 +96,15 @@ pub(crate) fn environment(
         text(MARKER_VARIABLE, &assignment.marker()),
     ]);
     environment
+}
+
+/// How programs are told of a proxy; some know only the one case, some only the other.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
+/// Where an agent that sees no `/tmp` of the host's puts what is for a while.
+pub(crate) fn scratch(home: &Path) -> PathBuf {
+    home.join(".orch-tmp")
 }
 
 /// Where programs are looked for when the runner itself was started without a PATH.

@@ -1,36 +1,46 @@
 //! The last step before the agent: a short-lived image of our own in the child, which ties the child's life to the
-//! shim's, enters the cgroup and executes the agent in its place. So nothing runs between fork and exec.
+//! shim's, enters the cgroup, confines itself as the run's tier demands, and executes the agent in its place. So nothing runs
+//! between fork and exec.
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use domain::containment::Tier;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
 
-use crate::contain::Cgroup;
-use crate::run_dir::RunDir;
+use super::egress;
+use crate::contain::{Cgroup, confine};
+use crate::run_dir::{Intent, RunDir};
 
 /// Said instead of a cgroup when there is none.
 const NO_CGROUP: &str = "-";
 
 /// The arguments that [`run`] reads, after the run's folder.
-pub(super) fn args(cgroup: Option<&PathBuf>, agent: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub(super) fn args(
+    cgroup: Option<&PathBuf>,
+    tier: Tier,
+    agent: impl IntoIterator<Item = OsString>,
+) -> Vec<OsString> {
     let cgroup = cgroup.map_or_else(|| NO_CGROUP.into(), |path| path.clone().into_os_string());
-    [std::process::id().to_string().into(), cgroup].into_iter().chain(agent).collect()
+    [std::process::id().to_string().into(), cgroup, tier.as_str().into()].into_iter().chain(agent).collect()
 }
 
 /// Becomes the agent. Returns only when that fails; the reason is left in the run's folder.
 pub(super) fn run(dir: &RunDir, args: Vec<OsString>) -> ExitCode {
     let mut args = args.into_iter();
-    let (Some(parent), Some(cgroup), Some(program)) = (args.next(), args.next(), args.next()) else {
+    let (Some(parent), Some(cgroup), Some(tier), Some(program)) =
+        (args.next(), args.next(), args.next(), args.next())
+    else {
         return ExitCode::from(2);
     };
     let parent = parent.to_str().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-    let tied = set_parent_process_death_signal(Some(Signal::KILL));
     // The shim may have died before we asked to die with it.
-    if tied.is_err() || getppid() != parent {
+    let tie = || set_parent_process_death_signal(Some(Signal::KILL)).is_ok() && getppid() == parent;
+    if !tie() {
         return ExitCode::FAILURE;
     }
     // Fails only for a session leader, which is what we want to be.
@@ -43,7 +53,37 @@ pub(super) fn run(dir: &RunDir, args: Vec<OsString>) -> ExitCode {
     }
     // The shim made itself hard to kill for lack of memory; its agent is not to be.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
+    if tier == Tier::Environment.as_str() {
+        let error = Command::new(&program).args(args).exec();
+        let _ = dir.write_exec_error(&not_executed(&program, &error));
+        return ExitCode::from(127);
+    }
+    // From here on the run's folder may be out of reach, so what is said there is opened first.
+    let (Ok(mut unconfined), Ok(mut exec_error)) = (dir.open_unconfined(), dir.open_exec_error()) else {
+        return ExitCode::FAILURE;
+    };
+    if let Err(error) = enter(dir) {
+        let _ = unconfined.write_all(error.to_string().as_bytes());
+        return ExitCode::from(127);
+    }
+    // What changed our privileges may have undone it.
+    if !tie() {
+        return ExitCode::FAILURE;
+    }
     let error = Command::new(&program).args(args).exec();
-    let _ = dir.write_exec_error(&format!("could not execute {}: {error}", program.to_string_lossy()));
+    let _ = exec_error.write_all(not_executed(&program, &error).as_bytes());
     ExitCode::from(127)
+}
+
+fn not_executed(program: &OsString, error: &io::Error) -> String {
+    format!("could not execute {}: {error}", program.to_string_lossy())
+}
+
+fn enter(dir: &RunDir) -> io::Result<()> {
+    let missing =
+        || io::Error::new(io::ErrorKind::NotFound, "the run's journal does not say how it is contained");
+    let Intent { confinement, workspace, .. } = dir.intent()?.ok_or_else(missing)?;
+    let confinement = confinement.ok_or_else(missing)?;
+    let way_out = (confinement.tier >= Tier::Sealed).then(|| egress::connect(dir)).transpose()?;
+    confine(&confinement, &dir.tree(), &workspace, way_out)
 }

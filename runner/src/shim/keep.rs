@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use domain::Timestamp;
+use domain::containment::Tier;
 use domain::outcome::{EndedBy, Exit, Outcome, Progress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
@@ -17,10 +18,11 @@ use rustix::process::{
 use service::Clock;
 
 use super::control::Control;
+use super::disk::Watched;
 use super::output::Output;
 use super::watchdog::{self, Limits, Seen};
-use super::{agent, exec};
-use crate::contain::{Cgroup, Contained, Nest, sweep};
+use super::{agent, exec, room};
+use crate::contain::{Cgroup, Contained, Controller, Nest, sweep};
 use crate::identity;
 use crate::run_dir::{Assignment, Intent, ProgramKind, RunDir};
 
@@ -81,13 +83,22 @@ pub(super) fn keep(dir: &RunDir, nest: Option<Nest>) -> io::Result<()> {
         None => intent.cgroup.clone().map(Cgroup::at).filter(|cgroup| cgroup.create().is_ok()),
     };
     let spawned_at = Timestamp::from_ms(clock.now_ms());
-    let spawned = spawn(dir, &assignment, &intent, cgroup.is_some());
+    let made = room::make(dir, &intent);
+    let spawned = match &made {
+        Ok(()) => spawn(dir, &assignment, &intent, cgroup.is_some()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("the agent cannot be contained: {error}"))),
+    };
     let mut contained = nest.map(Nest::leave).or(cgroup.map(Contained::of));
     let spawned = match spawned {
         Ok(spawned) => spawned,
         Err(error) => {
             if let Some(cgroup) = contained.as_mut().and_then(Contained::without_us) {
                 cgroup.kill_and_remove();
+            }
+            room::give_back(&intent);
+            if made.is_err() {
+                let ended_by = EndedBy::Unready { error: error.to_string() };
+                return record(dir, &outcome(&mut output, ended_by, None, None, &clock));
             }
             let ended_by = EndedBy::SpawnFailed { error: error.to_string() };
             return record(dir, &outcome(&mut output, ended_by, None, None, &clock));
@@ -96,7 +107,8 @@ pub(super) fn keep(dir: &RunDir, nest: Option<Nest>) -> io::Result<()> {
     let mut keeper = Keeper::new(dir, assignment, &intent, contained, control, output, spawned, clock)?;
     keeper.watch()?;
     let ended_by = keeper.finish();
-    let exit = keeper.exit.filter(|_| !matches!(ended_by, EndedBy::SpawnFailed { .. }));
+    let exit =
+        keeper.exit.filter(|_| !matches!(ended_by, EndedBy::SpawnFailed { .. } | EndedBy::Unready { .. }));
     let Keeper { mut output, clock, control, .. } = keeper;
     let result = record(dir, &outcome(&mut output, ended_by, exit, Some(spawned_at), &clock));
     // Its connections close only now: who sees that finds the outcome.
@@ -129,13 +141,14 @@ fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, joins: bool) ->
     );
     let program = std::iter::once(intent.program.path.clone().into_os_string());
     let cgroup = intent.cgroup.as_ref().filter(|_| joins);
+    let tier = intent.confinement.as_ref().map_or(Tier::Environment, |confinement| confinement.tier);
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("orch-agent")
         .args(&intent.shim_args)
         .arg("exec")
         .arg(dir.path())
-        .args(exec::args(cgroup, program.chain(agent::arguments(assignment, intent))))
+        .args(exec::args(cgroup, tier, program.chain(agent::arguments(assignment, intent))))
         .env_clear()
         .envs(environment)
         .current_dir(&intent.workspace)
@@ -196,6 +209,12 @@ struct Keeper<'a> {
     control: Control,
     output: Output,
     clock: Clock,
+    /// The run's folders of the controllers.
+    controls: Vec<Controller>,
+    /// How much memory it may have.
+    memory_bytes: Option<u64>,
+    /// Looks at what it takes of the disk.
+    disk: Option<Watched>,
     /// Whether its standard output is an agent's stream of events.
     has_events: bool,
     limits: Limits,
@@ -241,10 +260,14 @@ impl<'a> Keeper<'a> {
         let now_ms = clock.boot_ms();
         let (limits, seen) = (Limits::of(&assignment, intent), Seen::spawned(intent, now_ms));
         let prompt = std::mem::take(&mut assignment.prompt).into_bytes();
+        let bounds = intent.confinement.as_ref().map(|confinement| confinement.bounds);
         Ok(Self {
             dir,
             assignment,
             contained,
+            controls: room::controllers(intent).to_vec(),
+            memory_bytes: bounds.map(|bounds| bounds.memory_bytes),
+            disk: intent.confinement.as_ref().map(|confinement| Watched::begin(intent, confinement)),
             control,
             output,
             clock,
@@ -295,7 +318,11 @@ impl<'a> Keeper<'a> {
     /// Does what the clock demands; tells when to come again.
     fn decide(&mut self, now_ms: i64) -> i64 {
         if self.ending.is_none()
-            && let Some(by) = watchdog::verdict(self.limits, self.seen, now_ms)
+            && let Some(by) = self
+                .disk
+                .as_ref()
+                .and_then(Watched::verdict)
+                .or_else(|| watchdog::verdict(self.limits, self.seen, now_ms))
         {
             // After a suspend the grace may be over with the lease.
             let since_ms =
@@ -388,6 +415,7 @@ impl<'a> Keeper<'a> {
 
     /// Ends whatever the agent left behind, takes the last of its output, and says who ended the run.
     fn finish(&mut self) -> EndedBy {
+        let oom_kills: u64 = self.controls.iter().map(Controller::oom_kills).sum();
         let mut contained = false;
         if let Some(cgroup) = self.contained.as_mut().and_then(Contained::without_us) {
             contained = cgroup.kill_and_remove() && !self.dir.is_uncontained();
@@ -396,6 +424,7 @@ impl<'a> Keeper<'a> {
             let marker = self.assignment.marker();
             sweep::kill(&marker, Some(getpid()), || self.reap());
         }
+        self.controls.iter().for_each(Controller::remove);
         let end_ms = self.clock.boot_ms() + DRAIN_MS;
         while (self.stdout.is_some() || self.stderr.is_some()) && self.clock.boot_ms() < end_ms {
             self.stdin = None;
@@ -406,17 +435,28 @@ impl<'a> Keeper<'a> {
         if let Some(error) = self.dir.exec_error() {
             return EndedBy::SpawnFailed { error };
         }
-        self.ending.take().map_or_else(|| self.unasked(), |ending| ending.by)
+        if let Some(error) = self.dir.unconfined() {
+            return EndedBy::Unready { error: format!("the agent cannot be contained: {error}") };
+        }
+        self.ending.take().map_or_else(|| self.unasked(oom_kills), |ending| ending.by)
     }
 
     /// Who ended an agent that we did not ask to end. Where we hung beyond its lease, the runner killed it in our place.
-    fn unasked(&self) -> EndedBy {
+    fn unasked(&self, oom_kills: u64) -> EndedBy {
         let killed = self.exit == Some(Exit::Signal(Signal::KILL.as_raw()));
         if killed && self.clock.boot_ms() >= self.seen.lease_deadline_ms {
             return EndedBy::SelfFenced;
         }
+        if oom_kills > 0 && self.exit.is_some_and(is_kill) {
+            return EndedBy::MemoryLimit { limit_bytes: self.memory_bytes };
+        }
         EndedBy::Agent
     }
+}
+
+/// Whether it was killed, or is a shell's word for that.
+fn is_kill(exit: Exit) -> bool {
+    matches!(exit, Exit::Signal(signal) | Exit::Code(signal) if signal % 128 == Signal::KILL.as_raw())
 }
 
 fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {

@@ -7,10 +7,13 @@
 mod agent;
 mod client;
 mod control;
+mod disk;
+mod egress;
 mod exec;
 mod keep;
 mod output;
 mod protocol;
+mod room;
 mod wait;
 pub mod watchdog;
 

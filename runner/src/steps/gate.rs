@@ -144,6 +144,13 @@ fn judge(outcome: &Outcome) -> Option<Did> {
         (EndedBy::Agent | EndedBy::AfterResult, Some(Exit::Signal(signal))) => {
             Did::failed(StepFault::CommandFailed, &tail(&format!("ended by signal {signal}")))
         }
+        (EndedBy::DiskLimit { limit_bytes }, _) => {
+            let words = format!("it was ended because its folders took more than {limit_bytes} bytes");
+            Did::failed(StepFault::CommandFailed, &tail(&words))
+        }
+        (EndedBy::MemoryLimit { .. }, _) => {
+            Did::failed(StepFault::CommandFailed, &tail("it wanted more memory than it may have"))
+        }
         (EndedBy::MaxRuntime | EndedBy::Idle, _) => {
             Did::failed(StepFault::CommandTimeout, &tail("it was ended because its time was over"))
         }

@@ -74,6 +74,9 @@ impl<'a> Repository<'a> {
             .await
             .map_err(|error| broken(format!("could not lock {}: {error}", folder.display())))?
             .ok_or_else(|| broken(format!("{} is locked by somebody else", folder.display())))?;
+        // Agents may have written it since, and git executes what it names.
+        files::write_durable(clone, "config", config(git).as_bytes())
+            .map_err(|error| broken(format!("could not lay out {}: {error}", clone.display())))?;
         Ok(Self {
             git,
             clone: clone.to_owned(),

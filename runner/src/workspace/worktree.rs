@@ -50,6 +50,7 @@ impl<'a> Worktree<'a> {
     /// The worktree of a record, if git and the disk still have it.
     pub(super) fn of(repository: &'a Repository<'a>, record: &'a Record) -> Option<Self> {
         let git_dir = record.git_dir.clone().filter(|git_dir| git_dir.join("HEAD").exists())?;
+        drop_links(&git_dir, 0);
         Some(Self { repository, path: &record.path, git_dir, branch: &record.branch })
     }
 
@@ -256,7 +257,11 @@ impl<'a> Worktree<'a> {
     async fn tree(&self) -> Result<String, Unprepared> {
         let failed = |error: GitError| broken(error.to_string());
         let index = self.git_dir.join("orch-wip-index");
-        fs::copy(self.git_dir.join("index"), &index).map_err(|error| broken(error.to_string()))?;
+        match fs::copy(self.git_dir.join("index"), &index) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(broken(error.to_string())),
+            // Without one, everything that lies there is added anew.
+            Ok(_) | Err(_) => {}
+        }
         let call = || self.call().env("GIT_INDEX_FILE", &index);
         call().args(["add", "--all", "--", "."]).run().await.map_err(failed)?;
         let tree = call().args(["write-tree"]).run().await.map_err(failed)?.trim().to_owned();
@@ -324,6 +329,22 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
         open_up(path);
         fs::remove_dir_all(path)
     })
+}
+
+/// Removes links from a worktree's git folder. Git makes none; one of an agent's would lead what we write there to a file of its
+/// choice.
+fn drop_links(folder: &Path, depth: usize) {
+    const DEPTH_MAX: usize = 64;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_symlink() => {
+                tracing::warn!(path = %entry.path().display(), "removed a link from a worktree's git folder");
+                let _ = fs::remove_file(entry.path());
+            }
+            Ok(kind) if kind.is_dir() && depth < DEPTH_MAX => drop_links(&entry.path(), depth + 1),
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 /// The git folder that a worktree which git just made names: one of the clone's.

@@ -26,6 +26,7 @@ fn row(incarnation: i64) -> Node {
         labels: Vec::new(),
         account: Account("default".to_owned()),
         preflight: good(0),
+        containment: Containment::default(),
         last_seen_at: at(0).now,
     }
 }
@@ -35,7 +36,7 @@ fn good(boot_ms: i64) -> Preflight {
 }
 
 fn renewed(number: u64) -> Renewed {
-    Renewed { number, draining: false, preflight: good(0) }
+    Renewed { number, draining: false, preflight: good(0), containment: Containment::default() }
 }
 
 fn blocked(nodes: &Nodes, boot_ms: i64) -> Option<WaitReason> {

@@ -113,6 +113,7 @@ impl Node {
             account: "default".to_owned(),
             draining: false,
             preflight: Some(self.preflight()),
+            containment: None,
         }
     }
 
@@ -152,6 +153,7 @@ impl Node {
             held: held.to_vec(),
             draining: false,
             preflight: Some(self.preflight()),
+            containment: None,
         };
         stack.scheduler().renew(request).await.map(Response::into_inner)
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::breaker::Opening;
 use crate::budget::{Amount, Payer, reserve::Books};
+use crate::containment::Tier;
 use crate::{Account, Incarnation, JobId, NodeId, Timestamp};
 use room::Room;
 
@@ -134,6 +135,8 @@ pub struct ProjectLimits {
     pub concurrency_max: Option<u32>,
     /// What may not run side by side.
     pub serial: Serial,
+    /// How far its agents must be contained.
+    pub tier: Tier,
 }
 
 /// What of a project may not run side by side.
@@ -160,6 +163,8 @@ pub struct NodeFacts {
     pub account: Account,
     /// How many agents it runs at once.
     pub slots: u32,
+    /// How far it can contain them.
+    pub tier: Tier,
     /// Why it takes no work now; `None`: it does.
     pub blocked: Option<WaitReason>,
     /// Until when that holds, if known.

@@ -114,6 +114,8 @@ impl Said {
                 | PermanentReason::Crash
                 | PermanentReason::Network
                 | PermanentReason::MaxRuntime
+                | PermanentReason::MemoryLimit
+                | PermanentReason::DiskLimit
                 | PermanentReason::Idle => Self::Nothing,
             },
         }

@@ -75,6 +75,12 @@ pub fn classify(outcome: &Outcome, patterns: &Patterns, now: Timestamp) -> Judge
             return permanent(PermanentReason::MaxRuntime, "ran longer than its stage allows");
         }
         EndedBy::Idle => return permanent(PermanentReason::Idle, "was silent longer than its stage allows"),
+        EndedBy::DiskLimit { limit_bytes } => {
+            return permanent(PermanentReason::DiskLimit, &disk_words(*limit_bytes));
+        }
+        EndedBy::MemoryLimit { limit_bytes } => {
+            return permanent(PermanentReason::MemoryLimit, &memory_words(*limit_bytes));
+        }
         EndedBy::Agent
         | EndedBy::AfterResult
         | EndedBy::Cancelled
@@ -88,6 +94,19 @@ pub fn classify(outcome: &Outcome, patterns: &Patterns, now: Timestamp) -> Judge
         }
         Some(exit) => of_output(outcome, exit, patterns, now),
         None => plain(CRASH.into_class(None), "no exit was seen".to_owned()),
+    }
+}
+
+fn disk_words(limit_bytes: u64) -> String {
+    format!("its workspace and HOME took more than {limit_bytes} bytes (ORCH_AGENT_DISK_BYTES of the runner)")
+}
+
+fn memory_words(limit_bytes: Option<u64>) -> String {
+    match limit_bytes {
+        Some(bytes) => {
+            format!("wanted more than {bytes} bytes of memory (ORCH_AGENT_MEMORY_BYTES of the runner)")
+        }
+        None => "its host had no memory left".to_owned(),
     }
 }
 
@@ -152,8 +171,23 @@ fn conclude_agent(
     };
     match &outcome.ended_by {
         EndedBy::Agent | EndedBy::AfterResult | EndedBy::SpawnFailed { .. } => judged(),
-        EndedBy::MaxRuntime | EndedBy::Idle | EndedBy::Drained | EndedBy::Cancelled if succeeded() => {
+        EndedBy::MaxRuntime
+        | EndedBy::Idle
+        | EndedBy::Drained
+        | EndedBy::Cancelled
+        | EndedBy::DiskLimit { .. }
+        | EndedBy::MemoryLimit { .. }
+            if succeeded() =>
+        {
             judged()
+        }
+        EndedBy::DiskLimit { limit_bytes } => {
+            let class = Class::Permanent { reason: PermanentReason::DiskLimit };
+            (Conclusion::Judged { class }, disk_words(*limit_bytes))
+        }
+        EndedBy::MemoryLimit { limit_bytes } => {
+            let class = Class::Permanent { reason: PermanentReason::MemoryLimit };
+            (Conclusion::Judged { class }, memory_words(*limit_bytes))
         }
         EndedBy::MaxRuntime => {
             let class = Class::Permanent { reason: PermanentReason::MaxRuntime };

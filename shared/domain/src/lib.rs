@@ -12,6 +12,7 @@ pub mod breaker;
 pub mod budget;
 pub mod classify;
 pub mod cli_version;
+pub mod containment;
 pub mod delivery;
 pub mod ids;
 pub mod import;

@@ -48,6 +48,16 @@ pub enum EndedBy {
     MaxRuntime,
     /// It was silent longer than its stage allows.
     Idle,
+    /// Its workspace and HOME took more of the disk than it may have.
+    DiskLimit {
+        /// How much, in bytes.
+        limit_bytes: u64,
+    },
+    /// The system ended it because it, with what it started, wanted more memory than it may have.
+    MemoryLimit {
+        /// How much, in bytes; `None`: all that the host has.
+        limit_bytes: Option<u64>,
+    },
     /// Its lease ran out: the runner had not heard from the scheduler.
     SelfFenced,
     /// Its runner was drained past the deadline.
@@ -301,6 +311,10 @@ words! {
         MaxRuntime = "max_runtime",
         /// It was silent longer than its stage allows.
         Idle = "idle",
+        /// It wanted more memory than its runner gives it.
+        MemoryLimit = "memory_limit",
+        /// It wrote more than its runner gives it room for.
+        DiskLimit = "disk_limit",
         /// The agent reported failure, or nothing we know.
         AgentFailure = "agent_failure",
     }

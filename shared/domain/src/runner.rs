@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::containment::Containment;
 use crate::{Account, Incarnation, NodeId, Timestamp};
 
 /// A node's row: what it said when it registered and last renewed.
@@ -25,6 +26,8 @@ pub struct Node {
     pub account: Account,
     /// What the preflight of its agent binary said.
     pub preflight: Preflight,
+    /// How far it can contain agents.
+    pub containment: Containment,
     /// When it was last heard of.
     pub last_seen_at: Timestamp,
 }

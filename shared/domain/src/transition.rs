@@ -75,6 +75,8 @@ const fn repeat(reason: PermanentReason) -> Repeat {
         PermanentReason::Crash
         | PermanentReason::AgentFailure
         | PermanentReason::MaxRuntime
+        | PermanentReason::MemoryLimit
+        | PermanentReason::DiskLimit
         | PermanentReason::Idle => Repeat::WorthTrying,
         PermanentReason::InvalidRequest
         | PermanentReason::ContextLength

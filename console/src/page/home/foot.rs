@@ -19,7 +19,7 @@ pub(super) fn runners(frame: &Frame, queue: &v1::QueueReply) -> Markup {
         } @else {
             (scroll("runners-title", &html! {
                 table {
-                    thead { tr { th scope="col" { "runner" } th scope="col" { "state" } th scope="col" { "busy" } th scope="col" { "agent" } th scope="col" { span class="sr" { "actions" } } } }
+                    thead { tr { th scope="col" { "runner" } th scope="col" { "state" } th scope="col" { "busy" } th scope="col" { "agent" } th scope="col" { "contains" } th scope="col" { span class="sr" { "actions" } } } }
                     tbody { @for runner in &queue.runners { (runner_row(frame, queue, runner)) } }
                 }
             }))
@@ -45,6 +45,10 @@ fn runner_row(frame: &Frame, queue: &v1::QueueReply, runner: &v1::Runner) -> Mar
                     Some(one) => span class="problem" { (one.error.as_deref().unwrap_or("not looked at yet")) },
                     None => "",
                 }
+            }
+            td class="wrap" {
+                (runner.containment)
+                @if let Some(lacks) = &runner.containment_lacks { br; small { (lacks) } }
             }
             td {
                 @if frame.acts() && runner.state == "ready" {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::clean::Over;
 use super::*;
 
 /// As an outsider might choose them, to lead out of a folder, a ref, an argument or a shell.
@@ -180,4 +181,35 @@ async fn what_an_agent_configures_is_executed_by_no_call_of_ours() {
     // And nothing of it is left for the next agent.
     let config = std::fs::read_to_string(made.clone.join("config")).unwrap();
     assert!(!config.contains("script") && !config.contains("ext"), "{config}");
+}
+
+#[tokio::test]
+async fn what_an_agent_left_in_its_git_folder_leads_no_call_of_ours_astray() {
+    let place = Place::new();
+    let made = place.prepare("SHOP-12", &place.spec("SHOP-12")).await.unwrap();
+    let (proof, precious) = (place.file("executed"), place.file("precious"));
+    // Files of the runner's, to be written over.
+    std::fs::copy(made.git_dir.join("index"), &precious).unwrap();
+    let before = std::fs::read(&precious).unwrap();
+    for name in ["index", "orch-wip-index", "orch-settings-index", "info/sparse-checkout.tmp"] {
+        let link = made.git_dir.join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&precious, link).unwrap();
+    }
+    // And a program that git runs over every file it takes.
+    let filter = format!("sh -c 'touch {}; cat'", proof.display());
+    let config = made.clone.join("config");
+    let named =
+        format!("{}[filter \"evil\"]\n\tclean = {filter}\n", std::fs::read_to_string(&config).unwrap());
+    std::fs::write(&config, named).unwrap();
+    write(&made, ".gitattributes", "* filter=evil\n");
+    write(&made, "README.md", "changed by an agent\n");
+    let now = domain::Timestamp::from_ms(1_795_312_800_000);
+    let since = domain::Timestamp::from_ms(0);
+    let over = Over { project: "shop".to_owned(), work_item: "SHOP-12".to_owned(), since };
+    assert_eq!(place.workspaces.clean(&[over], 0, now).await.removed, 1);
+    assert!(!proof.exists(), "the filter was executed");
+    assert_eq!(std::fs::read(&precious).unwrap(), before);
+    let saved = git(&made.clone, &["show", &format!("refs/orch/wip/{}:README.md", run(1))]);
+    assert_eq!(saved, "changed by an agent");
 }

@@ -66,6 +66,8 @@ words! {
         Preflight = "preflight",
         /// [`WaitReason::Resting`]
         Resting = "resting",
+        /// [`WaitReason::Containment`]
+        Containment = "containment",
         /// [`WaitReason::AccountHeld`]
         AccountHeld = "account_held",
         /// [`WaitReason::BreakerOpen`]
@@ -122,6 +124,8 @@ words! {
         Preflight = "preflight",
         /// The runner refused nothing a moment ago.
         Rested = "rested",
+        /// The runner can contain the agent as far as its project asks for.
+        Contained = "contained",
         /// The account is not held.
         Account = "account",
         /// The account's breaker.
@@ -179,6 +183,7 @@ impl WaitCode {
             Self::Draining => Condition::Open,
             Self::Preflight => Condition::Preflight,
             Self::Resting => Condition::Rested,
+            Self::Containment => Condition::Contained,
             Self::AccountHeld => Condition::Account,
             Self::BreakerOpen | Self::Probe | Self::Faltering => Condition::Breaker,
             Self::Resuming => Condition::Spread,
@@ -210,6 +215,7 @@ impl Condition {
             Self::Open => "it takes new work",
             Self::Preflight => "it can start agents",
             Self::Rested => "it refused nothing a moment ago",
+            Self::Contained => "it can contain the agent as far as its project asks for",
             Self::Account => "its account is not held",
             Self::Breaker => "its account's breaker lets a run through",
             Self::Spread => "its account was not freed just now",
@@ -228,7 +234,8 @@ impl Condition {
             | Self::Quota
             | Self::ProjectLimit
             | Self::Serial
-            | Self::Budget => true,
+            | Self::Budget
+            | Self::Contained => true,
             Self::Due
             | Self::Unpaused
             | Self::Looked
@@ -285,6 +292,7 @@ impl WaitReason {
             Self::Draining => WaitCode::Draining,
             Self::Preflight { .. } => WaitCode::Preflight,
             Self::Resting => WaitCode::Resting,
+            Self::Containment { .. } => WaitCode::Containment,
             Self::AccountHeld { .. } => WaitCode::AccountHeld,
             Self::BreakerOpen { .. } => WaitCode::BreakerOpen,
             Self::Probe { .. } => WaitCode::Probe,
@@ -347,6 +355,11 @@ impl WaitReason {
                     .to_owned()
             }
             Self::Resting => "by itself, in a moment".to_owned(),
+            Self::Containment { .. } => {
+                "when a runner can, which each looks for by itself (`orch runners` shows what it lacks), or with another \
+                 `containment` of the project in orch.toml"
+                    .to_owned()
+            }
             Self::AccountHeld { reason: HoldReason::UsageLimit, account } => {
                 format!("by itself when the window is over; `orch account resume {account}` tries at once")
             }
@@ -382,7 +395,7 @@ mod tests {
     fn what_comes_before_the_reason_is_met_and_what_comes_after_is_not_known() {
         let conditions = WaitReason::NoSlot.open_ended().conditions(true);
         let count = |standing| conditions.iter().filter(|(_, one)| *one == standing).count();
-        assert_eq!((count(Standing::Met), count(Standing::Holds), count(Standing::Unknown)), (21, 1, 1));
+        assert_eq!((count(Standing::Met), count(Standing::Holds), count(Standing::Unknown)), (22, 1, 1));
         assert_eq!(named(Condition::Slot, &conditions), Standing::Holds);
         let paused = WaitReason::Paused.open_ended().conditions(true);
         assert_eq!(named(Condition::Due, &paused), Standing::Met);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Candidate, Facts, NodeFacts, Part, ProjectLimits, Serial, WaitReason, Waiting};
 use crate::budget::{Amount, reserve::Books};
+use crate::containment::Tier;
 use crate::{Account, JobId, NodeId};
 
 /// The facts, and what was handed out of them so far.
@@ -28,6 +29,8 @@ struct Asked {
     essential: bool,
     /// It is put off still: only a probe's place is for it.
     early: bool,
+    /// It must be contained this far.
+    tier: Tier,
 }
 
 /// The live jobs of one project.
@@ -76,7 +79,8 @@ impl<'a> Room<'a> {
         self.check_serial(candidate, limits.serial)?;
         let essential = self.facts.essential_stages.contains(&candidate.stage);
         let aside = self.books.check(candidate.payer())?;
-        let node = self.pick_node_for(candidate, Asked { essential, early: candidate.early })?;
+        let node =
+            self.pick_node_for(candidate, Asked { essential, early: candidate.early, tier: limits.tier })?;
         self.books.hold(candidate.payer(), aside);
         let facts = &self.facts.nodes[node];
         self.take(&candidate.project, &candidate.work_item, candidate.job, &facts.node);
@@ -86,7 +90,7 @@ impl<'a> Room<'a> {
 
     /// What any further job would wait for, whatever it is; `None`: some node takes more.
     pub(super) fn fleet(&mut self) -> Option<Waiting> {
-        let ordinary = Asked { essential: false, early: false };
+        let ordinary = Asked { essential: false, early: false, tier: Tier::Environment };
         self.check_fleet().and_then(|()| self.pick_node(ordinary)).err()
     }
 
@@ -199,6 +203,9 @@ impl<'a> Room<'a> {
         if let Some(reason) = &node.blocked {
             return Err(Waiting { reason: reason.clone(), until: node.blocked_until });
         }
+        if node.tier < asked.tier {
+            return Err(WaitReason::Containment { tier: asked.tier }.open_ended());
+        }
         let account = self.facts.accounts.get(&node.account);
         if let Some((max, waiting)) = account.and_then(|account| account.limit.as_ref())
             && self.started_by_account.get(&node.account).copied().unwrap_or(0) >= *max
@@ -243,6 +250,7 @@ fn passes_soon(reason: &WaitReason) -> bool {
         | WaitReason::BudgetReserved { .. }
         | WaitReason::Session { .. }
         | WaitReason::Restored
+        | WaitReason::Containment { .. }
         | WaitReason::NotLooked => false,
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::account::{AccountRecord, Hold, HoldReason};
 use crate::breaker::Breaker;
 use crate::budget::Amount;
+use crate::containment::Tier;
 use crate::outcome::RateLimit;
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_312_800_000);
@@ -35,6 +36,7 @@ fn node(name: &str, slots: u32) -> NodeFacts {
         incarnation: Incarnation(1),
         account: Account("default".to_owned()),
         slots,
+        tier: crate::containment::Tier::Sealed,
         blocked: None,
         blocked_until: None,
     }
@@ -63,7 +65,7 @@ fn account(name: &str) -> AccountRecord {
 }
 
 fn open_facts(projects: &[&str], serial: Serial) -> Facts {
-    let limits = ProjectLimits { concurrency_max: None, serial };
+    let limits = ProjectLimits { concurrency_max: None, serial, ..ProjectLimits::default() };
     Facts {
         concurrency_max: 100,
         projects: projects.iter().map(|name| ((*name).to_owned(), limits.clone())).collect(),
@@ -152,9 +154,10 @@ fn every_refusal_has_its_reason() {
         }),
         reason_with(&|facts| facts.concurrency_max = 0),
         reason_with(&|facts| {
-            facts
-                .projects
-                .insert("p".to_owned(), ProjectLimits { concurrency_max: Some(0), serial: Serial::None });
+            facts.projects.insert(
+                "p".to_owned(),
+                ProjectLimits { concurrency_max: Some(0), serial: Serial::None, ..ProjectLimits::default() },
+            );
         }),
         reason_with(&|facts| facts.live.push(live(3, "p", "x", "n1"))),
         reason_with(&|facts| facts.nodes.clear()),
@@ -366,7 +369,11 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         proptest::option::of(0_u32..4),
         prop::sample::select(vec![Serial::None, Serial::WorkItem, Serial::Project]),
     )
-        .prop_map(|(concurrency_max, serial)| ProjectLimits { concurrency_max, serial });
+        .prop_map(|(concurrency_max, serial)| ProjectLimits {
+            concurrency_max,
+            serial,
+            ..ProjectLimits::default()
+        });
     let projects = proptest::collection::btree_map("[a-d]", limits, 0..4);
     let nodes = proptest::collection::vec((0_u32..4, any::<bool>()), 0..4).prop_map(|nodes| {
         let facts = |(index, (slots, open)): (usize, (u32, bool))| {
@@ -487,4 +494,27 @@ proptest! {
         };
         prop_assert_eq!(of(&jobs), of(&(1..20).collect::<Vec<_>>()));
     }
+}
+
+#[test]
+fn a_job_goes_only_where_its_agent_can_be_contained() {
+    let loose = NodeFacts { tier: Tier::Limits, ..node("n1", 9) };
+    let mut facts = Facts { nodes: vec![loose, node("n2", 1)], ..open_facts(&["p", "q"], Serial::None) };
+    facts.projects.get_mut("q").unwrap().tier = Tier::Sealed;
+    let jobs = || vec![job(1, "q", "x"), job(2, "q", "y"), job(3, "p", "z")];
+    let admission = admit(jobs(), &facts);
+    let places: Vec<(JobId, usize)> = admission.starts;
+    assert_eq!(places, [(JobId(1), 1), (JobId(3), 0)]);
+    assert_eq!(
+        admission.waits,
+        [(JobId(2), WaitReason::NoSlot.open_ended())],
+        "the other runner is no way out"
+    );
+    facts.nodes.truncate(1);
+    let admission = admit(jobs(), &facts);
+    let waits = WaitReason::Containment { tier: Tier::Sealed }.open_ended();
+    assert_eq!(admission.waits, [(JobId(1), waits.clone()), (JobId(2), waits)]);
+    assert_eq!((started(&admission), &admission.fleet), (vec![3], &None));
+    facts.nodes.push(blocked("n2", WaitReason::Unreachable));
+    assert_eq!(admit(jobs(), &facts).waits[0].1.reason, WaitReason::Unreachable, "that one may come back");
 }

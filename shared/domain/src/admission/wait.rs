@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Part;
 use crate::account::HoldReason;
 use crate::budget::{Exceeded, Purse};
+use crate::containment::Tier;
 use crate::{Account, JobId, NodeId, Timestamp};
 
 /// Why a job waits.
@@ -64,6 +65,11 @@ pub enum WaitReason {
     },
     /// The runner refused an offer a moment ago and rests.
     Resting,
+    /// No runner that takes work can contain agents as far as its project asks for.
+    Containment {
+        /// `containment` of the project.
+        tier: Tier,
+    },
     /// The database was restored or moved, and agents of before may live until their lease is over.
     Restored,
     /// The account is held.
@@ -148,6 +154,13 @@ impl fmt::Display for WaitReason {
             Self::Draining => write!(f, "the runners are draining"),
             Self::Preflight { error } => write!(f, "no runner can start an agent: {error}"),
             Self::Resting => write!(f, "the runner refused work a moment ago and rests"),
+            Self::Containment { tier } => {
+                write!(
+                    f,
+                    "no runner can contain its agent in tier {}, which its project asks for",
+                    tier.as_str()
+                )
+            }
             Self::Restored => {
                 write!(f, "the database was restored or moved: agents of before may live for one lease more")
             }
@@ -245,6 +258,7 @@ impl WaitReason {
             | Self::Serial { .. }
             | Self::NoRunner
             | Self::Restored
+            | Self::Containment { .. }
             | Self::BudgetSpent { .. }
             | Self::BudgetReserved { .. }
             | Self::Session { .. }

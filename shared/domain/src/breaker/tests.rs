@@ -98,7 +98,7 @@ fn each_verdict_says_one_thing_of_the_provider() {
         of(Said::Answered, permanent.clone()),
         "invalid_request context_length max_turns agent_failure"
     );
-    assert_eq!(of(Said::Nothing, permanent), "auth billing crash network max_runtime idle");
+    assert_eq!(of(Said::Nothing, permanent), "auth billing crash network max_runtime idle memory_limit disk_limit");
     assert_eq!(Said::of(&Class::Success), Said::Answered);
 }
 
@@ -155,7 +155,8 @@ impl World {
 
     /// What a store does: facts in, starts out. Gives how many due and early jobs started.
     fn claim(&mut self, due: u8, early: u8) -> (usize, usize) {
-        let limits = ProjectLimits { concurrency_max: None, serial: Serial::None };
+        let limits =
+            ProjectLimits { concurrency_max: None, serial: Serial::None, ..ProjectLimits::default() };
         let mut facts = Facts {
             concurrency_max: 100,
             projects: [("shop".to_owned(), limits)].into(),
@@ -195,6 +196,7 @@ impl World {
             incarnation: Incarnation(1),
             account: self.record.account.clone(),
             slots: 4,
+            tier: crate::containment::Tier::Sealed,
             blocked: None,
             blocked_until: None,
         }

@@ -116,6 +116,8 @@ fn who_ended_it_overrules_what_it_printed_but_a_limit_of_ours_undoes_no_success(
         EndedBy::Cancelled,
         EndedBy::MaxRuntime,
         EndedBy::Idle,
+        EndedBy::DiskLimit { limit_bytes: 1 },
+        EndedBy::MemoryLimit { limit_bytes: Some(1) },
         EndedBy::SelfFenced,
         EndedBy::Drained,
         EndedBy::ShimLost,
@@ -167,6 +169,12 @@ MaxRuntime
   success:   success/none (result.subtype success)
 Idle
   no result: permanent/idle (was silent longer than its stage allows)
+  success:   success/none (result.subtype success)
+DiskLimit { limit_bytes: 1 }
+  no result: permanent/disk_limit (its workspace and HOME took more than 1 bytes (ORCH_AGENT_DISK_BYTES of the runner))
+  success:   success/none (result.subtype success)
+MemoryLimit { limit_bytes: Some(1) }
+  no result: permanent/memory_limit (wanted more than 1 bytes of memory (ORCH_AGENT_MEMORY_BYTES of the runner))
   success:   success/none (result.subtype success)
 SelfFenced
   no result: lost/self_fenced (its runner heard nothing of the scheduler for a whole lease and ended it)

@@ -14,6 +14,7 @@ use super::{
 use crate::admission::Serial;
 use crate::budget::{Budget, Limit};
 use crate::classify::{Meaning, Pattern, Patterns};
+use crate::containment::{Destination, Tier};
 use crate::steps::GateCommand;
 use crate::{PermanentReason, TransientReason, workspace};
 
@@ -31,6 +32,8 @@ pub(super) const PROJECT_KEYS: &[&str] = &[
     "hooks",
     "max_concurrency",
     "serial",
+    "containment",
+    "egress",
     "trust",
     "trust_label",
     "approve_state",
@@ -215,6 +218,7 @@ fn projects(sections: &[Section<'_, '_>], stages: &[Stage]) -> Result<Vec<Projec
                 }
                 (None | Some(_), _) => {}
             }
+            let (containment, hooks) = (containment(section)?, hooks(section)?);
             Ok(Project {
                 name,
                 gitea_repo,
@@ -224,9 +228,11 @@ fn projects(sections: &[Section<'_, '_>], stages: &[Stage]) -> Result<Vec<Projec
                 plane_identifier: plane_identifier(section)?,
                 clone_url: clone_url(section)?,
                 base: base(section)?,
-                hooks: hooks(section)?,
+                hooks,
                 max_concurrency: section.number("max_concurrency", 1)?,
                 serial: section.word("serial", SERIAL, serial_word)?.unwrap_or_default(),
+                containment,
+                egress: egress(section)?,
                 trust: section.word("trust", Trust::ALL, Trust::as_str)?,
                 trust_label: section.text("trust_label")?.map(|text| text.value),
                 approve_state: section.text("approve_state")?.map(|text| text.value),
@@ -247,6 +253,37 @@ fn clone_url(section: &Section<'_, '_>) -> Result<Option<String>, ConfigError> {
     workspace::check_clone_url(&text.value)
         .map_err(|problem| section.refuse(&text.span, format!("`clone_url` {problem}")))?;
     Ok(Some(text.value))
+}
+
+/// How far the project's agents are contained. Hooks are not, and would execute what a contained agent left in its workspace.
+fn containment(section: &Section<'_, '_>) -> Result<Tier, ConfigError> {
+    let tier = section.word("containment", Tier::ALL, Tier::as_str)?.unwrap_or_default();
+    match section.get("hooks").filter(|_| tier >= Tier::Sandbox) {
+        Some(hooks) => {
+            let word = tier.as_str();
+            let reason = format!(
+                "`hooks` are run outside of containment, on files that an agent wrote: a project in tier {word} has \
+                 none; leave them out, or put what they do into the stage's prompt or command"
+            );
+            Err(section.refuse(&hooks.span(), reason))
+        }
+        None => Ok(tier),
+    }
+}
+
+/// Where the project's agents of the strictest tier get to; without that tier the key would promise what nobody keeps.
+fn egress(section: &Section<'_, '_>) -> Result<Option<Vec<Destination>>, ConfigError> {
+    let Some(value) = section.get("egress") else { return Ok(None) };
+    if section.word("containment", Tier::ALL, Tier::as_str)? != Some(Tier::Sealed) {
+        let reason = "`egress` holds for agents that are contained in tier sealed only: add \
+                      `containment = \"sealed\"`, or leave it out";
+        return Err(section.refuse(&value.span(), reason.to_owned()));
+    }
+    let read = |text: Placed<String>| {
+        Destination::parse(&text.value)
+            .map_err(|problem| section.refuse(&text.span, format!("`egress` \"{}\" {problem}", text.value)))
+    };
+    section.texts("egress")?.into_iter().map(read).collect::<Result<_, _>>().map(Some)
 }
 
 fn base(section: &Section<'_, '_>) -> Result<Option<String>, ConfigError> {

@@ -24,6 +24,7 @@ pub use words::{CiResult, Gate, LaunchPoint, Outdated, PullRequestAction, Review
 use crate::admission::{ProjectLimits, Serial};
 use crate::budget::{Budget, Terms};
 use crate::classify::Patterns;
+use crate::containment::{Destination, EGRESS_DEFAULT, Tier};
 use crate::steps::{GateCommand, PullRequestAsk, Steps};
 
 /// A whole configuration: what `orch.toml` says, or the built-in default.
@@ -101,6 +102,10 @@ pub struct Project {
     pub max_concurrency: Option<u32>,
     /// What may not run side by side.
     pub serial: Serial,
+    /// How far its agents must be contained.
+    pub containment: Tier,
+    /// Where its agents of the strictest tier get to; unset: [`crate::containment::EGRESS_DEFAULT`].
+    pub egress: Option<Vec<Destination>>,
     /// The least trust its event authors need; unset: every author is admitted.
     pub trust: Option<Trust>,
     /// The label, by name or id, by which a maintainer lets the work of an author with less trust go further; unset: such
@@ -124,9 +129,15 @@ impl Project {
         self.clone_url.is_some() && self.gitea_repo.is_some()
     }
 
+    /// Where its agents of the strictest tier get to.
+    pub fn egress(&self) -> Vec<Destination> {
+        let default = || Destination::parse(EGRESS_DEFAULT).ok().into_iter().collect();
+        self.egress.clone().unwrap_or_else(default)
+    }
+
     /// What admission asks of a project.
     pub fn limits(&self) -> ProjectLimits {
-        ProjectLimits { concurrency_max: self.max_concurrency, serial: self.serial }
+        ProjectLimits { concurrency_max: self.max_concurrency, serial: self.serial, tier: self.containment }
     }
 }
 

@@ -13,6 +13,7 @@ use super::file::{
 use super::reporting::REPORT_KEYS;
 use super::section::{DURATION_SECONDS_MAX, USD_MAX};
 use super::{CiResult, Gate, LaunchPoint, Outdated, PullRequestAction, ReviewVerdict, Trust};
+use crate::containment::Tier;
 use crate::{PermanentReason, TransientReason};
 
 /// The schema as JSON.
@@ -56,6 +57,8 @@ fn of_project(key: &str) -> Value {
         "hooks" => table(HOOKS_KEYS, &[], of_hooks),
         "max_concurrency" => whole(1),
         "serial" => words(SERIAL, serial_word),
+        "containment" => words(Tier::ALL, Tier::as_str),
+        "egress" => list(&text()),
         "trust" => words(Trust::ALL, Trust::as_str),
         "max_hops" => whole(0),
         "report" => table(REPORT_KEYS, &[], of_report),

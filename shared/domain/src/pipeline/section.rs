@@ -230,7 +230,7 @@ impl<'a, 'i> Section<'a, 'i> {
         &self.span
     }
 
-    fn get(&self, key: &str) -> Option<Value<'a, 'i>> {
+    pub(super) fn get(&self, key: &str) -> Option<Value<'a, 'i>> {
         self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 

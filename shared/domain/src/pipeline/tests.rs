@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::budget::Limit;
 use crate::classify::{Meaning, Pattern};
+use crate::containment::{Destination, Tier};
 use crate::steps::GateCommand;
 use crate::{PermanentReason, TransientReason};
 
@@ -23,6 +24,7 @@ base = "trunk"
 hooks = { after_create = "npm ci", before_run = ["./prepare", "--fast"], timeout = "5m" }
 max_concurrency = 2
 serial = "project"
+containment = "limits"
 trust = "member"
 trust_label = "let-in"
 approve_state = "Approved"
@@ -115,6 +117,8 @@ fn every_key_is_read() {
             },
             max_concurrency: Some(2),
             serial: Serial::Project,
+            containment: Tier::Limits,
+            egress: None,
             trust: Some(Trust::Member),
             trust_label: Some("let-in".to_owned()),
             approve_state: Some("Approved".to_owned()),
@@ -223,7 +227,7 @@ fn every_key_is_read() {
     assert_eq!(pipeline, expected);
     assert_eq!(
         pipeline.project("shop").map(Project::limits),
-        Some(ProjectLimits { concurrency_max: Some(2), serial: Serial::Project })
+        Some(ProjectLimits { concurrency_max: Some(2), serial: Serial::Project, tier: Tier::Limits })
     );
 }
 
@@ -416,5 +420,26 @@ proptest::proptest! {
     #[test]
     fn no_text_panics(text in "[\\[\\]a-z_=\"\\n{}.0-9é ]{0,200}") {
         let _ = parse(&text);
+    }
+}
+
+#[test]
+fn a_sealed_project_says_where_its_agents_get_to() {
+    let project = |keys: &str| parse(&format!("[[project]]\nname = \"p\"\n{keys}\n"));
+    let sealed = project("containment = \"sealed\"").unwrap().projects.remove(0);
+    assert_eq!(sealed.limits().tier, Tier::Sealed);
+    assert_eq!(sealed.egress(), [Destination::parse("api.anthropic.com:443").unwrap()]);
+    let none = project("containment = \"sealed\"\negress = []").unwrap().projects.remove(0);
+    assert_eq!(none.egress(), []);
+    assert_eq!(project("").unwrap().projects[0].limits().tier, Tier::Environment);
+    for (keys, words) in [
+        ("containment = \"seald\"", "did you mean `sealed`?"),
+        ("egress = [\"x.example:443\"]", "add `containment = \"sealed\"`"),
+        ("containment = \"sandbox\"\negress = []", "add `containment = \"sealed\"`"),
+        ("containment = \"sealed\"\negress = [\"x.example\"]", "has no port"),
+        ("containment = \"sandbox\"\nhooks = { before_run = \"npm ci\" }", "outside of containment"),
+    ] {
+        let refused = project(keys).unwrap_err().to_string();
+        assert!(refused.contains(words), "{keys}: {refused}");
     }
 }

@@ -104,6 +104,8 @@ async fn save_nodes(conn: &mut Connection<'_>, nodes: &[&Node]) -> Result<(), Fa
     for node in nodes {
         let labels =
             serde_json::to_string(&node.labels).map_err(|error| Fault::refused(error.to_string()))?;
+        let containment =
+            serde_json::to_string(&node.containment).map_err(|error| Fault::refused(error.to_string()))?;
         rows.push(&(
             &node.id,
             node.incarnation,
@@ -120,6 +122,7 @@ async fn save_nodes(conn: &mut Connection<'_>, nodes: &[&Node]) -> Result<(), Fa
             node.last_seen_at,
             &node.preflight.program,
             &node.preflight.note,
+            containment,
         ))?;
         accounts.push(&(&node.account, node.last_seen_at))?;
     }

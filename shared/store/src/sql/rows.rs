@@ -366,6 +366,7 @@ pub(super) fn node(row: &Row) -> Result<Node, Error> {
             program: get(row, "preflight_program")?,
             note: get(row, "preflight_note")?,
         },
+        containment: json("containment", get(row, "containment")?)?,
         last_seen_at: at(row, "last_seen_at")?,
     })
 }

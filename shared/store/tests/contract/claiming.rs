@@ -96,7 +96,11 @@ pub(crate) async fn limits_hold_across_claims(store: Arc<dyn Store>) {
     let mut two = fleet(9);
     two.projects.insert(
         "shop".into(),
-        domain::admission::ProjectLimits { concurrency_max: Some(2), serial: Serial::None },
+        domain::admission::ProjectLimits {
+            concurrency_max: Some(2),
+            serial: Serial::None,
+            ..ProjectLimits::default()
+        },
     );
     assert_eq!(claimed(&store, two, 9).await, []);
     assert_eq!(reason_of(&store, ids[4]).await, Some(WaitReason::ProjectLimit { max: 2 }));

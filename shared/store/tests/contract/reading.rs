@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::account::AccountRecord;
 use domain::admission::WaitReason;
+use domain::containment::{Containment, Tier};
 use domain::delivery::NewJob;
 use domain::overview::{CountByStatus, ReaperRecord, RunTally};
 use domain::runner::{Node, NodeState, Preflight};
@@ -32,6 +33,7 @@ fn node(id: &str) -> Node {
             program: Some("/usr/bin/claude".into()),
             note: Some("newer than known".into()),
         },
+        containment: Containment { tier: Tier::Limits, lacks: Some("no landlock".into()) },
         last_seen_at: later(2),
     }
 }
@@ -45,6 +47,7 @@ pub(crate) async fn nodes_are_kept(store: Arc<dyn Store>) {
         state: NodeState::Draining,
         labels: vec![],
         preflight: Preflight { ok: false, error: Some("no such file".into()), ..Preflight::default() },
+        containment: Containment::default(),
         last_seen_at: later(9),
         ..node("node-b")
     };

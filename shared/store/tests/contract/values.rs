@@ -56,7 +56,7 @@ pub(crate) fn delivery(id: &str, body: char, jobs: Vec<NewJob>) -> NewDelivery {
 }
 
 pub(crate) fn limits(serial: Serial) -> ProjectLimits {
-    ProjectLimits { concurrency_max: None, serial }
+    ProjectLimits { concurrency_max: None, serial, ..ProjectLimits::default() }
 }
 
 /// A fleet of one node with `slots`, and one project that lets everything run side by side.
@@ -71,6 +71,7 @@ pub(crate) fn fleet(slots: u32) -> Facts {
             incarnation: Incarnation(3),
             account: Account("default".into()),
             slots,
+            tier: domain::containment::Tier::Sealed,
             blocked: None,
             blocked_until: None,
         }],

@@ -20,7 +20,8 @@ const JOBS: usize = 120;
 /// Three at once in all, two in the one project, and one per work item.
 fn limited() -> Facts {
     let mut facts = fleet(3);
-    let limits = |max| ProjectLimits { concurrency_max: max, serial: Serial::WorkItem };
+    let limits =
+        |max| ProjectLimits { concurrency_max: max, serial: Serial::WorkItem, ..ProjectLimits::default() };
     facts.projects = [("shop".to_owned(), limits(Some(2))), ("tools".to_owned(), limits(None))].into();
     facts
 }
