@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::any;
+use bytes::Bytes;
 use domain::Timestamp;
 use domain::pipeline::Pipeline;
 use events::plan::{Envelope, plan};
@@ -164,7 +165,7 @@ impl App {
         let received_at = Timestamp::from_ms(self.clock.now_ms());
 
         let body = &whole.bytes;
-        let payload = if is_form { form::payload(body) } else { Some(body.to_vec()) };
+        let payload = if is_form { form::payload(body).map(Bytes::from) } else { Some(body.clone()) };
         self.verify(sender, headers, payload.as_deref().unwrap_or_default())?;
         let (event, delivery_id) = names(sender, headers)?;
         let payload = payload.ok_or(Refusal::NoPayload)?;

@@ -12,6 +12,10 @@ use service::grpc::{self, SendTrace};
 use tokio::sync::Notify;
 use tonic::transport::Channel;
 
+/// The least time between two calls: a burst is one nudge, not a call for each delivery.
+const INTERVAL_MIN: Duration = Duration::from_millis(2);
+/// The same when nobody answered: connecting again and again would cost more than the poll that will do.
+const INTERVAL_ALONE: Duration = Duration::from_millis(100);
 /// How long one call may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -27,9 +31,12 @@ impl Nudge {
         tasks.spawn("nudge", async move {
             let mut client = SchedulerServiceClient::with_interceptor(channel, SendTrace);
             while stop.run_until_cancelled(asked.notified()).await.is_some() {
+                let mut rest = INTERVAL_MIN;
                 if let Err(status) = grpc::call(CALL_DEADLINE, client.nudge(NudgeRequest {})).await {
                     tracing::debug!(code = ?status.code(), "could not nudge the scheduler, its poll will do");
+                    rest = INTERVAL_ALONE;
                 }
+                stop.run_until_cancelled(tokio::time::sleep(rest)).await;
             }
         });
         nudge

@@ -15,7 +15,8 @@ pub use past::record_past;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing::Level;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -47,8 +48,16 @@ pub fn install(service: &'static str, settings: &TelemetrySettings) -> Result<Gu
     let metrics = export::metrics(settings, resource)?;
 
     // Spans keep their trace whatever the log filter drops, or a quiet process would break the chain.
-    let otel =
-        tracing_opentelemetry::layer().with_tracer(traces.tracer("orch")).with_filter(LevelFilter::INFO);
+    // Where nothing is exported a span is its ids: what it would tell besides is not gathered.
+    let exports = settings.traces_target().is_some();
+    let wanted =
+        filter_fn(move |metadata| *metadata.level() <= Level::INFO && (exports || metadata.is_span()));
+    let otel = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer("orch"))
+        .with_tracked_inactivity(exports)
+        .with_location(exports)
+        .with_threads(exports)
+        .with_filter(wanted.with_max_level_hint(LevelFilter::INFO));
     let text = (settings.log_format == LogFormat::Text).then(|| {
         fmt::layer()
             .with_writer(std::io::stderr)
