@@ -141,8 +141,8 @@ pub(crate) fn delivery() -> anyhow::Result<NewDelivery> {
         received_at: Timestamp::from_ms(1_800_000_000_000),
         trace_context: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
     };
-    let payload = observed.account.payload(&object, body.len());
-    let delivery = plan(&pipeline, envelope, &observed, &payload);
+    let payload = observed.account.payload(object, body.len());
+    let delivery = plan(&pipeline, envelope, &observed, payload);
     delivery.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
 }
 

@@ -1,7 +1,7 @@
 //! Durable webhook acknowledgements per second: signature, dedupe, delivery, payload and job, fsynced.
 //!
 //! Ours beside the same rows over the raw driver, in turn, each in a process of its own on a file of its own, under the
-//! same load. Then ours with the scheduler at work on the same file.
+//! same load.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -41,8 +41,8 @@ pub fn take(pipeline: &Pipeline, sender: Sender, event: &str, body: &[u8]) -> Re
         received_at: Timestamp::from_ms(1_795_166_100_000),
         trace_context: None,
     };
-    let told = observed.account.payload(&object, body.len());
-    let delivery = plan(pipeline, envelope, &observed, &told).map_err(|refusal| refusal.to_string())?;
+    let told = observed.account.payload(object, body.len());
+    let delivery = plan(pipeline, envelope, &observed, told).map_err(|refusal| refusal.to_string())?;
     Ok(format!("{:?} {}", observed.place, delivery.jobs.len()))
 }
 

@@ -185,8 +185,8 @@ impl App {
             received_at,
             trace_context: trace_context::of(&span),
         };
-        let told = observed.account.payload(&object, payload.len());
-        let delivery = plan(&self.pipeline.get(), envelope, &observed, &told)?;
+        let told = observed.account.payload(object, payload.len());
+        let delivery = plan(&self.pipeline.get(), envelope, &observed, told)?;
         let answer = accept::commit(self.store.as_ref(), delivery).instrument(span).await?;
         if answer.decision == Word::Enqueued {
             self.nudge.ask();

@@ -126,8 +126,8 @@ pub(super) async fn tell(
         received_at: shared.now(),
         trace_context: trace_context::of(&tracing::info_span!("reconcile", project = project.name)),
     };
-    let payload = observed.account.payload(&body.object, text.len());
-    let Ok(mut delivery) = plan(&pipeline, envelope, &observed, &payload) else { return Ok(0) };
+    let payload = observed.account.payload(body.object.clone(), text.len());
+    let Ok(mut delivery) = plan(&pipeline, envelope, &observed, payload) else { return Ok(0) };
     // The first is what the body is about; the others are beside it.
     let is_news = observed.sightings.first().map(|told| judged(told).news);
     // What has no sighting is told apart by the key of its job.

@@ -84,7 +84,7 @@ impl Observed {
 
 impl Account {
     /// The job payload: every text within its limit and free of U+0000, which no database column takes everywhere.
-    pub fn payload(&self, event: &Map<String, Value>, event_bytes: usize) -> Payload {
+    pub fn payload(&self, event: Map<String, Value>, event_bytes: usize) -> Payload {
         let facts = self.facts.iter().filter_map(|(name, value)| {
             value.as_deref().map(|value| ((*name).to_owned(), bounded(value, FACT_BYTES_MAX)))
         });
@@ -124,24 +124,39 @@ pub(crate) fn bounded(text: &str, bytes_max: usize) -> String {
 }
 
 /// The event as it came, without the secret that old Gitea puts into it; pruned when it is long.
-fn snapshot(event: &Map<String, Value>, event_bytes: usize) -> Value {
-    let (text_bytes_max, items_max, depth_max) = if event_bytes <= EVENT_BYTES_MAX {
-        (usize::MAX, usize::MAX, usize::MAX)
-    } else {
-        (PRUNED_TEXT_BYTES_MAX, PRUNED_ITEMS_MAX, PRUNED_DEPTH_MAX)
-    };
-    let without_secret = event.iter().filter(|(key, _)| key.as_str() != "secret");
-    let pruned: Map<String, Value> = without_secret
+fn snapshot(mut event: Map<String, Value>, event_bytes: usize) -> Value {
+    event.retain(|key, _| key != "secret");
+    if event_bytes <= EVENT_BYTES_MAX {
+        let mut whole = Value::Object(event);
+        replace_nul(&mut whole);
+        return whole;
+    }
+    let (text_bytes_max, items_max) = (PRUNED_TEXT_BYTES_MAX, PRUNED_ITEMS_MAX);
+    let pruned: Map<String, Value> = event
+        .iter()
         .take(items_max)
         .map(|(key, value)| {
-            (bounded(key, text_bytes_max), prune(value, text_bytes_max, items_max, depth_max))
+            (bounded(key, text_bytes_max), prune(value, text_bytes_max, items_max, PRUNED_DEPTH_MAX))
         })
         .collect();
     let pruned = Value::Object(pruned);
-    if event_bytes > EVENT_BYTES_MAX && pruned.to_string().len() > EVENT_BYTES_MAX {
-        Value::Null
-    } else {
-        pruned
+    if pruned.to_string().len() > EVENT_BYTES_MAX { Value::Null } else { pruned }
+}
+
+/// Replaces U+0000 in every text, without a copy where there is none.
+fn replace_nul(value: &mut Value) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) if text.contains('\0') => *text = bounded(text, usize::MAX),
+        Value::String(_) => {}
+        Value::Array(items) => items.iter_mut().for_each(replace_nul),
+        Value::Object(entries) => {
+            if entries.keys().any(|key| key.contains('\0')) {
+                let renamed = std::mem::take(entries).into_iter();
+                *entries = renamed.map(|(key, value)| (bounded(&key, usize::MAX), value)).collect();
+            }
+            entries.values_mut().for_each(replace_nul);
+        }
     }
 }
 
@@ -185,20 +200,20 @@ mod tests {
     #[test]
     fn a_short_event_is_kept_but_for_its_secret_and_nul() {
         let event = object(&json!({"secret": "s", "a": {"secret": "not ours", "b\0": ["x\0"]}}));
-        assert_eq!(snapshot(&event, 50), json!({"a": {"secret": "not ours", "b\u{fffd}": ["x\u{fffd}"]}}));
+        assert_eq!(snapshot(event, 50), json!({"a": {"secret": "not ours", "b\u{fffd}": ["x\u{fffd}"]}}));
     }
 
     #[test]
     fn a_long_event_is_pruned_to_its_limit() {
         let text = "x".repeat(EVENT_BYTES_MAX);
         let event = object(&json!({"deep": [[[[["gone"]]]]], "list": vec![1; 500], "text": text, "kept": 7}));
-        let kept = snapshot(&event, EVENT_BYTES_MAX * 2);
+        let kept = snapshot(event, EVENT_BYTES_MAX * 2);
         assert!(kept.to_string().len() <= EVENT_BYTES_MAX);
         assert_eq!(kept["kept"], 7);
         assert_eq!(kept["list"].as_array().map(Vec::len), Some(PRUNED_ITEMS_MAX));
         assert_eq!(kept["deep"], json!([[[[CUT]]]]));
         let wide: Map<String, Value> =
             (0..64).map(|row| (row.to_string(), json!(vec!["y".repeat(512); 64]))).collect();
-        assert_eq!(snapshot(&wide, EVENT_BYTES_MAX * 40), Value::Null);
+        assert_eq!(snapshot(wide, EVENT_BYTES_MAX * 40), Value::Null);
     }
 }

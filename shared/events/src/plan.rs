@@ -42,7 +42,7 @@ pub fn plan(
     pipeline: &Pipeline,
     envelope: Envelope,
     observed: &Observed,
-    payload: &Payload,
+    payload: Payload,
 ) -> Result<NewDelivery, Refusal> {
     let mut sightings = Vec::new();
     let jobs = match &observed.place {
@@ -82,7 +82,7 @@ fn jobs(
     project: &Project,
     envelope: &Envelope,
     observed: &Observed,
-    payload: &Payload,
+    payload: Payload,
 ) -> Vec<NewJob> {
     let mut jobs = Vec::new();
     let mut started = BTreeSet::new();
@@ -104,7 +104,7 @@ fn jobs(
                 priority: 0,
                 available_at: envelope.received_at,
                 semantic_key: Some(launch::semantic_key(project, event, &work_item, stage)),
-                payload: payload.clone(),
+                payload: Payload::default(),
                 trace_context: envelope.trace_context.clone(),
                 origin: Origin {
                     delivery: Some(format!("{}:{}", envelope.source, envelope.delivery_id)),
@@ -116,6 +116,11 @@ fn jobs(
                 work_item,
             });
         }
+    }
+    // The last takes it as it is: most events start one job.
+    let payloads = std::iter::repeat_n(payload, jobs.len());
+    for (job, payload) in jobs.iter_mut().zip(payloads) {
+        job.payload = payload;
     }
     jobs
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::alert::Notice;
 use domain::delivery::{Accepted, NewDelivery, NewJob, StageResult};
+use domain::job::Origin;
 use domain::sighting::{self, Sighting, SightingName};
 use domain::work_item::{WorkItem, after_existing, arrival, joining, told};
 use domain::{Chance, Epoch, Event, Job, JobId, JobState, Policy, Timestamp};
@@ -142,6 +143,9 @@ pub(crate) struct KeptDelivery<'a> {
 pub(crate) struct KeptJob<'a> {
     pub(crate) id: JobId,
     pub(crate) job: Cow<'a, NewJob>,
+    /// Its key and origin as they are kept: beside the job, which need not be copied for their sake.
+    pub(crate) semantic_key: Option<String>,
+    pub(crate) origin: Origin,
     pub(crate) created_at: Timestamp,
 }
 
@@ -168,7 +172,7 @@ impl KeptJob<'_> {
             created_at: self.created_at,
             updated_at: self.created_at,
             trace_context: new.trace_context.clone(),
-            origin: new.origin.clone(),
+            origin: self.origin.clone(),
         }
     }
 }
@@ -372,20 +376,11 @@ impl<'a> Intake<'a> {
         let id = JobId(self.known.newest_job);
         let name = (job.project.clone(), job.work_item.clone());
         let known = self.known.items.get(&name);
-        let hops = arrival::hops(known, &job, now);
-        if hops != job.origin.hops {
-            job.to_mut().origin.hops = hops;
-        }
-        let chain = arrival::chain(known, &job, now);
-        if chain != job.origin.chain {
-            job.to_mut().origin.chain = chain;
-        }
+        let (hops, chain) = (arrival::hops(known, &job, now), arrival::chain(known, &job, now));
+        let mut origin = Origin { hops, chain, ..job.origin.clone() };
         let item = arrival::arrive(known, &job, now);
-        let key = self.free_key(&job);
-        if key != job.semantic_key {
-            job.to_mut().semantic_key = key;
-        }
-        if let Some(key) = &job.semantic_key {
+        let semantic_key = self.free_key(&job);
+        if let Some(key) = &semantic_key {
             self.known.by_key.insert(key.clone(), id);
         }
         for alias in &job.about.aliases {
@@ -396,9 +391,9 @@ impl<'a> Intake<'a> {
             }
         }
         self.put_item(name.clone(), item, now);
-        self.replace(&name, &mut job, now);
+        self.replace(&name, &mut job, &mut origin, now);
         self.cancel_older(&name, &job, now);
-        let kept = KeptJob { id, job, created_at: now };
+        let kept = KeptJob { id, job, semantic_key, origin, created_at: now };
         if kept.job.about.replaces_older {
             let waiting = Waiting { job: kept.row(), results: kept.job.payload.results.clone() };
             self.known.waiting.insert((name.clone(), kept.job.stage.clone()), waiting);
@@ -412,7 +407,7 @@ impl<'a> Intake<'a> {
     }
 
     /// One queued job for a work item and stage: the newest commit's.
-    fn replace(&mut self, item: &ItemKey, job: &mut Cow<'a, NewJob>, now: Timestamp) {
+    fn replace(&mut self, item: &ItemKey, job: &mut Cow<'a, NewJob>, origin: &mut Origin, now: Timestamp) {
         if !job.about.replaces_older || job.origin.head.is_none() {
             return;
         }
@@ -421,10 +416,9 @@ impl<'a> Intake<'a> {
             domain::next(&older.job, &Event::CancelRequested, now, &Policy::default(), Chance::new(0.0));
         let Ok(transition) = withdrawn else { return };
         self.leave(item, &older.job);
-        let job = job.to_mut();
-        job.origin.replaces = Some(older.job.id);
-        if job.payload.results.is_empty() {
-            job.payload.results = older.results;
+        origin.replaces = Some(older.job.id);
+        if job.payload.results.is_empty() && !older.results.is_empty() {
+            job.to_mut().payload.results = older.results;
         }
         self.replaced.push(Change::new(transition, now));
     }

@@ -168,7 +168,7 @@ impl Tables {
 
     fn keep_job(&mut self, kept: &KeptJob<'_>) {
         self.newest_job = self.newest_job.max(kept.id.0);
-        let semantic_key = kept.job.semantic_key.clone();
+        let semantic_key = kept.semantic_key.clone();
         if let Some(key) = &semantic_key {
             self.keys.insert(key.clone(), kept.id);
         }

@@ -111,7 +111,7 @@ async fn write(conn: &mut Connection<'_>, intake: Intake<'_>) -> Result<(), Faul
     }
     for kept in &intake.jobs {
         let job = &kept.job;
-        let origin = &job.origin;
+        let origin = &kept.origin;
         jobs.push(&(
             kept.id,
             &job.project,
@@ -121,7 +121,7 @@ async fn write(conn: &mut Connection<'_>, intake: Intake<'_>) -> Result<(), Faul
             job.priority,
             kept.is_due(),
             job.available_at,
-            &job.semantic_key,
+            &kept.semantic_key,
             &job.trace_context,
             kept.created_at,
             job.payload.brings_prompt(),
