@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use domain::admission::{Facts, NodeFacts, ProjectLimits, Serial};
+use domain::containment::Tier;
 use domain::outcome::{AgentReport, EndedBy, Exit};
 use domain::run::RunUsage;
 use domain::transition::{Conclusion, Event};
@@ -180,12 +181,17 @@ fn request(most: usize) -> ClaimRequest {
         incarnation: Incarnation(1),
         account: Account("default".into()),
         slots: u32::try_from(LIVE_MAX).unwrap_or(u32::MAX),
+        tier: Tier::Environment,
         blocked: None,
         blocked_until: None,
     };
     let facts = Facts {
         concurrency_max: node.slots,
-        projects: [(PROJECT.into(), ProjectLimits { concurrency_max: None, serial: Serial::None })].into(),
+        projects: [(
+            PROJECT.into(),
+            ProjectLimits { concurrency_max: None, serial: Serial::None, tier: Tier::Environment },
+        )]
+        .into(),
         stages: [(STAGE.into(), None)].into(),
         nodes: vec![node],
         ..Facts::default()

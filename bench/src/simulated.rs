@@ -287,6 +287,7 @@ impl Node {
                 held: self.listed(),
                 draining: false,
                 preflight: Some(Self::preflight()),
+                containment: None,
             };
             let (mut scheduler, sent) = (self.scheduler.clone(), Instant::now());
             match grpc::call(CALL_WITHIN, scheduler.renew(request)).await {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use domain::admission::{Facts, NodeFacts, ProjectLimits, Serial};
+use domain::containment::Tier;
 use domain::delivery::{About, Accepted, NewDelivery, NewJob, Payload};
 use domain::job::Origin;
 use domain::outcome::{AgentReport, EndedBy, Exit};
@@ -119,13 +120,18 @@ fn fleet(slots: usize) -> Facts {
     let slots = u32::try_from(slots).unwrap_or(u32::MAX);
     Facts {
         concurrency_max: slots,
-        projects: [("shop".to_owned(), ProjectLimits { concurrency_max: None, serial: Serial::None })].into(),
+        projects: [(
+            "shop".to_owned(),
+            ProjectLimits { concurrency_max: None, serial: Serial::None, tier: Tier::Environment },
+        )]
+        .into(),
         stages: [("review".to_owned(), None)].into(),
         nodes: vec![NodeFacts {
             node: NodeId("node-a".into()),
             incarnation: Incarnation(1),
             account: Account("default".into()),
             slots,
+            tier: Tier::Environment,
             blocked: None,
             blocked_until: None,
         }],

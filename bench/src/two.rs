@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use domain::admission::{Facts, NodeFacts, ProjectLimits, Serial};
+use domain::containment::Tier;
 use domain::transition::{Conclusion, Event};
 use domain::{Account, Chance, Class, Incarnation, NodeId, Policy, RunId, Timestamp};
 use futures::future::{join_all, try_join};
@@ -185,13 +186,18 @@ fn request() -> ClaimRequest {
     let slots = u32::try_from(TOGETHER).unwrap_or(u32::MAX);
     let facts = Facts {
         concurrency_max: slots,
-        projects: [("shop".to_owned(), ProjectLimits { concurrency_max: None, serial: Serial::None })].into(),
+        projects: [(
+            "shop".to_owned(),
+            ProjectLimits { concurrency_max: None, serial: Serial::None, tier: Tier::Environment },
+        )]
+        .into(),
         stages: [("review".to_owned(), None)].into(),
         nodes: vec![NodeFacts {
             node: NodeId("node-a".into()),
             incarnation: Incarnation(1),
             account: Account("default".into()),
             slots,
+            tier: Tier::Environment,
             blocked: None,
             blocked_until: None,
         }],

@@ -119,6 +119,7 @@ impl BareShims {
             spool_head_bytes: 1 << 20,
             spool_tail_bytes: 1 << 20,
             cgroup: self.cgroups.as_ref().map(|place| place.join(run.to_string())),
+            confinement: None,
         }
     }
 }
@@ -143,6 +144,8 @@ fn assignment() -> Assignment {
         repository: None,
         steps: Steps::default(),
         untrusted: false,
+        tier: domain::containment::Tier::Environment,
+        egress: Vec::new(),
     }
 }
 

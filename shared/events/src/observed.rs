@@ -146,9 +146,8 @@ fn snapshot(mut event: Map<String, Value>, event_bytes: usize) -> Value {
 /// Replaces U+0000 in every text, without a copy where there is none.
 fn replace_nul(value: &mut Value) {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
         Value::String(text) if text.contains('\0') => *text = bounded(text, usize::MAX),
-        Value::String(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         Value::Array(items) => items.iter_mut().for_each(replace_nul),
         Value::Object(entries) => {
             if entries.keys().any(|key| key.contains('\0')) {
