@@ -98,7 +98,10 @@ fn each_verdict_says_one_thing_of_the_provider() {
         of(Said::Answered, permanent.clone()),
         "invalid_request context_length max_turns agent_failure"
     );
-    assert_eq!(of(Said::Nothing, permanent), "auth billing crash network max_runtime idle memory_limit disk_limit");
+    assert_eq!(
+        of(Said::Nothing, permanent),
+        "auth billing crash network max_runtime idle memory_limit disk_limit"
+    );
     assert_eq!(Said::of(&Class::Success), Said::Answered);
 }
 
