@@ -99,7 +99,7 @@ pub(crate) async fn limits_hold_across_claims(store: Arc<dyn Store>) {
         domain::admission::ProjectLimits {
             concurrency_max: Some(2),
             serial: Serial::None,
-            ..ProjectLimits::default()
+            ..domain::admission::ProjectLimits::default()
         },
     );
     assert_eq!(claimed(&store, two, 9).await, []);
