@@ -25,7 +25,7 @@ const LIVE: [&str; 12] = [
     "USING INDEX runs_half_ended",
 ];
 /// Tables with a handful of rows (of counts one per stage and status, of cursors one per listing), results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 23] = [
+const SMALL: [&str; 24] = [
     "cursors",
     "job_counts",
     "forgotten_jobs",
