@@ -70,7 +70,7 @@ pub(crate) async fn measure(churn: Churn) -> anyhow::Result<()> {
         beat(&store, first * TOGETHER as u64, TOGETHER, Timestamp::from_ms(0)).await?;
     }
     let pinned = Pinned::open(&database.url())?;
-    let samples = live(&store, Duration::from_secs(60) * churn.minutes).await?;
+    let samples = live(&store, Duration::from_mins(1) * churn.minutes).await?;
     drop(pinned);
     let violations = store.violations().await?.len();
     store.close().await;

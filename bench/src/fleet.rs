@@ -139,8 +139,8 @@ async fn steady(stack: &mut Stack, fleet: &Fleet, size: Size) -> anyhow::Result<
     let commits = self::commits(stack).await? - commits;
     let renewal_times = fleet.tally.take_renewals();
     Ok(Steady {
-        cores: (after.0.cpu - before.0.cpu).as_secs_f64() / seconds,
-        own_cores: (after.1.cpu - before.1.cpu).as_secs_f64() / seconds,
+        cores: after.0.cpu.saturating_sub(before.0.cpu).as_secs_f64() / seconds,
+        own_cores: after.1.cpu.saturating_sub(before.1.cpu).as_secs_f64() / seconds,
         rss_mib: after.0.rss_mib,
         threads: after.0.threads as f64,
         commits: commits / seconds,

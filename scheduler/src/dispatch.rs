@@ -243,7 +243,7 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
             untrusted,
             tier: contained.map_or_else(Tier::default, |project| project.containment).as_str().to_owned(),
             egress: contained
-                .map(|project| project.egress())
+                .map(domain::pipeline::Project::egress)
                 .unwrap_or_default()
                 .iter()
                 .map(ToString::to_string)

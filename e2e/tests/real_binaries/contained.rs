@@ -186,8 +186,8 @@ async fn column(stack: &Stack, tier: Tier, scene: &Scene<'_>) -> anyhow::Result<
     let told = until_file(&work.join("attempts.json")).await?;
     let mut found: Found = serde_json::from_str(&told)?;
     eprintln!("{project}: {found:#?}");
-    for word in found.values_mut().filter(|word| word.starts_with("refused")) {
-        "refused".clone_into(word);
+    for verdict in found.values_mut().filter(|verdict| verdict.starts_with("refused")) {
+        "refused".clone_into(verdict);
     }
     // What only the host can tell: a file of a tree of its own, or a port of a network of its own, is nowhere.
     let on_host = std::fs::remove_file(&stray).is_ok();
@@ -210,12 +210,12 @@ async fn column(stack: &Stack, tier: Tier, scene: &Scene<'_>) -> anyhow::Result<
         let told = std::fs::read_to_string(work.join("attempts.json")).unwrap_or_default();
         eprintln!("{project}: {what}: {status} {reason} {told}");
         let said: Found = serde_json::from_str(&told).unwrap_or_default();
-        let word = match said.get(what).map(String::as_str) {
+        let verdict = match said.get(what).map(String::as_str) {
             Some("reached") => "reached".to_owned(),
             Some(_) => "refused".to_owned(),
             None => format!("ended: `{reason}`"),
         };
-        found.insert(what.to_owned(), word);
+        found.insert(what.to_owned(), verdict);
         for number in 0..size {
             let _ = std::fs::remove_file(work.join(format!("bomb-{number}")));
         }

@@ -193,7 +193,7 @@ fn work_goes_to_a_node_that_another_scheduler_hears_and_it_speaks_to_one_of_them
 
     // It comes here, and what was read before says nothing of it.
     nodes.register(row(1), "s".to_owned(), Some(9), at(30_000)).unwrap();
-    let mut moved = nodes.moved();
+    let moved = nodes.moved();
     learn(row(1), &speaking(1, "there", 8), 30_001);
     assert!(nodes.speaks_here(&node));
     nodes.heard(&node, 10);

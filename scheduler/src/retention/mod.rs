@@ -29,7 +29,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// How much longer than a step the pause after it is: so much of the writer's time is left to everybody else.
 const PAUSE_FACTOR: u32 = 4;
 /// How soon after the start the first pass begins, at most.
-const FIRST_WITHIN: Duration = Duration::from_secs(60);
+const FIRST_WITHIN: Duration = Duration::from_mins(1);
 
 /// Runs until the tasks are stopped.
 pub(crate) async fn run(shared: Arc<Shared>) {

@@ -19,7 +19,7 @@ use serde::Deserialize;
 const VERSION: &str = "2.1.330 (Claude Code)";
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How long it waits for the test to look, at most.
-const HOLD_MAX: Duration = Duration::from_secs(60);
+const HOLD_MAX: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How large the pieces of a bomb are.
 const MIB: usize = 1024 * 1024;

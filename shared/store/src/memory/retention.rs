@@ -119,7 +119,9 @@ impl Tables {
                     .iter()
                     .filter(|(run, (_, at))| *at < before && self.run(**run).is_none());
                 let old: Vec<_> = old.map(|(run, _)| *run).take(limit).collect();
-                old.iter().for_each(|run| drop(self.late_outcomes.remove(run)));
+                for run in &old {
+                    self.late_outcomes.remove(run);
+                }
                 old.len() as u64
             }
             Kind::Chains => {
@@ -167,7 +169,7 @@ impl Tables {
         for (name, purse) in &old {
             self.items.remove(name);
             self.spendings.remove(purse);
-            self.aliases.retain(|(project, _), key| (&*project, &*key) != (&name.0, &name.1));
+            self.aliases.retain(|(project, _), key| *project != name.0 || *key != name.1);
         }
         old.len() as u64
     }

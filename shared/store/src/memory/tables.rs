@@ -22,16 +22,19 @@ use super::{Moved, Snapshot};
 use crate::intake::{ItemKey, Seen, SightingKey};
 use crate::{Act, Error, Generation, Speaking};
 
+/// Source, event and body hash of a delivery.
+type BodyKey = (String, String, String);
+
 /// All rows.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     /// By source and delivery id.
     pub(super) deliveries: BTreeMap<(String, String), Seen>,
     /// The jobs of deliveries that made some, by source, event and body hash.
-    pub(super) bodies: BTreeMap<(String, String, String), Vec<JobId>>,
+    pub(super) bodies: BTreeMap<BodyKey, Vec<JobId>>,
     pub(super) keys: BTreeMap<String, JobId>,
     /// When deliveries came, by source and delivery id, and where their jobs are looked up by body.
-    pub(super) received: BTreeMap<(String, String), (Timestamp, Option<(String, String, String)>)>,
+    pub(super) received: BTreeMap<(String, String), (Timestamp, Option<BodyKey>)>,
     /// When the jobs ended whose keys are known although they are forgotten.
     pub(super) spent: BTreeMap<String, Timestamp>,
     /// How many jobs are forgotten, by project, stage and status.

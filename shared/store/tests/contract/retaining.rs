@@ -180,7 +180,7 @@ pub(crate) async fn figures_and_sums_outlive_what_they_count(store: Arc<dyn Stor
         (2, 1, 1)
     );
     assert_eq!((records.len(), hours.len()), (1, 1));
-    assert_eq!(spent(&store, &first).await, BTreeMap::from_iter(sums.into_iter().chain([("job", 0)])));
+    assert_eq!(spent(&store, &first).await, sums.into_iter().chain([("job", 0)]).collect::<BTreeMap<_, _>>());
     let kept = store.kept(10).await.unwrap();
     assert_eq!((kept.finished, kept.forgotten, kept.oldest_finished_at), (0, 3, None));
 
