@@ -34,6 +34,8 @@ impl Dev {
         for service in ["ingest", "scheduler", "runner", "console"] {
             command.arg(format!("--{service}-addr=127.0.0.1:0"));
         }
+        // What is said of it is the same on every machine.
+        command.env("ORCH_CONTAINMENT", "environment");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("orch starts");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut lines = stdout.lines().map_while(Result::ok);

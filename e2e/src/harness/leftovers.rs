@@ -52,6 +52,13 @@ pub fn leftovers_of(marker: &str, folder: &Path, runs: &BTreeSet<Uuid>) -> Lefto
     Leftovers { processes: processes(marker, folder), cgroups, files: files.unwrap_or_default() }
 }
 
+/// Whether a shim has a run, whose lock is its standard input then, or waits for one; `None`: it is no shim.
+pub(crate) fn has_run(pid: i32, command: &str) -> Option<bool> {
+    let has_lock =
+        || std::fs::read_link(format!("/proc/{pid}/fd/0")).is_ok_and(|file| file.ends_with("shim.lock"));
+    command.starts_with("orch-shim shim ").then(has_lock)
+}
+
 /// Ends every process that carries the marker.
 pub(super) fn end_marked(marker: &str, folder: &Path) {
     for (number, _command) in processes(marker, folder) {

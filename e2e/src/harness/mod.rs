@@ -20,6 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 pub use http::{Answer, get, post, send};
+pub(crate) use leftovers::has_run;
 pub use leftovers::{Leftovers, leftovers_of};
 pub use network::{Direction, Host, Network};
 pub use outside::{Outside, SECRET};

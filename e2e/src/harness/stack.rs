@@ -299,12 +299,8 @@ impl Stack {
 
     /// Process ids of the shims that live and have a run: its lock is their standard input.
     pub fn shims(&self) -> Vec<i32> {
-        let has_run = |pid: i32| {
-            std::fs::read_link(format!("/proc/{pid}/fd/0")).is_ok_and(|file| file.ends_with("shim.lock"))
-        };
-        let is_shim =
-            |(pid, command): &(i32, String)| command.starts_with("orch-shim shim ") && has_run(*pid);
-        self.processes().into_iter().filter(is_shim).map(|(pid, _)| pid).collect()
+        let with_run = |(pid, command): &(i32, String)| leftovers::has_run(*pid, command) == Some(true);
+        self.processes().into_iter().filter(with_run).map(|(pid, _)| pid).collect()
     }
 
     /// SIGKILL, through a handle, to a process of this stack; false when it is gone already.

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::harness::{Leftovers, Service, Stack, get};
+use crate::harness::{Leftovers, Service, Stack, get, has_run};
 use crate::shop::{Ledger, spent, verdicts};
 
 const SERVICE_PROGRAMS: [&str; 4] = ["/orch-scheduler", "/orch-ingest", "/orch-runner", "/orch-console"];
@@ -54,7 +54,8 @@ fn done_once(record: &Value, job: i64, ledger: &Ledger) -> anyhow::Result<u64> {
     Ok(lost)
 }
 
-/// What there still is of these runs: shims and agents, cgroups, folders on the node, temporary files.
+/// What there still is of these runs: shims and agents, cgroups, folders on the node, temporary files. The one shim that
+/// waits for the next run belongs to its runner.
 ///
 /// # Errors
 /// The node's folder cannot be read.
@@ -69,7 +70,10 @@ pub(super) fn traces(stack: &Stack, runs: &BTreeSet<Uuid>) -> anyhow::Result<Vec
         }
     }
     let is_service = |command: &str| SERVICE_PROGRAMS.iter().any(|name| command.trim_end().ends_with(name));
-    let processes = processes.into_iter().filter(|(_, command)| !is_service(command));
+    let (waiting, others): (Vec<_>, Vec<_>) =
+        processes.into_iter().partition(|(pid, command)| has_run(*pid, command) == Some(false));
+    let others = others.into_iter().filter(|(_, command)| !is_service(command));
+    let processes = others.chain(waiting.into_iter().skip(1));
     let paths = cgroups.into_iter().chain(files).map(|path| path.display().to_string());
     Ok(processes.map(|(pid, command)| format!("process {pid}: {command}")).chain(paths).collect())
 }

@@ -88,8 +88,10 @@ async fn reach(code: WaitCode) -> anyhow::Result<Stop> {
         WaitCode::Containment => {
             alone(shop().orch_toml(&pipeline("shop", "containment = \"limits\"", STAGE))).await
         }
-        WaitCode::AccountHeld => after_an_end(shop(), "then=401").await,
-        WaitCode::BreakerOpen => after_an_end(shop().env("ORCH_BREAKER_THRESHOLD", "1"), "then=529").await,
+        WaitCode::AccountHeld => after_an_end(shop(), "then=401", "then=success").await,
+        WaitCode::BreakerOpen => {
+            after_an_end(shop().env("ORCH_BREAKER_THRESHOLD", "1"), "then=529", "then=success").await
+        }
         WaitCode::Probe => probe().await,
         WaitCode::Faltering => faltering().await,
         WaitCode::Resuming => resuming().await,
@@ -122,16 +124,16 @@ async fn behind_another(builder: StackBuilder) -> anyhow::Result<Stop> {
     Ok((stack, second))
 }
 
-/// A job that comes after one that ended like this.
-async fn after_an_end(builder: StackBuilder, directive: &str) -> anyhow::Result<Stop> {
+/// A job that comes after one that ended like this, and does that.
+async fn after_an_end(builder: StackBuilder, first: &str, then: &str) -> anyhow::Result<Stop> {
     let stack = builder.start().await?;
-    let first = enqueue(&stack, directive).await?;
+    let first = enqueue(&stack, first).await?;
     until("the first try's end", WITHIN, || async {
         let job = stack.job(first).await?;
         Ok(job["runs"][0]["ended_at"].is_string().then_some(()))
     })
     .await?;
-    let second = enqueue(&stack, "then=success").await?;
+    let second = enqueue(&stack, then).await?;
     Ok((stack, second))
 }
 
@@ -294,22 +296,21 @@ async fn probe() -> anyhow::Result<Stop> {
 async fn faltering() -> anyhow::Result<Stop> {
     let builder = shop().env("ORCH_BREAKER_THRESHOLD", "2").env("ORCH_BACKOFF_BASE_SECONDS", "600");
     let builder = builder.env("ORCH_BACKOFF_MAX_SECONDS", "600");
-    let (stack, out) = after_an_end(builder, "then=529").await?;
-    stack.orch(&["cancel", &out.to_string()]).await.ok();
-    let out = enqueue(&stack, "then=hang").await?;
+    let (stack, out) = after_an_end(builder, "then=529", "then=hang").await?;
     stack.until_status(out, "running", WITHIN).await?;
     let job = enqueue(&stack, "then=success").await?;
     Ok((stack, job))
 }
 
-/// Whatever starts meets the limit again, so the account is freed again and again, with many jobs waiting.
+/// Whatever starts works for a while and meets the limit again: the account is freed again and again, with many jobs
+/// waiting, and is free for long enough to ask around.
 async fn resuming() -> anyhow::Result<Stop> {
     let builder = shop().env("ORCH_MAX_CONCURRENCY", "40").env("ORCH_RUNNER_SLOTS", "40");
     let stack = builder.env("ORCH_TRANSIENT_MAX_ATTEMPTS", "1000").start().await?;
     stack.orch(&["pause"]).await?;
     let mut last = 0;
     for _ in 0..20 {
-        last = enqueue(&stack, "then=usage:2").await?;
+        last = enqueue(&stack, "sleep=3 then=usage:2").await?;
     }
     stack.orch(&["resume"]).await?;
     Ok((stack, last))

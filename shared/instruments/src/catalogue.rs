@@ -31,6 +31,7 @@ pub const WAIT_CODES: &[&str] = &[
     "draining",
     "preflight",
     "resting",
+    "containment",
     "restored",
     "account_held",
     "breaker_open",

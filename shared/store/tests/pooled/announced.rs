@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postgres_server::Database;
 use store::{Access, Heard, Store};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::contract::values::{T0, job};
@@ -14,14 +14,15 @@ use crate::{database, fresh};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Listens, and counts what is heard.
-fn listen(store: &Arc<dyn Store>, direct: Option<String>) -> (Arc<AtomicU32>, JoinHandle<()>) {
+/// Listens as long as `tasks` lives, and counts what is heard.
+fn listen(store: &Arc<dyn Store>, direct: Option<String>, tasks: &mut JoinSet<()>) -> Arc<AtomicU32> {
     let (count, store) = (Arc::new(AtomicU32::new(0)), store.clone());
     let counted = count.clone();
     let heard = Heard(Box::new(move || {
         counted.fetch_add(1, Ordering::Relaxed);
     }));
-    (count, tokio::spawn(async move { store.listen(direct, heard).await }))
+    tasks.spawn(async move { store.listen(direct, heard).await });
+    count
 }
 
 /// Makes jobs until the listener hears of one; it may still be on its way to listening.
@@ -42,7 +43,8 @@ async fn direct(database: &Database) -> Arc<dyn Store> {
 async fn what_one_process_makes_another_hears_of_once_for_many() {
     let database = database();
     let (ingest, scheduler) = (direct(&database).await, direct(&database).await);
-    let (count, listening) = listen(&scheduler, None);
+    let mut tasks = JoinSet::new();
+    let count = listen(&scheduler, None, &mut tasks);
     until_heard(&ingest, &count).await;
     let before = count.load(Ordering::Relaxed);
     let jobs = (0..500).map(|_| ingest.enqueue(job("A"), T0));
@@ -58,7 +60,7 @@ async fn what_one_process_makes_another_hears_of_once_for_many() {
     }
     let heard = count.load(Ordering::Relaxed) - before;
     assert!((1..250).contains(&heard), "500 jobs were announced {heard} times");
-    listening.abort();
+    tasks.shutdown().await;
     for store in [ingest, scheduler] {
         store.close().await;
     }
@@ -68,7 +70,8 @@ async fn what_one_process_makes_another_hears_of_once_for_many() {
 async fn a_listener_that_was_cut_off_listens_again() {
     let database = database();
     let (ingest, scheduler) = (direct(&database).await, direct(&database).await);
-    let (count, listening) = listen(&scheduler, None);
+    let mut tasks = JoinSet::new();
+    let count = listen(&scheduler, None, &mut tasks);
     until_heard(&ingest, &count).await;
     let all = format!("datname = '{}' AND query ILIKE '%LISTEN%'", database.name());
     database.server().sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {all}"));
@@ -83,7 +86,7 @@ async fn a_listener_that_was_cut_off_listens_again() {
         }
         silent_since = count.load(Ordering::Relaxed);
     }
-    listening.abort();
+    tasks.shutdown().await;
     for store in [ingest, scheduler] {
         store.close().await;
     }
@@ -92,9 +95,10 @@ async fn a_listener_that_was_cut_off_listens_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_the_proxy_the_server_itself_is_listened_to() {
     let (database, store) = fresh().await;
-    let (count, listening) = listen(&store, Some(database.url()));
+    let mut tasks = JoinSet::new();
+    let count = listen(&store, Some(database.url()), &mut tasks);
     until_heard(&store, &count).await;
-    listening.abort();
+    tasks.shutdown().await;
     store.close().await;
 }
 
@@ -102,12 +106,13 @@ async fn behind_the_proxy_the_server_itself_is_listened_to() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listening_through_the_proxy_harms_nothing() {
     let (_database, store) = fresh().await;
-    let (_count, listening) = listen(&store, None);
+    let mut tasks = JoinSet::new();
+    let _count = listen(&store, None, &mut tasks);
     for _ in 0..100 {
         store.enqueue(job("A"), T0).await.unwrap();
         assert_eq!(store.violations().await.unwrap(), vec![]);
     }
-    assert!(!listening.is_finished(), "it tries again later");
-    listening.abort();
+    assert!(tasks.try_join_next().is_none(), "it tries again later");
+    tasks.shutdown().await;
     store.close().await;
 }
