@@ -106,6 +106,11 @@ impl Network {
         self.hosts.iter().position(|host| host.processes().contains(&pid))
     }
 
+    /// Whether nothing runs on any host.
+    pub(super) fn is_idle(&self) -> bool {
+        self.hosts.iter().all(|host| host.processes().is_empty())
+    }
+
     /// Removes everything.
     ///
     /// # Errors

@@ -317,5 +317,5 @@ async fn a_cancel_while_a_tool_runs_leaves_no_orphan() -> anyhow::Result<()> {
 /// Command lines of everything that is neither a service nor a shim.
 fn agents(stack: &Stack) -> Vec<String> {
     let commands = stack.processes().into_iter().map(|(_, command)| command);
-    commands.filter(|command| !command.contains("/orch-")).collect()
+    commands.filter(|command| !command.contains("/orch-") && !command.starts_with("orch-shim ")).collect()
 }
