@@ -13,7 +13,7 @@ use super::values::{
     T0, change, claim, delivery, ended, fleet, happen, job, keyed, later, one_running, read,
 };
 
-const H1: &str = "1111111111111111111111111111111111111111";
+pub(crate) const H1: &str = "1111111111111111111111111111111111111111";
 const H2: &str = "2222222222222222222222222222222222222222";
 
 async fn items(store: &Arc<dyn Store>) -> Vec<WorkItem> {
@@ -83,7 +83,7 @@ pub(crate) async fn an_end_and_what_follows_are_one_commit(store: Arc<dyn Store>
     assert_eq!(claim(&store, later(200), testing_fleet(), 4).await.starts.len(), 1);
 }
 
-fn testing_fleet() -> domain::admission::Facts {
+pub(crate) fn testing_fleet() -> domain::admission::Facts {
     let mut facts = fleet(4);
     facts.stages.insert("testing".to_owned(), None);
     facts
@@ -113,7 +113,7 @@ pub(crate) async fn a_webhook_and_an_advance_of_one_commit_are_one_job(store: Ar
 }
 
 /// Red tests of a commit, of one event.
-fn red(head: &str, event: &str) -> NewJob {
+pub(crate) fn red(head: &str, event: &str) -> NewJob {
     let known_as = vec![format!("acme/shop@{head}")];
     NewJob {
         work_item: "acme/shop@main".into(),
@@ -150,7 +150,7 @@ pub(crate) async fn a_test_result_and_an_advance_of_one_commit_are_one_job(store
 }
 
 /// The job that the end of `SHOP-1`'s first one makes for a commit.
-async fn advanced(store: &Arc<dyn Store>, head: &str) -> JobId {
+pub(crate) async fn advanced(store: &Arc<dyn Store>, head: &str) -> JobId {
     let parent = store.enqueue(teaches(head), T0).await.unwrap().job;
     assert_eq!(happen(store, parent, &Event::CancelRequested, T0).await, Applied::Done);
     let origin = Origin { parent: Some(parent), ..pull_request(head).origin };

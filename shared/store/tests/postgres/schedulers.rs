@@ -3,15 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use domain::admission::{Facts, ProjectLimits, Serial};
 use domain::delivery::{Accepted, NewJob};
 use domain::transition::{Conclusion, Event, LostHow};
 use domain::{Class, JobId};
 use futures::future::join_all;
+use sqlx::PgConnection;
 use store::{Applied, Change, Store};
+use tokio::time::{Instant, sleep};
 
+use super::contract::advancing::{H1, advanced, red, testing_fleet};
 use super::contract::values::{T0, change, claim, delivery, ended, fleet, job, keyed, later, read};
+use super::raw::{connect, execute, number};
 use super::{fresh, open};
 
 const CLAIMERS: usize = 8;
@@ -207,4 +212,44 @@ async fn a_run_is_renewed_or_given_up() {
     assert_eq!(renewed + given_up, 60);
     other.close().await;
     store.close().await;
+}
+
+/// A webhook joins a job while it is being claimed: it sees the claim, of whose run it may not have heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_joined_while_it_is_claimed() {
+    let (database, store) = fresh().await;
+    let ingest = open(&database).await;
+    let made = advanced(&store, H1).await;
+    let mut person = connect(&database).await;
+    // A claim stops in its middle, as long as a person holds the lock.
+    let stop = "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
+        CREATE TRIGGER stop AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (NEW.status = 'running') EXECUTE FUNCTION stop();
+        SELECT pg_advisory_lock(1)";
+    execute(&mut person, stop).await.unwrap();
+    let claiming = claim(&store, later(10), testing_fleet(), 1);
+    let joining = async {
+        until_waiting(&mut person, 1).await;
+        let accepting = ingest.accept(delivery("d1", 'a', vec![red(H1, "ci:1")]));
+        let letting_go = async {
+            until_waiting(&mut person, 2).await;
+            execute(&mut person, "SELECT pg_advisory_unlock(1)").await.unwrap();
+        };
+        tokio::join!(accepting, letting_go).0
+    };
+    let (claimed, joined) = tokio::join!(claiming, joining);
+    assert_eq!(claimed.starts.iter().map(|start| start.job.id).collect::<Vec<_>>(), [made]);
+    assert_eq!(joined.unwrap(), Accepted::Duplicate { jobs: vec![made] });
+    ingest.close().await;
+    store.close().await;
+}
+
+/// Waits until so many connections to this database wait for a lock.
+async fn until_waiting(person: &mut PgConnection, count: i64) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while number(person, waiting).await < count {
+        assert!(Instant::now() < deadline, "not {count} wait for a lock");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
