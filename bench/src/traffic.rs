@@ -116,7 +116,8 @@ fn delivery(number: u64, now: Timestamp) -> NewDelivery {
     }
 }
 
-fn fleet(slots: usize) -> Facts {
+/// A node with so many slots, and nothing that holds a claim back.
+pub(crate) fn fleet(slots: usize) -> Facts {
     let slots = u32::try_from(slots).unwrap_or(u32::MAX);
     Facts {
         concurrency_max: slots,

@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
-use domain::admission::{Facts, NodeFacts, ProjectLimits, Serial};
-use domain::containment::Tier;
 use domain::transition::{Conclusion, Event};
-use domain::{Account, Chance, Class, Incarnation, NodeId, Policy, RunId, Timestamp};
+use domain::{Chance, Class, Policy, RunId, Timestamp};
 use futures::future::{join_all, try_join};
 use serde_json::{Value, json};
 use store::{Access, Applied, Change, ClaimRequest, Store};
@@ -22,7 +20,7 @@ use uuid::Uuid;
 
 use crate::load::Load;
 use crate::report::{REPETITIONS, beside, median, quantile_ms, row};
-use crate::store_call;
+use crate::{store_call, traffic};
 
 const LENGTH: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -183,26 +181,7 @@ async fn claims(store: &Arc<dyn Store>, length: Duration) -> anyhow::Result<(Loa
 }
 
 fn request() -> ClaimRequest {
-    let slots = u32::try_from(TOGETHER).unwrap_or(u32::MAX);
-    let facts = Facts {
-        concurrency_max: slots,
-        projects: [(
-            "shop".to_owned(),
-            ProjectLimits { concurrency_max: None, serial: Serial::None, tier: Tier::Environment },
-        )]
-        .into(),
-        stages: [("review".to_owned(), None)].into(),
-        nodes: vec![NodeFacts {
-            node: NodeId("node-a".into()),
-            incarnation: Incarnation(1),
-            account: Account("default".into()),
-            slots,
-            tier: Tier::Environment,
-            blocked: None,
-            blocked_until: None,
-        }],
-        ..Facts::default()
-    };
+    let facts = traffic::fleet(TOGETHER);
     let run_ids = std::iter::repeat_with(|| RunId(Uuid::now_v7())).take(TOGETHER).collect();
     ClaimRequest { now: now(), facts, run_ids, policy: Policy::default() }
 }

@@ -104,8 +104,8 @@ pub fn webhook(stack: &Outside, point: &str, number: u64, text: &str) -> Webhook
         "gitea.push" => stack.gitea(
             "push",
             "push",
-            &json!({"ref": "refs/heads/main", "before": before, "after": after, "commits": [{"message": text}],
-                "repository": repository, "pusher": sender, "sender": sender}),
+            &json!({"ref": format!("refs/heads/feature-{number}"), "before": before, "after": after,
+                "commits": [{"message": text}], "repository": repository, "pusher": sender, "sender": sender}),
         ),
         "gitea.pull_request" => {
             stack.gitea("pull_request", "pull_request", &pull_request("opened", Value::Null))
