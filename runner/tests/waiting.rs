@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::*;
 use domain::outcome::{EndedBy, Exit};
@@ -28,6 +28,10 @@ async fn the_one_that_waits(runner: u32) -> (i32, Option<PathBuf>) {
     .await
 }
 
+async fn is_removed(cgroup: &Path) {
+    eventually("the end of the cgroup", async || (!cgroup.exists()).then_some(())).await;
+}
+
 fn parent(pid: i32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(')')? + 1..].split_whitespace().nth(1)?.parse().ok()
@@ -50,12 +54,12 @@ async fn a_run_gets_the_shim_that_waited_and_its_agent_is_born_in_its_cgroup() {
     assert_eq!((&watched.outcome.ended_by, watched.outcome.exit), (&EndedBy::Agent, Some(Exit::Code(3))));
     assert_eq!(read(&place.file("said")), "go\n");
     // It was this one, which has ended with its run.
-    assert!(!lives(pid));
+    gone(&[pid]).await;
     if let Some(cgroup) = cgroup {
         let name = cgroup.file_name().unwrap().to_str().unwrap();
         assert!(read(&place.file("cgroup")).contains(name), "{}", read(&place.file("cgroup")));
         // With all that the agent left in it.
-        assert!(!cgroup.exists());
+        is_removed(&cgroup).await;
     }
     // The next run has another one.
     let (next, _) = the_one_that_waits(runner.child.id()).await;
@@ -72,7 +76,9 @@ async fn it_ends_with_its_runner_and_leaves_nothing() {
     let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
     runner.kill();
     gone(&[pid]).await;
-    assert!(cgroup.is_none_or(|cgroup| !cgroup.exists()));
+    if let Some(cgroup) = cgroup {
+        is_removed(&cgroup).await;
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ const MOVE_WITHIN: Duration = Duration::from_mins(10);
 
 /// What git says when the branch is no longer what it was.
 const MOVED: [&str; 4] = ["stale info", "[rejected]", "fetch first", "non-fast-forward"];
+/// What it says when another push to the branch was faster by a moment: perhaps ours, of an incarnation that has died since.
+const RACED: [&str; 4] =
+    ["reference already exists", "but expected", "incorrect old value", ".lock': File exists"];
 /// What it says when the forge does not take the commit.
 const REFUSED: [&str; 4] = ["[remote rejected]", "hook declined", "protected branch", "not allowed to push"];
 
@@ -254,6 +257,9 @@ async fn contains(git: &Git, workspace: &Workspace, commit: &str, other: &str) -
 fn refused(error: &GitError) -> Tried {
     let words = error.to_string();
     let says = |known: &[&str]| known.iter().any(|word| words.contains(word));
+    if says(&RACED) {
+        return Tried::Again { fault: StepFault::RemoteMoved, words };
+    }
     if says(&REFUSED) {
         return Tried::Over(Did::failed(StepFault::ForgeRefused, &words));
     }

@@ -42,6 +42,20 @@ async fn a_forge_that_is_away_is_waited_for_without_the_agent() {
     assert_eq!(outcome.steps[1].state, StepState::NotDone { why: Undone::Cancelled });
 }
 
+/// The push of an incarnation that died goes on without it, and may be faster than the next one's by a moment.
+#[tokio::test]
+async fn a_push_that_another_one_overtakes_finds_the_commit_there() {
+    let scene = Scene::new().await;
+    let once = scene.place.file("overtaken");
+    scene.hook("update", &format!("[ -e {0} ] || {{ touch {0}; git update-ref $1 $3; }}", once.display()));
+    let mut runner = scene.runner().await;
+    let outcome = scene.run(&mut runner, scene.spec(1, COMMIT)).await;
+    assert!(once.exists());
+    assert_eq!(states(&outcome), ALL_DONE, "{:?}", outcome.steps);
+    assert_eq!(outcome.steps[0].head, Some(scene.head("orch/SHOP-12")));
+    runner.stop().await;
+}
+
 /// The runner is killed as soon as each entry of the journal is there: one push, one pull request, and the whole outcome.
 #[tokio::test]
 async fn a_runner_that_is_killed_at_any_entry_of_the_journal_does_nothing_twice() {
