@@ -251,11 +251,8 @@ CREATE TABLE sightings (
     PRIMARY KEY (project, subject, aspect)
 ) STRICT, WITHOUT ROWID;
 
--- What may be forgotten, the oldest first.
-CREATE INDEX sightings_at ON sightings (at);
-
 -- What may be forgotten, the oldest first; and the commits that are something's newest.
-CREATE INDEX sightings_oldest ON sightings (at);
+CREATE INDEX sightings_at ON sightings (at);
 CREATE INDEX sightings_heads ON sightings (project, subject, value) WHERE aspect = 'head';
 
 -- How far the reconciler read each listing of each project.

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use crate::Error;
-use crate::sql::connection::Argument;
+use crate::sql::argument::Argument;
 
 /// Runs statements on a database: on a SQLite file with its constraints switched off.
 ///
@@ -55,6 +55,7 @@ pub struct Recorded {
 #[expect(missing_docs, reason = "what SQLite calls them")]
 pub enum Value {
     Integer(Option<i64>),
+    Real(Option<f64>),
     Text(Option<String>),
 }
 
@@ -72,13 +73,14 @@ pub fn end_recording() -> Vec<Recorded> {
     std::mem::take(&mut RECORD.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-pub(crate) fn record(sql: &str, arguments: &[Argument]) {
+pub(crate) fn record(sql: &str, arguments: &[Argument<'_>]) {
     if !RECORDING.load(Ordering::Relaxed) {
         return;
     }
-    let value = |argument: &Argument| match argument {
+    let value = |argument: &Argument<'_>| match argument {
         Argument::Integer(value) => Value::Integer(*value),
-        Argument::Text(value) => Value::Text(value.clone()),
+        Argument::Real(value) => Value::Real(*value),
+        Argument::Text(value) => Value::Text(value.as_deref().map(str::to_owned)),
         Argument::Bool(value) => Value::Integer(Some((*value).into())),
     };
     let values = arguments.iter().map(value).collect();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::open::{check_server, migrate, server};
 use super::transaction::{Begin, Server, Transacting};
 use crate::Error;
-use crate::sql::connection::without_nul;
+use crate::sql::argument::without_nul;
 
 /// Tables that have a row from the start, which is replaced.
 const SEEDED: [&str; 4] = ["accounts", "meta", "reaper", "scheduler_term"];

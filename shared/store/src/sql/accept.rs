@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use domain::sighting::Teller;
 use domain::{JobId, Timestamp};
 
-use super::connection::{Connection, query};
+use super::argument::{Rows, cells};
+use super::connection::{Connection, query, statement};
 use super::fault::Fault;
 use super::rows::{JsonRows, get, json, text_of};
 use super::{apply, items, outbox, outside};
@@ -94,25 +95,23 @@ async fn look_up<'a>(conn: &mut Connection<'_>, items: &[Item<'a>]) -> Result<Kn
 }
 
 async fn write(conn: &mut Connection<'_>, intake: Intake<'_>) -> Result<(), Fault> {
-    let [mut deliveries, mut jobs, mut payloads] = [const { None }; 3].map(|_: Option<()>| JsonRows::new());
+    let (mut deliveries, mut jobs, mut payloads) = (Rows::new(), Rows::new(), Rows::new());
     for kept in &intake.deliveries {
         let d = kept.delivery;
-        let job_ids = text_of(&kept.jobs)?;
-        let decision = kept.decision.as_str();
-        deliveries.push(&(
+        deliveries.push(cells![
             &d.source,
             &d.delivery_id,
             &d.event,
             &d.body_sha256,
-            decision,
-            job_ids,
+            kept.decision.as_str(),
+            text_of(&kept.jobs)?,
             d.received_at,
-        ))?;
+        ]);
     }
     for kept in &intake.jobs {
         let job = &kept.job;
         let origin = &kept.origin;
-        jobs.push(&(
+        jobs.push(cells![
             kept.id,
             &job.project,
             &job.work_item,
@@ -125,26 +124,22 @@ async fn write(conn: &mut Connection<'_>, intake: Intake<'_>) -> Result<(), Faul
             &job.trace_context,
             kept.created_at,
             job.payload.brings_prompt(),
-            (
-                origin.kind,
-                origin.parent,
-                &origin.delivery,
-                origin.hops,
-                &origin.head,
-                origin.replaces,
-                &origin.chain,
-            ),
-            (job.budgets.attempts, job.budgets.transient_attempts, job.budgets.infra_attempts),
-        ))?;
-        payloads.push(&text_of(&job.payload)?)?;
+            origin.kind.as_str(),
+            origin.parent,
+            &origin.delivery,
+            origin.hops,
+            &origin.head,
+            origin.replaces,
+            &origin.chain,
+            job.budgets.attempts,
+            job.budgets.transient_attempts,
+            job.budgets.infra_attempts,
+        ]);
+        payloads.push(cells![kept.id, text_of(&job.payload)?]);
     }
-    if !deliveries.is_empty() {
-        query!("accept_deliveries").bind(deliveries.into_text()?).execute(&mut *conn).await?;
-    }
-    if let Some(first) = intake.jobs.first() {
-        query!("accept_jobs").bind(jobs.into_text()?).execute(&mut *conn).await?;
-        query!("accept_payloads").bind(payloads.into_text()?).bind(first.id.0).execute(&mut *conn).await?;
-    }
+    statement!("accept_deliveries").execute_each(deliveries, conn).await?;
+    statement!("accept_jobs").execute_each(jobs, conn).await?;
+    statement!("accept_payloads").execute_each(payloads, conn).await?;
     let mut joined = JsonRows::new();
     for further in &intake.joined {
         joined.push(&further)?;

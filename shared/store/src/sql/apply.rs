@@ -7,7 +7,8 @@ use domain::transition::RunChange;
 use domain::work_item::ItemChange;
 use domain::{JobId, JobState, RunId, Status, Timestamp, Transition};
 
-use super::connection::{Connection, Query, Statement, query, statement};
+use super::argument::{Argument, Rows, cells};
+use super::connection::{Connection, Statement, query, statement};
 use super::fault::Fault;
 use super::items;
 use super::leases;
@@ -64,25 +65,18 @@ pub(super) async fn write_jobs(
     conn: &mut Connection<'_>,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<BTreeSet<JobId>, Fault> {
-    let (mut rows, mut starts) = (JsonRows::new(), JsonRows::new());
+    let (mut rows, mut starts) = (Rows::new(), Rows::new());
     for change in changes {
         if is_start_alone(change) {
             let Transition { job, expected, .. } = &change.transition;
-            starts.push(&(job, expected.status, expected.run, expected.revision, change.now))?;
+            starts.push(cells![*job, expected.status.as_str(), expected.run, expected.revision, change.now]);
         } else {
-            push_job(&mut rows, change)?;
+            rows.push(job_row(change));
         }
     }
-    let mut moved = BTreeSet::new();
-    for (statement, rows) in [(statement!("apply_jobs"), rows), (statement!("apply_jobs_start"), starts)] {
-        if rows.is_empty() {
-            continue;
-        }
-        for row in Query::new(statement).bind(rows.into_text()?).fetch_all(conn).await? {
-            moved.insert(JobId(row.try_get(0)?));
-        }
-    }
-    Ok(moved)
+    let mut moved = statement!("apply_jobs").fetch_each(rows, conn).await?;
+    moved.extend(statement!("apply_jobs_start").fetch_each(starts, conn).await?);
+    moved.iter().map(|row| Ok(JobId(row.try_get(0)?))).collect()
 }
 
 /// Whether the job's run starts and its row says nothing else than before.
@@ -96,16 +90,16 @@ fn is_start_alone(change: &Change) -> bool {
     matches!(run, RunChange::Start { run } if stays(*run))
 }
 
-fn push_job(rows: &mut JsonRows, change: &Change) -> Result<(), Fault> {
-    let (transition, now) = (&change.transition, change.now.as_ms());
+fn job_row(change: &Change) -> [Argument<'_>; 16] {
+    let transition = &change.transition;
     let (expected, after) = (&transition.expected, &transition.after);
     let state = Columns::of(&after.state, change.now);
-    rows.push(&(
+    cells![
         transition.job,
-        expected.status,
+        expected.status.as_str(),
         expected.run,
         expected.revision,
-        after.state.status(),
+        after.state.status().as_str(),
         state.due,
         state.available_at,
         after.state.run(),
@@ -116,9 +110,8 @@ fn push_job(rows: &mut JsonRows, change: &Change) -> Result<(), Fault> {
         after.budgets.transient_attempts,
         after.budgets.infra_attempts,
         after.epoch,
-        now,
-    ))?;
-    Ok(())
+        change.now,
+    ]
 }
 
 /// A state, column by column; what a state does not have is NULL.
@@ -154,29 +147,29 @@ impl<'a> Columns<'a> {
 async fn write_runs(conn: &mut Connection<'_>, changes: impl Iterator<Item = &Change>) -> Result<(), Fault> {
     let changes: Vec<&Change> = changes.collect();
     spending::count(conn, &changes).await?;
-    let [mut ends, mut starts, mut inserts] = [const { None }; 3].map(|_: Option<()>| JsonRows::new());
+    let (mut ends, mut starts, mut inserts) = (Rows::new(), Rows::new(), Rows::new());
     let mut heard = BTreeMap::new();
     for change in changes {
         let (transition, now) = (&change.transition, change.now);
         match &transition.run {
             RunChange::Keep => {}
-            RunChange::Insert(offer) => inserts.push(&(
+            RunChange::Insert(offer) => inserts.push(cells![
                 offer.run,
                 transition.job,
                 transition.after.epoch,
-                &offer.node,
-                offer.incarnation,
-                &offer.account,
+                &offer.node.0,
+                offer.incarnation.0,
+                &offer.account.0,
                 now,
-                offer.opening,
+                offer.opening.0,
                 offer.probe,
                 &offer.resume,
                 offer.aside.usd_micros,
                 offer.aside.tokens,
-            ))?,
-            RunChange::Start { run } => starts.push(&(run, now))?,
+            ]),
+            RunChange::Start { run } => starts.push(cells![*run, now]),
             RunChange::End { run, class, reason } => {
-                push_end(&mut ends, run, class, reason, change)?;
+                ends.push(end_row(*run, class, reason, change)?);
                 if Hearing::concerns(change) {
                     heard.insert(run.to_string(), change);
                 }
@@ -207,19 +200,20 @@ async fn hear(conn: &mut Connection<'_>, heard: &BTreeMap<String, &Change>) -> R
     for record in hearing.changed() {
         rows::push_account(&mut changed, record, now)?;
     }
-    execute(&mut *conn, statement!("accounts_save"), changed).await?;
+    if !changed.is_empty() {
+        query!("accounts_save").bind(changed.into_text()?).execute(&mut *conn).await?;
+    }
     outbox::push(conn, &hearing.notices).await
 }
 
-fn push_end(
-    rows: &mut JsonRows,
-    run: &domain::RunId,
-    class: &str,
-    reason: &str,
-    change: &Change,
-) -> Result<(), Fault> {
+fn end_row<'a>(
+    run: RunId,
+    class: &'a str,
+    reason: &'a str,
+    change: &'a Change,
+) -> Result<[Argument<'a>; 16], Fault> {
     let ending = Ending::of(change);
-    rows.push(&(
+    Ok(cells![
         run,
         ending.ended_at,
         class,
@@ -236,8 +230,7 @@ fn push_end(
         ending.usage.cache_read_tokens.map(clamped),
         ending.usage.api_retries,
         text_of(&ending.steps)?,
-    ))?;
-    Ok(())
+    ])
 }
 
 /// SQLite's integers are signed; nothing real comes near.
@@ -245,13 +238,14 @@ fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Runs one multi-row statement that must touch every one of its rows.
-async fn execute(conn: &mut Connection<'_>, statement: Statement, rows: JsonRows) -> Result<(), Fault> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+/// Runs a statement that must touch every one of its rows.
+async fn execute<const N: usize>(
+    conn: &mut Connection<'_>,
+    statement: Statement,
+    rows: Rows<'_, N>,
+) -> Result<(), Fault> {
     let wanted = rows.len() as u64;
-    let touched = Query::new(statement).bind(rows.into_text()?).execute(conn).await?;
+    let touched = statement.execute_each(rows, conn).await?;
     if touched == wanted {
         return Ok(());
     }

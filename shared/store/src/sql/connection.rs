@@ -3,15 +3,18 @@
 //! A statement is a file of the same name for every database; what the databases do not share of opening, writing and
 //! failing is in their own modules.
 
+use std::borrow::Cow;
+
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{
     ColumnIndex, Decode, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction, Type,
 };
 use tokio::time::timeout;
 
 use crate::postgres::{ANSWER_WAIT_MAX, Transacting};
+use crate::sql::argument::{Argument, Rows, without_nul};
 use crate::sql::fault::Fault;
 use crate::sqlite::direct::{Cells, Direct, FromCell, Place};
 
@@ -50,93 +53,19 @@ macro_rules! query {
 
 pub(crate) use {query, statement};
 
-/// A value bound to a statement.
-#[derive(Clone, Debug)]
-pub(crate) enum Argument {
-    Integer(Option<i64>),
-    Text(Option<String>),
-    Bool(bool),
-}
-
-impl From<i64> for Argument {
-    fn from(value: i64) -> Self {
-        Self::Integer(Some(value))
-    }
-}
-
-impl From<u32> for Argument {
-    fn from(value: u32) -> Self {
-        Self::Integer(Some(value.into()))
-    }
-}
-
-impl From<Option<i64>> for Argument {
-    fn from(value: Option<i64>) -> Self {
-        Self::Integer(value)
-    }
-}
-
-impl From<bool> for Argument {
-    fn from(value: bool) -> Self {
-        Self::Bool(value)
-    }
-}
-
-impl From<String> for Argument {
-    fn from(value: String) -> Self {
-        Self::Text(Some(value))
-    }
-}
-
-impl From<&str> for Argument {
-    fn from(value: &str) -> Self {
-        Self::Text(Some(value.to_owned()))
-    }
-}
-
-impl From<&String> for Argument {
-    fn from(value: &String) -> Self {
-        Self::Text(Some(value.clone()))
-    }
-}
-
-impl From<Option<String>> for Argument {
-    fn from(value: Option<String>) -> Self {
-        Self::Text(value)
-    }
-}
-
-impl From<Option<&str>> for Argument {
-    fn from(value: Option<&str>) -> Self {
-        Self::Text(value.map(str::to_owned))
-    }
-}
-
-impl From<Option<&String>> for Argument {
-    fn from(value: Option<&String>) -> Self {
-        Self::Text(value.cloned())
-    }
-}
-
-impl From<&Option<String>> for Argument {
-    fn from(value: &Option<String>) -> Self {
-        Self::Text(value.clone())
-    }
-}
-
 /// A statement with its values.
 #[derive(Debug)]
-pub(crate) struct Query {
+pub(crate) struct Query<'a> {
     statement: Statement,
-    arguments: Vec<Argument>,
+    arguments: Vec<Argument<'a>>,
 }
 
-impl Query {
+impl<'a> Query<'a> {
     pub(crate) const fn new(statement: Statement) -> Self {
         Self { statement, arguments: Vec::new() }
     }
 
-    pub(crate) fn bind(mut self, value: impl Into<Argument>) -> Self {
+    pub(crate) fn bind(mut self, value: impl Into<Argument<'a>>) -> Self {
         self.arguments.push(value.into());
         self
     }
@@ -185,30 +114,101 @@ impl Query {
         self.fetch_optional(conn).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
-    fn sqlite(self) -> sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments> {
-        let mut query = sqlx::query(self.statement.sqlite);
-        for argument in self.arguments {
-            query = match argument {
-                Argument::Integer(value) => query.bind(value),
-                Argument::Text(value) => query.bind(value),
-                Argument::Bool(value) => query.bind(value),
-            };
-        }
-        query
+    fn sqlite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+        for_sqlite(self.statement, self.arguments)
     }
 
-    /// Without a name on the server: behind a proxy the next transaction may meet another one.
-    fn postgres(self) -> sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments> {
-        let mut query = sqlx::query(self.statement.postgres).persistent(false);
-        for argument in self.arguments {
-            query = match argument {
-                Argument::Integer(value) => query.bind(value),
-                Argument::Text(value) => query.bind(value.map(without_nul)),
-                Argument::Bool(value) => query.bind(value),
-            };
-        }
-        query
+    fn postgres(self) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+        for_postgres(self.statement, self.arguments)
     }
+}
+
+impl Statement {
+    /// Runs it for each of the rows; says how many rows it touched.
+    pub(crate) async fn execute_each<const N: usize>(
+        self,
+        rows: Rows<'_, N>,
+        conn: &mut Connection<'_>,
+    ) -> Result<u64, sqlx::Error> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        match conn {
+            Connection::Sqlite(conn) => {
+                let mut touched = 0;
+                for row in rows.into_inner() {
+                    touched += for_sqlite(self, row).execute(&mut **conn).await?.rows_affected();
+                }
+                Ok(touched)
+            }
+            Connection::Direct(conn) => conn.execute_each(self.sqlite, &rows),
+            Connection::Postgres(conn) => {
+                let all = for_postgres(self, [rows.into_json()?.into()]);
+                Ok(answered(all.execute(&mut **conn)).await?.rows_affected())
+            }
+        }
+    }
+
+    /// Runs it for each of the rows; gives what it returns.
+    pub(crate) async fn fetch_each<const N: usize>(
+        self,
+        rows: Rows<'_, N>,
+        conn: &mut Connection<'_>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        match conn {
+            Connection::Sqlite(conn) => {
+                let mut returned = Vec::new();
+                for row in rows.into_inner() {
+                    returned.extend(for_sqlite(self, row).fetch_all(&mut **conn).await?);
+                }
+                Ok(returned.into_iter().map(Row::Sqlite).collect())
+            }
+            Connection::Direct(conn) => {
+                Ok(conn.fetch_each(self.sqlite, &rows)?.into_iter().map(Row::Direct).collect())
+            }
+            Connection::Postgres(conn) => {
+                let all = for_postgres(self, [rows.into_json()?.into()]);
+                let returned = answered(all.fetch_all(&mut **conn)).await?;
+                Ok(returned.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+}
+
+fn for_sqlite<'a>(
+    statement: Statement,
+    arguments: impl IntoIterator<Item = Argument<'a>>,
+) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+    let mut query = sqlx::query(statement.sqlite);
+    for argument in arguments {
+        query = match argument {
+            Argument::Integer(value) => query.bind(value),
+            Argument::Real(value) => query.bind(value),
+            Argument::Text(value) => query.bind(value.map(Cow::into_owned)),
+            Argument::Bool(value) => query.bind(value),
+        };
+    }
+    query
+}
+
+/// Without a name on the server: behind a proxy the next transaction may meet another one.
+fn for_postgres<'a>(
+    statement: Statement,
+    arguments: impl IntoIterator<Item = Argument<'a>>,
+) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+    let mut query = sqlx::query(statement.postgres).persistent(false);
+    for argument in arguments {
+        query = match argument {
+            Argument::Integer(value) => query.bind(value),
+            Argument::Real(value) => query.bind(value),
+            Argument::Text(value) => query.bind(value.map(|text| without_nul(text.into_owned()))),
+            Argument::Bool(value) => query.bind(value),
+        };
+    }
+    query
 }
 
 /// Waits for an answer no longer than any takes: a server that went away may leave the connection open.
@@ -216,33 +216,6 @@ async fn answered<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Re
     timeout(ANSWER_WAIT_MAX, answer)
         .await
         .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-}
-
-/// The text with another character for NUL, which PostgreSQL holds neither in text nor in the text of JSON.
-pub(crate) fn without_nul(text: String) -> String {
-    let text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
-    if !text.contains(r"\u0000") {
-        return text;
-    }
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find('\\') {
-        // What is escaped is one character, or `u` and four digits.
-        let (before, escape) = rest.split_at(at);
-        clean.push_str(before);
-        let length = 2.min(escape.len());
-        if let Some(after) = escape.strip_prefix(r"\u0000") {
-            clean.push('\u{fffd}');
-            rest = after;
-        } else if let Some((escape, after)) = escape.split_at_checked(length) {
-            clean.push_str(escape);
-            rest = after;
-        } else {
-            break;
-        }
-    }
-    clean.push_str(rest);
-    clean
 }
 
 impl Connection<'_> {
@@ -331,26 +304,6 @@ impl Row {
             Self::Sqlite(row) => row.try_get(index),
             Self::Direct(row) => row.try_get(&index),
             Self::Postgres(row) => row.try_get(index),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nul_is_replaced_and_nothing_else() {
-        for (text, clean) in [
-            ("a\0b", "a\u{fffd}b"),
-            (r#"["a\u0000b"]"#, "[\"a\u{fffd}b\"]"),
-            // JSON within JSON: the escape is of the inner text, and stays an escape.
-            (r#"["{\"t\":\"a\\u0000b\"}"]"#, r#"["{\"t\":\"a\\u0000b\"}"]"#),
-            (r#"["\\\u0000\u0000"]"#, "[\"\\\\\u{fffd}\u{fffd}\"]"),
-            (r"\u0000\", "\u{fffd}\\"),
-            (r#""\u0001 é""#, r#""\u0001 é""#),
-        ] {
-            assert_eq!(without_nul(text.to_owned()), clean, "{text}");
         }
     }
 }

@@ -6,7 +6,8 @@ use domain::alert::Notice;
 use domain::delivery::Payload;
 use domain::work_item::{ItemChange, WorkItem, head_family, head_key, joining};
 
-use super::connection::{Connection, query};
+use super::argument::{Rows, cells};
+use super::connection::{Connection, query, statement};
 use super::fault::Fault;
 use super::rows::{self, JsonRows, get, json};
 use super::{SqlStore, accept, outbox, spending, views};
@@ -135,9 +136,9 @@ pub(super) async fn save(
     conn: &mut Connection<'_>,
     items: impl Iterator<Item = &WorkItem>,
 ) -> Result<(), Fault> {
-    let mut rows = JsonRows::new();
+    let mut rows = Rows::new();
     for item in items {
-        rows.push(&(
+        rows.push(cells![
             &item.project,
             &item.key,
             &item.title,
@@ -153,11 +154,9 @@ pub(super) async fn save(
             item.standing.as_str(),
             &item.ended_because,
             &item.chain,
-        ))?;
+        ]);
     }
-    if !rows.is_empty() {
-        query!("items_save").bind(rows.into_text()?).execute(conn).await?;
-    }
+    statement!("items_save").execute_each(rows, conn).await?;
     Ok(())
 }
 
@@ -166,13 +165,11 @@ pub(super) async fn save_aliases(
     conn: &mut Connection<'_>,
     aliases: &BTreeMap<ItemKey, String>,
 ) -> Result<(), Fault> {
-    let mut rows = JsonRows::new();
+    let mut rows = Rows::new();
     for ((project, alias), key) in aliases {
-        rows.push(&(project, alias, key))?;
+        rows.push(cells![project, alias, key]);
     }
-    if !rows.is_empty() {
-        query!("items_alias").bind(rows.into_text()?).execute(conn).await?;
-    }
+    statement!("items_alias").execute_each(rows, conn).await?;
     Ok(())
 }
 

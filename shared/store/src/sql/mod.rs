@@ -5,6 +5,7 @@
 
 mod accept;
 mod apply;
+pub(crate) mod argument;
 pub(crate) mod batch;
 mod claim;
 pub(crate) mod connection;

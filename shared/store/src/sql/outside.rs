@@ -8,7 +8,8 @@ use domain::sighting::{Seen, Sighting, Teller};
 use domain::work_item::WorkItem;
 use domain::{Job, Timestamp};
 
-use super::connection::{Connection, query};
+use super::argument::{Rows, cells};
+use super::connection::{Connection, query, statement};
 use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{self, JsonRows, json};
@@ -79,24 +80,22 @@ pub(super) async fn save(
     conn: &mut Connection<'_>,
     sightings: impl Iterator<Item = &Seen>,
 ) -> Result<(), Fault> {
-    let mut saved = JsonRows::new();
+    let mut saved = Rows::new();
     for seen in sightings {
         let told = &seen.sighting;
-        saved.push(&(
+        saved.push(cells![
             &seen.project,
             &told.name.subject,
-            &told.name.aspect,
+            String::from(told.name.aspect.clone()),
             &told.value,
             rows::text_of(&told.words)?,
             told.version,
             told.own,
             seen.teller.as_str(),
             seen.at,
-        ))?;
+        ]);
     }
-    if !saved.is_empty() {
-        query!("sightings_save").bind(saved.into_text()?).execute(conn).await?;
-    }
+    statement!("sightings_save").execute_each(saved, conn).await?;
     Ok(())
 }
 

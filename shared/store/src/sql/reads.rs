@@ -34,21 +34,21 @@ impl SqlStore {
         Ok(schema)
     }
 
-    pub(super) async fn fetch_all(&self, query: Query) -> Result<Vec<Row>, Error> {
+    pub(super) async fn fetch_all(&self, query: Query<'_>) -> Result<Vec<Row>, Error> {
         let mut reader = self.reader().await?;
         let rows = query.fetch_all(&mut reader.connection()).await?;
         reader.finish().await?;
         Ok(rows)
     }
 
-    pub(super) async fn fetch_optional(&self, query: Query) -> Result<Option<Row>, Error> {
+    pub(super) async fn fetch_optional(&self, query: Query<'_>) -> Result<Option<Row>, Error> {
         let mut reader = self.reader().await?;
         let row = query.fetch_optional(&mut reader.connection()).await?;
         reader.finish().await?;
         Ok(row)
     }
 
-    pub(super) async fn fetch_one(&self, query: Query) -> Result<Row, Error> {
+    pub(super) async fn fetch_one(&self, query: Query<'_>) -> Result<Row, Error> {
         self.fetch_optional(query).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 

@@ -41,10 +41,6 @@ impl JsonRows {
         serde_json::to_writer(&mut self.text, row).map_err(|error| Error::Corrupt(error.to_string()))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.rows
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.rows == 0
     }

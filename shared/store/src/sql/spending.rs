@@ -10,7 +10,8 @@ use domain::transition::RunChange;
 use domain::work_item::ItemChange;
 use domain::{RunId, Timestamp};
 
-use super::connection::{Connection, query};
+use super::argument::{Rows, cells};
+use super::connection::{Connection, query, statement};
 use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{self, JsonRows, text_of};
@@ -162,14 +163,18 @@ async fn spenders_of(conn: &mut Connection<'_>, runs: &[RunId]) -> Result<BTreeM
 }
 
 async fn add(conn: &mut Connection<'_>, ledger: &Ledger) -> Result<(), Fault> {
-    let mut rows = JsonRows::new();
+    let mut rows = Rows::new();
     for (purse, amount) in &ledger.sums {
-        rows.push(&(purse.scope.as_str(), &purse.key, amount.usd_micros, amount.tokens, amount.runs))?;
+        rows.push(cells![
+            purse.scope.as_str(),
+            &purse.key,
+            amount.usd_micros,
+            amount.tokens,
+            amount.runs,
+            ledger.at,
+        ]);
     }
-    if !rows.is_empty() {
-        let rows = rows.into_text()?;
-        query!("spending_add").bind(rows).bind(ledger.at.as_ms()).execute(conn).await?;
-    }
+    statement!("spending_add").execute_each(rows, conn).await?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use sqlx::error::{BoxDynError, DatabaseError, ErrorKind};
 
 use super::pragmas::{self, Wanted};
 use crate::Error;
-use crate::sql::connection::Argument;
+use crate::sql::argument::{Argument, Rows};
 
 /// Statements kept prepared: more than there are.
 const STATEMENTS_MAX: usize = 256;
@@ -56,31 +56,53 @@ impl Direct {
     }
 
     /// Runs a statement to its end; says how many rows it touched.
-    pub(crate) fn execute(&mut self, sql: &str, arguments: &[Argument]) -> Result<u64, sqlx::Error> {
-        let mut statement = self.prepare(sql, arguments)?;
-        let mut rows = statement.raw_query();
-        while rows.next().map_err(sqlx_error)?.is_some() {}
-        drop(rows);
+    pub(crate) fn execute(&mut self, sql: &str, arguments: &[Argument<'_>]) -> Result<u64, sqlx::Error> {
+        let mut statement = self.prepare(sql)?;
+        run(&mut statement, sql, arguments)?;
         drop(statement);
         Ok(self.0.changes())
+    }
+
+    /// Runs a statement for each of the rows; says how many rows it touched.
+    pub(crate) fn execute_each<const N: usize>(
+        &mut self,
+        sql: &str,
+        rows: &Rows<'_, N>,
+    ) -> Result<u64, sqlx::Error> {
+        let mut statement = self.prepare(sql)?;
+        let mut touched = 0;
+        for row in rows.iter() {
+            run(&mut statement, sql, row)?;
+            touched += self.0.changes();
+        }
+        Ok(touched)
     }
 
     /// Runs a statement and keeps at most so many of its rows.
     pub(crate) fn fetch(
         &mut self,
         sql: &str,
-        arguments: &[Argument],
+        arguments: &[Argument<'_>],
         most: usize,
     ) -> Result<Vec<Cells>, sqlx::Error> {
-        let mut statement = self.prepare(sql, arguments)?;
-        let names: Arc<[String]> = statement.column_names().into_iter().map(str::to_owned).collect();
-        let mut rows = statement.raw_query();
+        let mut statement = self.prepare(sql)?;
+        let names = names(&statement);
         let mut kept = Vec::new();
-        while kept.len() < most
-            && let Some(row) = rows.next().map_err(sqlx_error)?
-        {
-            let values = (0..names.len()).map(|place| row.get(place)).collect::<Result<_, _>>();
-            kept.push(Cells { names: Arc::clone(&names), values: values.map_err(sqlx_error)? });
+        keep(&mut statement, sql, arguments, &names, most, &mut kept)?;
+        Ok(kept)
+    }
+
+    /// Runs a statement for each of the rows and keeps what it returns.
+    pub(crate) fn fetch_each<const N: usize>(
+        &mut self,
+        sql: &str,
+        rows: &Rows<'_, N>,
+    ) -> Result<Vec<Cells>, sqlx::Error> {
+        let mut statement = self.prepare(sql)?;
+        let names = names(&statement);
+        let mut kept = Vec::with_capacity(rows.len());
+        for row in rows.iter() {
+            keep(&mut statement, sql, row, &names, usize::MAX, &mut kept)?;
         }
         Ok(kept)
     }
@@ -95,24 +117,68 @@ impl Direct {
         self.0.close().map_err(|(_, error)| sqlx_error(error))
     }
 
-    fn prepare(&self, sql: &str, arguments: &[Argument]) -> Result<CachedStatement<'_>, sqlx::Error> {
-        #[cfg(feature = "force")]
-        crate::force::record(sql, arguments);
-        let mut statement = self.0.prepare_cached(sql).map_err(sqlx_error)?;
-        for (place, argument) in (1..).zip(arguments) {
-            statement.raw_bind_parameter(place, argument).map_err(sqlx_error)?;
-        }
-        Ok(statement)
+    fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, sqlx::Error> {
+        self.0.prepare_cached(sql).map_err(sqlx_error)
     }
 }
 
-impl ToSql for Argument {
+fn bind(
+    statement: &mut CachedStatement<'_>,
+    sql: &str,
+    arguments: &[Argument<'_>],
+) -> Result<(), sqlx::Error> {
+    #[cfg(feature = "force")]
+    crate::force::record(sql, arguments);
+    for (place, argument) in (1..).zip(arguments) {
+        statement.raw_bind_parameter(place, argument).map_err(sqlx_error)?;
+    }
+    Ok(())
+}
+
+/// Runs it to its end.
+fn run(
+    statement: &mut CachedStatement<'_>,
+    sql: &str,
+    arguments: &[Argument<'_>],
+) -> Result<(), sqlx::Error> {
+    bind(statement, sql, arguments)?;
+    let mut rows = statement.raw_query();
+    while rows.next().map_err(sqlx_error)?.is_some() {}
+    Ok(())
+}
+
+/// Runs it and adds its rows to those kept, until there are so many.
+fn keep(
+    statement: &mut CachedStatement<'_>,
+    sql: &str,
+    arguments: &[Argument<'_>],
+    names: &Arc<[String]>,
+    most: usize,
+    kept: &mut Vec<Cells>,
+) -> Result<(), sqlx::Error> {
+    bind(statement, sql, arguments)?;
+    let mut rows = statement.raw_query();
+    while kept.len() < most
+        && let Some(row) = rows.next().map_err(sqlx_error)?
+    {
+        let values = (0..names.len()).map(|place| row.get(place)).collect::<Result<_, _>>();
+        kept.push(Cells { names: Arc::clone(names), values: values.map_err(sqlx_error)? });
+    }
+    Ok(())
+}
+
+fn names(statement: &CachedStatement<'_>) -> Arc<[String]> {
+    statement.column_names().into_iter().map(str::to_owned).collect()
+}
+
+impl ToSql for Argument<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Integer(Some(number)) => ValueRef::Integer(*number),
+            Self::Real(Some(number)) => ValueRef::Real(*number),
             Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
             Self::Bool(yes) => ValueRef::Integer((*yes).into()),
-            Self::Integer(None) | Self::Text(None) => ValueRef::Null,
+            Self::Integer(None) | Self::Real(None) | Self::Text(None) => ValueRef::Null,
         }))
     }
 }

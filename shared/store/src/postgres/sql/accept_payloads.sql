@@ -1,3 +1,3 @@
--- $1: [payload as text, …], of the consecutive jobs from $2 on.
+-- $1: [[job_id, payload], …]
 INSERT INTO job_payloads (job_id, payload)
-SELECT $2 + c.place - 1, c.value FROM jsonb_array_elements_text($1::jsonb) WITH ORDINALITY AS c (value, place)
+SELECT (c.value ->> 0)::bigint, c.value ->> 1 FROM jsonb_array_elements($1::jsonb) AS c (value)

@@ -1,11 +1,7 @@
--- ?1: [[id, project, work_item, stage, role, priority, due, available_at, semantic_key, trace_context, now, own_prompt,
---       [kind, parent_job, delivery, hops, head, replaces, chain], [attempts, transient_attempts, infra_attempts]], …]
+-- A row: ?1 id, ?2 project, ?3 work_item, ?4 stage, ?5 role, ?6 priority, ?7 due, ?8 available_at, ?9 semantic_key,
+-- ?10 trace_context, ?11 now, ?12 own_prompt, ?13 kind, ?14 parent_job, ?15 delivery, ?16 hops, ?17 head, ?18 replaces,
+-- ?19 chain, ?20 attempts, ?21 transient_attempts, ?22 infra_attempts.
 INSERT INTO jobs (id, project, work_item, stage, role, priority, status, due, available_at, semantic_key,
                   trace_context, created_at, updated_at, own_prompt, kind, parent_job, delivery, hops, head, replaces,
                   chain, attempts, transient_attempts, infra_attempts)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 'queued', value ->> 6, value ->> 7,
-       value ->> 8, value ->> 9, value ->> 10, value ->> 10,
-       value ->> 11, value ->> '$[12][0]', value ->> '$[12][1]', value ->> '$[12][2]', value ->> '$[12][3]',
-       value ->> '$[12][4]', value ->> '$[12][5]', value ->> '$[12][6]',
-       value ->> '$[13][0]', value ->> '$[13][1]', value ->> '$[13][2]'
-FROM json_each(?1)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)

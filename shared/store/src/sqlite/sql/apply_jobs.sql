@@ -1,23 +1,20 @@
--- ?1: [[id, expected status, run and revision, status, due, available_at, run, cancel_requested_at, finished_at,
---       failure_reason, attempts, transient_attempts, infra_attempts, epoch, now], …], each job once.
+-- A row: ?1 id; ?2 status, ?3 run and ?4 revision as expected; ?5 status, ?6 due, ?7 available_at, ?8 run,
+-- ?9 cancel_requested_at, ?10 finished_at, ?11 failure_reason, ?12 attempts, ?13 transient_attempts, ?14 infra_attempts,
+-- ?15 epoch, ?16 now. Each job once.
 -- A row that says anything but what is expected is left alone and not returned.
 UPDATE jobs
-SET status = c.value ->> 4,
-    due = c.value ->> 5,
-    available_at = coalesce(c.value ->> 6, jobs.available_at),
-    run_id = c.value ->> 7,
-    cancel_requested_at = c.value ->> 8,
-    finished_at = c.value ->> 9,
-    failure_reason = c.value ->> 10,
-    attempts = c.value ->> 11,
-    transient_attempts = c.value ->> 12,
-    infra_attempts = c.value ->> 13,
-    epoch = c.value ->> 14,
-    updated_at = c.value ->> 15,
-    revision = jobs.revision + 1
-FROM json_each(?1) AS c
-WHERE jobs.id = c.value ->> 0
-  AND jobs.status = c.value ->> 1
-  AND jobs.run_id IS c.value ->> 2
-  AND jobs.revision = c.value ->> 3
-RETURNING jobs.id
+SET status = ?5,
+    due = ?6,
+    available_at = coalesce(?7, available_at),
+    run_id = ?8,
+    cancel_requested_at = ?9,
+    finished_at = ?10,
+    failure_reason = ?11,
+    attempts = ?12,
+    transient_attempts = ?13,
+    infra_attempts = ?14,
+    epoch = ?15,
+    updated_at = ?16,
+    revision = revision + 1
+WHERE id = ?1 AND status = ?2 AND run_id IS ?3 AND revision = ?4
+RETURNING id

@@ -1,12 +1,6 @@
--- ?1: [[id, expected status, run and revision, now], …], each job once: running jobs whose run starts. Nothing else of them
--- changes, so no indexed column is set and no index rewritten.
+-- A row: ?1 id; ?2 status, ?3 run and ?4 revision as expected; ?5 now. Each job once: running jobs whose run starts. Nothing
+-- else of them changes, so no indexed column is set and no index rewritten.
 -- A row that says anything but what is expected is left alone and not returned.
-UPDATE jobs
-SET updated_at = c.value ->> 4,
-    revision = jobs.revision + 1
-FROM json_each(?1) AS c
-WHERE jobs.id = c.value ->> 0
-  AND jobs.status = c.value ->> 1
-  AND jobs.run_id IS c.value ->> 2
-  AND jobs.revision = c.value ->> 3
-RETURNING jobs.id
+UPDATE jobs SET updated_at = ?5, revision = revision + 1
+WHERE id = ?1 AND status = ?2 AND run_id IS ?3 AND revision = ?4
+RETURNING id

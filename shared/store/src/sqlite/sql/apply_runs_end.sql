@@ -1,22 +1,21 @@
--- ?1: [[id, ended_at, class, reason, evidence, session_id, cost_usd, turns, input_tokens, output_tokens, exit_code,
---       tail, log_bytes, cache_read_tokens, api_retries, steps], …]; what an end does not say of the usage stays as it was
---       noted.
+-- A row: ?1 id, ?2 ended_at, ?3 class, ?4 reason, ?5 evidence, ?6 session_id, ?7 cost_usd, ?8 turns, ?9 input_tokens,
+-- ?10 output_tokens, ?11 exit_code, ?12 tail, ?13 log_bytes, ?14 cache_read_tokens, ?15 api_retries, ?16 steps; what an end
+-- does not say of the usage stays as it was noted.
 UPDATE runs
 SET state = 'ended',
-    ended_at = c.value ->> 1,
-    class = c.value ->> 2,
-    reason = c.value ->> 3,
-    evidence = c.value ->> 4,
-    session_id = coalesce(c.value ->> 5, session_id),
-    cost_usd = coalesce(c.value ->> 6, cost_usd),
-    turns = coalesce(c.value ->> 7, turns),
-    input_tokens = coalesce(c.value ->> 8, input_tokens),
-    output_tokens = coalesce(c.value ->> 9, output_tokens),
-    exit_code = c.value ->> 10,
-    tail = c.value ->> 11,
-    log_bytes = c.value ->> 12,
-    cache_read_tokens = coalesce(c.value ->> 13, cache_read_tokens),
-    api_retries = max(c.value ->> 14, api_retries),
-    steps = c.value ->> 15
-FROM json_each(?1) AS c
-WHERE runs.id = c.value ->> 0 AND runs.state <> 'ended'
+    ended_at = ?2,
+    class = ?3,
+    reason = ?4,
+    evidence = ?5,
+    session_id = coalesce(?6, session_id),
+    cost_usd = coalesce(?7, cost_usd),
+    turns = coalesce(?8, turns),
+    input_tokens = coalesce(?9, input_tokens),
+    output_tokens = coalesce(?10, output_tokens),
+    exit_code = ?11,
+    tail = ?12,
+    log_bytes = ?13,
+    cache_read_tokens = coalesce(?14, cache_read_tokens),
+    api_retries = max(?15, api_retries),
+    steps = ?16
+WHERE id = ?1 AND state <> 'ended'

@@ -1,7 +1,5 @@
--- ?1: [[id, job_id, epoch, node, incarnation, account, offered_at, opening, probe, resumed_session,
---       aside_usd_micros, aside_tokens], …]
+-- A row: ?1 id, ?2 job_id, ?3 epoch, ?4 node, ?5 incarnation, ?6 account, ?7 offered_at, ?8 opening, ?9 probe,
+-- ?10 resumed_session, ?11 aside_usd_micros, ?12 aside_tokens.
 INSERT INTO runs (id, job_id, epoch, node, incarnation, account, state, offered_at, opening, probe, resumed_session,
                   aside_usd_micros, aside_tokens)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 'offered', value ->> 6, value ->> 7,
-       value ->> 8, value ->> 9, value ->> 10, value ->> 11
-FROM json_each(?1)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'offered', ?7, ?8, ?9, ?10, ?11, ?12)

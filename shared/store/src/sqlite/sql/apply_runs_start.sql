@@ -1,4 +1,2 @@
--- ?1: [[id, started_at], …]
-UPDATE runs SET state = 'started', started_at = c.value ->> 1
-FROM json_each(?1) AS c
-WHERE runs.id = c.value ->> 0 AND runs.state = 'offered'
+-- A row: ?1 id, ?2 started_at.
+UPDATE runs SET state = 'started', started_at = ?2 WHERE id = ?1 AND state = 'offered'

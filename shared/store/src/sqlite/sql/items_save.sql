@@ -1,10 +1,8 @@
--- ?1: [[project, key, title, stage, state, needs, head, bounces, hops, created_at, updated_at, waits, standing,
--- ended_because, chain], …], each item once.
+-- A row: ?1 project, ?2 key, ?3 title, ?4 stage, ?5 state, ?6 needs, ?7 head, ?8 bounces, ?9 hops, ?10 created_at,
+-- ?11 updated_at, ?12 waits, ?13 standing, ?14 ended_because, ?15 chain. Each item once.
 INSERT INTO work_items (project, key, title, stage, state, needs, head, bounces, hops, created_at, updated_at, waits, standing,
                         ended_because, chain)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8,
-       value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14
-FROM json_each(?1) WHERE true
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
 ON CONFLICT (project, key) DO UPDATE
 SET title = excluded.title, stage = excluded.stage, state = excluded.state, needs = excluded.needs, head = excluded.head,
     bounces = excluded.bounces, hops = excluded.hops, chain = excluded.chain, updated_at = excluded.updated_at,

@@ -1,7 +1,6 @@
--- ?1: [[project, subject, aspect, value, words, version, own, teller, at], …], each sighting once.
+-- A row: ?1 project, ?2 subject, ?3 aspect, ?4 value, ?5 words, ?6 version, ?7 own, ?8 teller, ?9 at. Each sighting once.
 INSERT INTO sightings (project, subject, aspect, value, words, version, own, teller, at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8
-FROM json_each(?1) WHERE true
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT (project, subject, aspect) DO UPDATE
 SET value = excluded.value, words = excluded.words, version = excluded.version, own = excluded.own, teller = excluded.teller,
     at = excluded.at
