@@ -9,6 +9,7 @@ mod outside;
 mod ports;
 mod process;
 mod stack;
+mod tiers;
 mod webhook;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ pub use outside::{Outside, SECRET};
 pub use ports::free_port;
 pub use process::ServiceProcess;
 pub use stack::{Service, Stack, StackBuilder};
+pub use tiers::{Tiers, skip};
 pub use webhook::{Webhook, sign};
 
 /// Pause between two looks at a condition that nothing announces.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use domain::containment::Tier;
-use e2e::harness::{Service, Stack, StackBuilder, free_port, program, until};
+use e2e::harness::{Service, Stack, StackBuilder, Tiers, free_port, program, until};
 use serde_json::{Value, json};
 
 use crate::shop::{WITHIN, shop};
@@ -123,12 +123,7 @@ type Found = BTreeMap<String, String>;
 #[tokio::test]
 async fn a_hostile_agent_gets_nowhere_in_the_strictest_tier() -> anyhow::Result<()> {
     let mut stack = contained()?.start().await?;
-    let gives = until("the probe", WITHIN, || async {
-        let runner = stack.orch(&["runners"]).await?["runners"][0].clone();
-        Ok(runner["containment"].as_str().is_some_and(|word| word != "environment").then_some(runner))
-    })
-    .await?;
-    ensure!(gives["containment"] == "sealed", "this host cannot seal agents: {gives}");
+    let tiers = Tiers::probed(&stack).await?;
 
     let (victim, neighbour) = agent(&stack, "environment", "VICTIM-1", &json!({"what": "wait"})).await?;
     let victim_pid: i32 = until_file(&neighbour.join("pid")).await?.parse()?;
@@ -138,11 +133,18 @@ async fn a_hostile_agent_gets_nowhere_in_the_strictest_tier() -> anyhow::Result<
     let _host_socket = UnixListener::bind(&socket)?;
     let runner = stack.process(Service::Runner(0)).pid().context("a runner")?;
 
+    let page = std::fs::read_to_string(security())?;
+    let kept = page.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(kept, _)| kept);
+    let kept = kept.context("SECURITY.md has no table")?;
     let mut columns: Vec<Found> = Vec::new();
     for tier in Tier::ALL {
         let scene =
             Scene { neighbour: &neighbour, victim_pid, runner, other: other.local_addr()?, socket: &socket };
-        columns.push(column(&stack, *tier, &scene).await.with_context(|| tier.as_str())?);
+        columns.push(if tiers.or_skip("a hostile agent", tier.as_str())? {
+            column(&stack, *tier, &scene).await.with_context(|| tier.as_str())?
+        } else {
+            kept_column(kept, *tier)
+        });
     }
     ensure!(
         stack.job(victim).await?["job"]["status"] == "running",
@@ -157,9 +159,7 @@ async fn a_hostile_agent_gets_nowhere_in_the_strictest_tier() -> anyhow::Result<
     let reached: Vec<&String> =
         sealed.iter().filter(|(_, word)| *word == "reached").map(|(name, _)| name).collect();
     ensure!(reached.is_empty(), "reached though sealed: {reached:?}\n{table}");
-    let page = std::fs::read_to_string(security())?;
-    let kept = page.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(kept, _)| kept);
-    ensure!(kept == Some(table.as_str()), "SECURITY.md has another table than this one:\n{table}");
+    ensure!(kept == table, "SECURITY.md has another table than this one:\n{table}");
     Ok(())
 }
 
@@ -234,6 +234,16 @@ async fn forged(stack: &Stack, job: i64) -> anyhow::Result<String> {
         .flatten()
         .any(|other| other["work_item"] == "VICTIM-1" && other["status"] != "running");
     Ok(if runs == 1 && !touched { "refused" } else { "reached" }.to_owned())
+}
+
+/// A column as the page has it, of a tier that this host cannot give.
+fn kept_column(table: &str, tier: Tier) -> Found {
+    let place = Tier::ALL.iter().position(|known| *known == tier).unwrap_or_default() + 2;
+    let cell = |words: &str| {
+        let row = table.lines().find(|row| row.starts_with(&format!("| {words} |")))?;
+        row.split('|').nth(place).map(|cell| cell.trim().to_owned())
+    };
+    ATTEMPTS.iter().filter_map(|(name, words)| Some(((*name).to_owned(), cell(words)?))).collect()
 }
 
 fn table(columns: &[Found]) -> String {
