@@ -106,7 +106,8 @@ pub fn read_preflight(report: Option<&v1::PreflightReport>) -> Preflight {
 
 /// Writes what a node says of its containment.
 pub fn containment_report(containment: &Containment) -> v1::ContainmentReport {
-    v1::ContainmentReport { tier: containment.tier.as_str().to_owned(), lacks: containment.lacks.clone() }
+    let Containment { tier, lacks, note } = containment.clone();
+    v1::ContainmentReport { tier: tier.as_str().to_owned(), lacks, note }
 }
 
 /// Reads what a node says of its containment; who says nothing, or a word of another version, gives the least.
@@ -114,6 +115,7 @@ pub fn read_containment(report: Option<&v1::ContainmentReport>) -> Containment {
     report.map_or_else(Containment::default, |report| Containment {
         tier: Tier::parse(&report.tier).unwrap_or_default(),
         lacks: report.lacks.clone(),
+        note: report.note.clone(),
     })
 }
 
@@ -350,6 +352,7 @@ pub fn runner(node: &Node, busy: u32) -> v1::Runner {
         advertise_url: node.advertise_url.clone(),
         containment: node.containment.tier.as_str().to_owned(),
         containment_lacks: node.containment.lacks.clone(),
+        containment_note: node.containment.note.clone(),
     }
 }
 

@@ -13,7 +13,7 @@ use service::settings::{
 };
 use service::{Clock, Random};
 
-use crate::contain::{Bounds, Fence};
+use crate::contain::{Bounds, Fence, Users};
 use crate::shim;
 
 /// How often it is looked which workspaces may go.
@@ -143,6 +143,9 @@ pub struct Settings {
     /// Paths that agents may read besides the system's, from tier sandbox on, separated by commas: where their tools are, if not below /usr or /opt
     #[arg(long, env = "ORCH_AGENT_READ_PATHS", value_name = "PATHS", value_delimiter = ',')]
     pub agent_read_paths: Vec<PathBuf>,
+    /// The users that agents run as, one for each that lives: a range of ids that nobody else on the host has, such as 60600-60639, with one more than there are slots; the runner needs root for it. Without it agents run as the runner's user
+    #[arg(long, env = "ORCH_AGENT_USERS", value_name = "FIRST-LAST", value_parser = Users::parse)]
+    pub agent_users: Option<Users>,
     /// How long the answer of the agent's `--version` counts
     #[arg(long, env = "ORCH_PREFLIGHT_CACHE_TTL", value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub preflight_cache_ttl: Duration,
@@ -184,7 +187,7 @@ pub enum Containment {
     /// A cgroup where one is to be had, else as `Marker`.
     #[default]
     Cgroup,
-    /// Session, subreaper and a marker in the environment.
+    /// Session, subreaper and a marker in the environment; no controller either.
     Marker,
 }
 
@@ -294,6 +297,7 @@ impl Options {
                 disk_bytes: settings.agent_disk_bytes,
             },
             read,
+            users: settings.agent_users,
         };
         Self {
             addr: settings.runner_addr,

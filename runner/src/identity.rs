@@ -13,7 +13,7 @@ const NODE_ID: &str = "node_id";
 const INCARNATION: &str = "incarnation";
 const GENERATION: &str = "database_generation";
 /// The most runners that share one state folder.
-const NODES_MAX: usize = 256;
+const NODES_MAX: u32 = 256;
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub(crate) struct Identity {
     pub(crate) boot_id: String,
     /// Makes this process's registrations its own, even of a copied identity.
     pub(crate) session: String,
+    /// Which of the places in the state folder it has.
+    pub(crate) place: u32,
     dir: PathBuf,
     _lock: File,
 }
@@ -55,7 +57,7 @@ impl Identity {
             files::create_private_dir(&dir).map_err(failed)?;
             let lock = files::private_file(&dir.join("lock")).map_err(failed)?;
             match lock.try_lock() {
-                Ok(()) => return Self::begin(dir, lock, boot_id, random),
+                Ok(()) => return Self::begin(dir, place, lock, boot_id, random),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
@@ -63,7 +65,7 @@ impl Identity {
         Err(Error::Full { path: state.to_owned() })
     }
 
-    fn begin(dir: PathBuf, lock: File, boot_id: String, random: &Random) -> Result<Self, Error> {
+    fn begin(dir: PathBuf, place: u32, lock: File, boot_id: String, random: &Random) -> Result<Self, Error> {
         let failed = |source| Error::State { path: dir.clone(), source };
         files::create_private_dir(&dir.join("runs")).map_err(failed)?;
         let node = if let Some(bytes) = files::read_if_there(&dir.join(NODE_ID)).map_err(failed)? {
@@ -84,6 +86,7 @@ impl Identity {
             incarnation: Incarnation(incarnation),
             boot_id,
             session: random.id().to_string(),
+            place,
             dir,
             _lock: lock,
         })

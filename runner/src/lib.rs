@@ -27,7 +27,7 @@ pub use config::{
     AgentCommand, Cli, Containment, ForgeEndpoint, GitToken, JoinTokenSecret, Options, RunLimits, Settings,
     ShimCommand,
 };
-pub use contain::{Bounds, Confinement, Controller, Fence, Resource, Version, View};
+pub use contain::{Bounds, Confinement, Controller, Fence, Resource, User, Users, Version, View};
 pub use preflight::Program;
 pub use serve::{Handle, serve, start, start_on};
 pub use shims::{ShimLink, Shims, Spawned, Waiting};

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::contain::Confinement;
+use crate::contain::{Confinement, User};
 use crate::files;
 use crate::preflight::Program;
 use crate::workspace::Workspace;
@@ -141,6 +141,9 @@ pub struct Intent {
     /// How the program is contained; none: in tier environment.
     #[serde(default)]
     pub confinement: Option<Confinement>,
+    /// Whom it runs as; none: as its shim.
+    #[serde(default)]
+    pub user: Option<User>,
 }
 
 /// A run's folder.
@@ -346,8 +349,8 @@ impl RunDir {
         fs::read_to_string(self.path.join(UNCONFINED)).ok().filter(|error| !error.is_empty())
     }
 
-    /// Where the tree of a sealed agent is made; it is there only in the agent's own namespace.
-    pub fn tree(&self) -> PathBuf {
+    /// The folder in which the tree of a sealed agent is made; it is there only in the agent's own namespace.
+    pub fn trees(&self) -> PathBuf {
         self.path.join(TREE)
     }
 

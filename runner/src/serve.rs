@@ -23,7 +23,7 @@ use tonic::service::Routes;
 
 use crate::certificate::{self, Own};
 use crate::config::{Cli, Containment, Options, SCHEDULER_URL_DEFAULT};
-use crate::contain::{cgroup, control, probe};
+use crate::contain::{User, belongings, cgroup, control, probe, users};
 use crate::identity::Identity;
 use crate::node::{self, Node};
 use crate::registration;
@@ -120,8 +120,9 @@ pub async fn start(options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
 /// # Errors
 /// See [`start`].
 pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks) -> anyhow::Result<Handle> {
-    options.state_dir = folder(&options.state_dir, "ORCH_RUNNER_STATE_DIR")?;
-    options.workspace_dir = folder(&options.workspace_dir, "ORCH_WORKSPACE_DIR")?;
+    let is_passed = options.limits.fence.users.is_some();
+    options.state_dir = folder(&options.state_dir, "ORCH_RUNNER_STATE_DIR", is_passed)?;
+    options.workspace_dir = folder(&options.workspace_dir, "ORCH_WORKSPACE_DIR", is_passed)?;
     let boot_id = shims.boot_id().context("the host does not tell its boot")?;
     let identity = Identity::take(&options.state_dir, boot_id, &options.random)?;
     let own = own_certificate(&mut options, &identity).await?;
@@ -135,14 +136,17 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         Containment::Cgroup => cgroup::place(&identity.node.0),
         Containment::Marker => None,
     };
-    let controls = match options.limits.fence.offer {
-        Tier::Environment => Vec::new(),
-        Tier::Limits | Tier::Sandbox | Tier::Sealed => control::places(&identity.node.0, cgroups.as_deref()),
+    let controls = match (options.limits.containment, options.limits.fence.offer) {
+        (Containment::Marker, _) | (_, Tier::Environment) => Vec::new(),
+        (Containment::Cgroup, Tier::Limits | Tier::Sandbox | Tier::Sealed) => {
+            control::places(&identity.node.0, cgroups.as_deref())
+        }
     };
     if cgroups.is_none() {
         tracing::warn!("no cgroup to be had: agents' processes are found by session and marker");
     }
     guard_credential(&options)?;
+    let users = users(&options, &identity)?;
     let forge = forge(&options)?;
     let advertise_url = advertise_url(&options, addr);
     let scheduler_url = options.scheduler_url.as_deref().unwrap_or(SCHEDULER_URL_DEFAULT);
@@ -158,6 +162,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
         advertise_url,
         cgroups,
         controls,
+        users,
         forge,
         (scheduler, elsewhere),
         tasks.clone(),
@@ -221,16 +226,43 @@ fn guard_credential(options: &Options) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Whom agents run as; see [`Node::looks_as`].
+fn users(options: &Options, identity: &Identity) -> Result<Vec<User>, Refused> {
+    let Some(users) = options.limits.fence.users else { return Ok(Vec::new()) };
+    if let Some(missing) = users::missing_right() {
+        return Err(Refused::new(format!(
+            "ORCH_AGENT_USERS names users for agents, but this runner may not start a program as somebody else: \
+             it lacks {missing}; run it as root, or take the setting out"
+        )));
+    }
+    let users = users.of_runner(identity.place, options.slots).map_err(Refused::new)?;
+    tracing::info!(
+        first = users.first().map(|user| user.uid),
+        last = users.last().map(|user| user.uid),
+        "agents run as users of their own"
+    );
+    Ok(users)
+}
+
 /// Where pull requests are opened: only with an address and a credential.
 fn forge(options: &Options) -> Result<Option<Forge>, Refused> {
     let (Some(url), Some(token)) = (&options.gitea_api_url, &options.git_token) else { return Ok(None) };
     Forge::new(url, token).map(Some).map_err(|wrong| Refused::new(format!("ORCH_GITEA_API_URL {wrong}")))
 }
 
-fn folder(path: &Path, setting: &str) -> Result<PathBuf, Refused> {
-    files::create_private_dir(path)
+/// Makes a folder of the runner's own; agents that are somebody else must be able to pass through it.
+fn folder(path: &Path, setting: &str, is_passed: bool) -> Result<PathBuf, Refused> {
+    let made = if is_passed { belongings::create_way(path) } else { files::create_private_dir(path) };
+    let real = made
         .and_then(|()| path.canonicalize())
-        .map_err(|error| Refused::new(format!("{setting}: could not use {}: {error}", path.display())))
+        .map_err(|error| Refused::new(format!("{setting}: could not use {}: {error}", path.display())))?;
+    match belongings::barrier(&real).filter(|_| is_passed) {
+        Some(above) => Err(Refused::new(format!(
+            "{setting}: the users of ORCH_AGENT_USERS cannot pass through {}: let them with chmod o+x, or set another folder",
+            above.display()
+        ))),
+        None => Ok(real),
+    }
 }
 
 fn advertise_url(options: &Options, addr: SocketAddr) -> String {

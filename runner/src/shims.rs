@@ -22,6 +22,7 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 
 use crate::config::{AgentCommand, Options, ShimCommand};
+use crate::contain::User;
 use crate::preflight::Program;
 use crate::run_dir::{Assignment, RunDir};
 use crate::shim::{Ask, Link, PATH_DEFAULT};
@@ -46,8 +47,8 @@ pub trait Shims: fmt::Debug + Send + Sync {
     /// The agent's program as its file is now; none when there is none.
     fn program(&self) -> Option<Program>;
 
-    /// Looks whether the agent can be run. `home` is the HOME it is asked with.
-    async fn preflight(&self, home: &Path, clock: &Clock) -> Preflight;
+    /// Looks whether the agent can be run. `home` is the HOME it is asked with, `user` whom it is asked as; none: as the runner.
+    async fn preflight(&self, home: &Path, user: Option<User>, clock: &Clock) -> Preflight;
 
     /// Sees to it that a keeper waits for the next run, its cgroup made in `place` if anywhere, until it is cut. Nothing hangs
     /// on it: without one a run waits for a keeper of its own.
@@ -161,8 +162,8 @@ impl Shims for HostShims {
         Program::find(&self.agent.program)
     }
 
-    async fn preflight(&self, home: &Path, clock: &Clock) -> Preflight {
-        preflight::check(&self.agent, home, clock).await
+    async fn preflight(&self, home: &Path, user: Option<User>, clock: &Clock) -> Preflight {
+        preflight::check(&self.agent, home, user, clock).await
     }
 
     async fn stay_ready(&self, place: Option<&Path>) {

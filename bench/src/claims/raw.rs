@@ -36,6 +36,7 @@ impl Replay {
             let mut prepared = self.conn.prepare_cached(&statement.sql)?;
             let values = statement.values.iter().map(|value| match value {
                 Value::Integer(value) => value as &dyn ToSql,
+                Value::Real(value) => value as &dyn ToSql,
                 Value::Text(value) => value as &dyn ToSql,
             });
             let mut rows = prepared.query(params_from_iter(values)).with_context(|| statement.sql.clone())?;

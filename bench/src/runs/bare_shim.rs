@@ -120,6 +120,7 @@ impl BareShims {
             spool_tail_bytes: 1 << 20,
             cgroup: self.cgroups.as_ref().map(|place| place.join(run.to_string())),
             confinement: None,
+            user: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +129,10 @@ impl StackBuilder {
     pub fn lay_out(self) -> anyhow::Result<Stack> {
         let folder = tempfile::Builder::new().prefix("orch-e2e-").tempdir()?;
         let root = folder.path().canonicalize()?;
+        if self.env.contains_key("ORCH_AGENT_USERS") {
+            // Only its owner has the folder; agents that are somebody else pass through it.
+            std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711))?;
+        }
         for inner in ["tmp", "home", "logs"] {
             std::fs::create_dir(root.join(inner))?;
         }

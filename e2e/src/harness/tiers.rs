@@ -25,6 +25,7 @@ const SKIPPED: &str = "ORCH_TEST_SKIPPED";
 pub struct Tiers {
     strictest: String,
     lacks: String,
+    note: String,
 }
 
 impl Tiers {
@@ -36,7 +37,11 @@ impl Tiers {
         let found = until("the probe", PROBED_WITHIN, || async {
             let runner = stack.orch(&["runners"]).await?["runners"][0].clone();
             let word = |name: &str| runner[name].as_str().unwrap_or_default().to_owned();
-            let found = Self { strictest: word("containment"), lacks: word("containment_lacks") };
+            let found = Self {
+                strictest: word("containment"),
+                lacks: word("containment_lacks"),
+                note: word("containment_note"),
+            };
             Ok((found.strictest == "sealed" || !found.lacks.is_empty()).then_some(found))
         })
         .await?;
@@ -55,6 +60,12 @@ impl Tiers {
     pub fn gives(&self, tier: &str) -> bool {
         let rank = |word: &str| TIERS.iter().position(|known| *known == word);
         rank(tier).is_some_and(|wanted| rank(&self.strictest) >= Some(wanted))
+    }
+
+    /// Whether agents' memory is bounded for each process alone, for want of a controller.
+    #[must_use]
+    pub fn bounds_each_process(&self) -> bool {
+        self.note.contains("without cgroup controllers memory")
     }
 
     /// Says that a test leaves out a tier which this host does not give; true when it gives it.

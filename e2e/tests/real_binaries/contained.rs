@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use domain::containment::Tier;
-use e2e::harness::{Service, Stack, StackBuilder, Tiers, free_port, program, until};
+use e2e::harness::{Service, Stack, StackBuilder, Tiers, free_port, program, skip, until};
 use serde_json::{Value, json};
 
 use crate::shop::{WITHIN, shop};
@@ -54,8 +54,11 @@ const ATTEMPTS: &[(&str, &str)] = &[
     ("forged_words", "prints lines of Orch's log, an outcome, and another's result"),
 ];
 
-/// Where the table stands.
+/// Where the tables stand: of agents that are the runner's user, and of those that are users of their own.
 const BEGIN: &str = "<!-- attempts x tiers: made by the test `contained` -->\n";
+const BEGIN_OWN: &str = "<!-- attempts x tiers, own users: made by the test `contained` -->\n";
+/// Such users.
+const USERS: &str = "60600-60610";
 const END: &str = "<!-- end -->\n";
 
 fn security() -> PathBuf {
@@ -122,7 +125,24 @@ type Found = BTreeMap<String, String>;
 
 #[tokio::test]
 async fn a_hostile_agent_gets_nowhere_in_the_strictest_tier() -> anyhow::Result<()> {
-    let mut stack = contained()?.start().await?;
+    if !rustix::process::geteuid().is_root() {
+        return skip("a hostile agent of a runner that is root", "this is not root");
+    }
+    play(contained()?.start().await?, BEGIN).await
+}
+
+#[tokio::test]
+async fn a_hostile_agent_that_is_a_user_of_its_own_is_kept_from_others_in_every_tier() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return skip(
+            "a hostile agent that is a user of its own",
+            "only root starts programs as somebody else",
+        );
+    }
+    play(contained()?.env("ORCH_AGENT_USERS", USERS).start().await?, BEGIN_OWN).await
+}
+
+async fn play(mut stack: Stack, begin: &str) -> anyhow::Result<()> {
     let tiers = Tiers::probed(&stack).await?;
 
     let (victim, neighbour) = agent(&stack, "environment", "VICTIM-1", &json!({"what": "wait"})).await?;
@@ -134,7 +154,7 @@ async fn a_hostile_agent_gets_nowhere_in_the_strictest_tier() -> anyhow::Result<
     let runner = stack.process(Service::Runner(0)).pid().context("a runner")?;
 
     let page = std::fs::read_to_string(security())?;
-    let kept = page.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(kept, _)| kept);
+    let kept = page.split_once(begin).and_then(|(_, rest)| rest.split_once(END)).map(|(kept, _)| kept);
     let kept = kept.context("SECURITY.md has no table")?;
     let mut columns: Vec<Found> = Vec::new();
     for tier in Tier::ALL {
@@ -154,6 +174,14 @@ async fn a_hostile_agent_gets_nowhere_in_the_strictest_tier() -> anyhow::Result<
     ensure!(end(&stack, victim).await?.0 == "done");
     stack.finish().await?;
 
+    if tiers.bounds_each_process() {
+        // There the process that takes too much fails by itself; the page says so, and has the table of controllers.
+        for column in &mut columns {
+            if let Some(verdict) = column.get_mut("memory").filter(|verdict| *verdict == "ended: `crash`") {
+                "ended: `memory_limit`".clone_into(verdict);
+            }
+        }
+    }
     let table = table(&columns);
     let sealed = columns.last().context("a column")?;
     let reached: Vec<&String> =

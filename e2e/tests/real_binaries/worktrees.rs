@@ -1,11 +1,12 @@
 //! Agents in worktrees of a repository behind a forge that asks for a password: the next run goes on where the last one
 //! committed, no agent sees the credential, and a forge that refuses it is a matter for a person.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use e2e::forges::Gitea;
-use e2e::harness::{Outside, Stack, until};
+use e2e::harness::{Outside, Stack, StackBuilder, skip, until};
 use serde_json::Value;
 
 use crate::shop::{WITHIN, spent, verdicts};
@@ -35,6 +36,10 @@ pub(crate) fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 async fn stack(gitea: &Gitea, token: &str, hooks: &str) -> anyhow::Result<Stack> {
+    builder(gitea, token, hooks).start().await
+}
+
+fn builder(gitea: &Gitea, token: &str, hooks: &str) -> StackBuilder {
     let project = format!(
         "[[project]]\nname = \"shop\"\ngitea_repo = \"acme/shop\"\nclone_url = \"{}\"\nbase = \"main\"\n{hooks}\n\
          [[stage]]\nname = \"work\"\nrole = \"developer\"\nprompt = \"prompt.md\"\n",
@@ -47,8 +52,6 @@ async fn stack(gitea: &Gitea, token: &str, hooks: &str) -> anyhow::Result<Stack>
         .env("ORCH_BACKOFF_MAX_SECONDS", "2")
         .env("ORCH_QUEUE_POLL_INTERVAL", "500ms")
         .env("ORCH_GIT_TOKEN", token)
-        .start()
-        .await
 }
 
 async fn work(stack: &Outside, directive: &str) -> anyhow::Result<i64> {
@@ -91,6 +94,45 @@ async fn the_next_run_goes_on_where_the_last_one_committed() -> anyhow::Result<(
     assert_eq!(std::fs::read_to_string(&log)?, "made\nbefore\nafter\nbefore\nafter\n");
     assert_eq!(gitea.branch("orch/SHOP-7"), None, "the stage does not push");
     stack.finish().await
+}
+
+#[tokio::test]
+async fn agents_that_are_users_of_their_own_work_in_worktrees_as_ever() -> anyhow::Result<()> {
+    const USERS: std::ops::RangeInclusive<u32> = 60_620..=60_622;
+    if !rustix::process::geteuid().is_root() {
+        return skip("worktrees of users of their own", "only root starts programs as somebody else");
+    }
+    let folder = tempfile::tempdir()?;
+    let gitea = forge(folder.path()).await?;
+    let token = gitea.orch().token;
+    let hooks = "[project.hooks]\nbefore_run = [\"/bin/sh\", \"-c\", \"id -u >hook\"]";
+    let users = format!("{}-{}", USERS.start(), USERS.end());
+    let stack = builder(&gitea, &token, hooks).env("ORCH_AGENT_USERS", &users).start().await?;
+    let place = stack.folder().join("runner-0/work/shop/SHOP-7");
+    for _ in 0..2 {
+        let id = work(&stack, "dump=given.json commit=work.txt").await?;
+        let job = stack.until_status(id, "done", WITHIN).await?;
+        assert_eq!(spent(&job), [0, 0, 0, 1], "{job:#}");
+        for name in ["work.txt", "hook", "given.json", ".claude/settings.json"] {
+            let owner = std::fs::metadata(place.join(name)).with_context(|| name)?.uid();
+            assert!(USERS.contains(&owner) && owner != *USERS.start(), "{name} is user {owner}'s");
+        }
+        let hook = std::fs::read_to_string(place.join("hook"))?;
+        assert_eq!(hook.trim(), std::fs::metadata(&place)?.uid().to_string(), "the hook is the agent's user");
+    }
+    assert_eq!(
+        git_as_runner(&place, &["log", "--format=%an %s"])?,
+        "Orch by the fake\nOrch by the fake\njane first"
+    );
+    let open = |name: &str| std::fs::metadata(stack.folder().join(name)).map(|found| found.mode() & 0o077);
+    assert_eq!((open("runner-0/state/node-0")?, open("runner-0/state")?), (0, 0o011));
+    stack.finish().await
+}
+
+/// In a repository of somebody else's, which git wants to be told of.
+fn git_as_runner(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let safe = ["-c", "safe.directory=*"];
+    git(folder, &[&safe, arguments].concat())
 }
 
 #[tokio::test]

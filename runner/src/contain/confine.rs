@@ -17,13 +17,16 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Bounds;
-use super::control::Controller;
+use super::control::{self, Controller};
 use super::seal;
 use super::view::{SCRATCH, View};
+use super::{Bounds, User};
 
 /// The version of Landlock that keeps signals and abstract sockets in, of Linux 6.12.
 const LANDLOCK: ABI = ABI::V6;
+
+/// The folder for the tree of a sealed agent, in that for all trees.
+pub(crate) const TREE: &str = "tree";
 
 /// How a run is contained, from tier `limits` on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,40 +43,62 @@ pub struct Confinement {
     pub egress: Vec<Destination>,
 }
 
-/// Confines the calling process. `tree` is a folder for the tree of a sealed agent, `way_out` leads to its shim.
+/// Confines the calling process, which becomes `user` if there is one. `trees` is a folder for the tree of a sealed agent,
+/// `way_out` leads to its shim.
 pub(crate) fn confine(
-    confinement: &Confinement,
-    tree: &Path,
+    confinement: Option<&Confinement>,
+    user: Option<User>,
+    trees: &Path,
     work: &Path,
     way_out: Option<UnixStream>,
 ) -> io::Result<()> {
-    let tier = confinement.tier;
+    let tier = confinement.map_or(Tier::Environment, |confinement| confinement.tier);
     let named =
         |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
-    for control in &confinement.controls {
-        control.join().map_err(named("cgroup"))?;
+    if let Some(confinement) = confinement {
+        for control in &confinement.controls {
+            control.join().map_err(named("cgroup"))?;
+        }
+        limit(confinement, user).map_err(named("limits"))?;
     }
-    limit(&confinement.bounds).map_err(named("limits"))?;
-    if tier < Tier::Sandbox {
-        return Ok(());
+    if way_out.is_some() {
+        // The way there is not everybody's.
+        std::env::set_current_dir(trees).map_err(named("its own tree"))?;
     }
-    if geteuid().is_root() {
-        set_thread_groups(&[])?;
+    match user {
+        Some(user) => user.enter().map_err(named("its own user"))?,
+        None if tier >= Tier::Sandbox && geteuid().is_root() => set_thread_groups(&[])?,
+        None => {}
     }
-    if let Some(way_out) = way_out {
+    if let (Some(way_out), Some(confinement)) = (way_out, confinement) {
         seal::leave_host(&way_out)
             .map_err(named("namespaces (are user namespaces allowed to this user?)"))?;
-        seal::enter_tree(&confinement.view, tree, work).map_err(named("its own tree"))?;
+        seal::enter_tree(&confinement.view, Path::new(TREE), work).map_err(named("its own tree"))?;
     }
-    drop_privileges().map_err(named("privileges"))?;
-    restrict(&confinement.view, tier).map_err(named("landlock"))
+    if user.is_some() || tier >= Tier::Sandbox {
+        drop_privileges().map_err(named("privileges"))?;
+    }
+    match confinement.filter(|_| tier >= Tier::Sandbox) {
+        Some(confinement) => restrict(&confinement.view, tier).map_err(named("landlock")),
+        None => Ok(()),
+    }
 }
 
-/// Bounds of each process; those of all of them together are the controllers'.
-fn limit(bounds: &Bounds) -> io::Result<()> {
+/// Bounds of each process. Those of all of them together are the controllers'; where there is none, a user of its own has as many
+/// processes as it may, and each of them the memory that all should have together.
+fn limit(confinement: &Confinement, user: Option<User>) -> io::Result<()> {
     let both = |value| Rlimit { current: Some(value), maximum: Some(value) };
+    let bounds = &confinement.bounds;
     setrlimit(Resource::Fsize, both(bounds.disk_bytes))?;
     setrlimit(Resource::Core, both(0))?;
+    let is_controlled = |resource| confinement.controls.iter().any(|control| control.resource == resource);
+    if user.is_some() && !is_controlled(control::Resource::Memory) {
+        // Not its address space, of which today's programs reserve far more than they use.
+        setrlimit(Resource::Data, both(bounds.memory_bytes))?;
+    }
+    if user.is_some() && !is_controlled(control::Resource::Pids) {
+        setrlimit(Resource::Nproc, both(u64::from(bounds.pids)))?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing here signals a remembered pid: a process is in the cgroup, or is held by a pidfd when it is looked at.
 
+pub(crate) mod belongings;
 pub(crate) mod cgroup;
 mod confine;
 pub(crate) mod control;
@@ -10,6 +11,7 @@ mod nest;
 pub(crate) mod probe;
 mod seal;
 pub(crate) mod sweep;
+pub(crate) mod users;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -21,10 +23,11 @@ use service::Clock;
 
 pub(crate) use cgroup::Cgroup;
 pub use confine::Confinement;
-pub(crate) use confine::confine;
+pub(crate) use confine::{TREE, confine};
 pub use control::{Controller, Resource, Version};
 pub(crate) use nest::{Contained, Nest};
 pub(crate) use seal::EGRESS_PORT;
+pub use users::{User, Users};
 pub(crate) use view::Own;
 pub use view::View;
 
@@ -60,6 +63,8 @@ pub struct Fence {
     pub bounds: Bounds,
     /// What its agents may read besides the system.
     pub read: Vec<PathBuf>,
+    /// Whom its agents run as; none: as the runner.
+    pub users: Option<Users>,
 }
 
 /// Kills what a run whose shim is gone may have left; true when nothing of it lives any more.

@@ -11,7 +11,7 @@ use domain::steps::Steps;
 use domain::{Epoch, JobId, RunId};
 use tokio::sync::{Notify, watch};
 
-use super::{Confinement, Controller, Own, Resource, View, control};
+use super::{Confinement, Controller, Own, Resource, View, belongings, control};
 use crate::files;
 use crate::node::Node;
 use crate::preflight::Program;
@@ -19,6 +19,8 @@ use crate::run_dir::{Assignment, Intent, ProgramKind, RunDir};
 
 /// Where tries have their folders, in the runner's state folder.
 const PROBES: &str = "probes";
+/// And their workspaces, where workspaces are; no encoded project begins with a dot.
+const WORKS: &str = ".probes";
 /// How often it is tried again what was found.
 const AGAIN_AFTER: Duration = Duration::from_mins(10);
 /// How soon, where something was lacking or the agent's program is not there yet.
@@ -49,7 +51,7 @@ impl Probed {
 
     /// A run could not be contained: nothing strict is promised until it was tried again.
     pub(crate) fn failed(&self, error: &str) {
-        let lost = Containment { tier: Tier::Environment, lacks: Some(error.to_owned()) };
+        let lost = Containment { lacks: Some(error.to_owned()), ..Containment::default() };
         self.found.send_replace(Some(lost));
         self.again.notify_one();
     }
@@ -58,9 +60,11 @@ impl Probed {
 /// Keeps the answer fresh until it is cut.
 pub(crate) async fn stay_probed(node: Arc<Node>) {
     let (places, left) = (node.controls.clone(), node.options.state_dir.join(PROBES));
+    let works = node.options.workspace_dir.join(WORKS);
     let pruned = service::blocking(move || {
         control::prune(&places);
         // Of a runner that was killed while it tried.
+        let _ = std::fs::remove_dir_all(works);
         std::fs::remove_dir_all(left)
     });
     let _ = pruned.await;
@@ -68,9 +72,9 @@ pub(crate) async fn stay_probed(node: Arc<Node>) {
         let wait = if let Some(program) = node.preflights.program() {
             let found = probe(&node, &program).await;
             let complete = found.lacks.is_none();
-            let Containment { tier, lacks } = &found;
+            let Containment { tier, lacks, note } = &found;
             if node.probed.report().as_ref() != Some(&found) {
-                tracing::info!(tier = tier.as_str(), lacks, "looked how far agents can be contained");
+                tracing::info!(tier = tier.as_str(), lacks, note, "looked how far agents can be contained");
                 node.probed.found.send_replace(Some(found));
                 node.renew_soon.notify_one();
             }
@@ -95,14 +99,36 @@ async fn probe(node: &Node, program: &Program) -> Containment {
         .then(|| format!("the runner offers no more (ORCH_CONTAINMENT={})", offer.as_str()));
     for tier in Tier::ALL.iter().rev().copied().filter(|tier| *tier <= offer) {
         if tier == Tier::Environment {
-            return Containment { tier, lacks };
+            return Containment { tier, lacks, note: note(node, tier) };
         }
         match attempt(node, program, tier).await {
-            Ok(()) => return Containment { tier, lacks },
+            Ok(()) => return Containment { tier, lacks, note: note(node, tier) },
             Err(error) => lacks = Some(format!("{}: {error}", tier.as_str())),
         }
     }
-    Containment { tier: Tier::Environment, lacks }
+    Containment { lacks, ..Containment::default() }
+}
+
+/// How it is done here, where that is not the same everywhere.
+fn note(node: &Node, tier: Tier) -> Option<String> {
+    node.looks_as()?;
+    let own = "agents are users of their own";
+    let missing: Vec<&str> = [(Resource::Memory, "memory"), (Resource::Pids, "processes")]
+        .into_iter()
+        .filter(|(resource, _)| tier >= Tier::Limits && !has(node, *resource))
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return Some(own.to_owned());
+    }
+    let missing = missing.join(" and ");
+    Some(format!(
+        "{own}; without cgroup controllers {missing} are bounded by limits of the user and of each process"
+    ))
+}
+
+fn has(node: &Node, resource: Resource) -> bool {
+    node.controls.iter().any(|control| control.resource == resource)
 }
 
 /// What a run of this tier gets on this node, with these folders to write.
@@ -128,27 +154,37 @@ pub(crate) fn confinement(
 
 async fn attempt(node: &Node, program: &Program, tier: Tier) -> io::Result<()> {
     let lacking = |what: &str| Err(io::Error::other(what.to_owned()));
-    let has = |resource| node.controls.iter().any(|control| control.resource == resource);
-    let bounds = node.options.limits.fence.bounds;
-    if !has(Resource::Memory) || !has(Resource::Pids) {
+    let options = &node.options;
+    let bounds = options.limits.fence.bounds;
+    let controlled = has(node, Resource::Memory) && has(node, Resource::Pids);
+    if !controlled && node.looks_as().is_none() {
         return lacking(
-            "no cgroup controllers for memory and pids are to be had: run the runner as a service with Delegate=yes, or as root",
+            "no cgroup controllers for memory and pids are to be had: run the runner as a service with Delegate=yes, or as root; \
+             or give agents users of their own (ORCH_AGENT_USERS), whom the system can bound without",
         );
     }
-    if bounds.cpu_percent.is_some() && !has(Resource::Cpu) {
+    if bounds.cpu_percent.is_some() && !has(node, Resource::Cpu) {
         return lacking(
             "no cgroup controller for cpu is to be had: leave ORCH_AGENT_CPU_PERCENT out, or delegate it",
         );
     }
-    let random = &node.options.random;
+    let random = &options.random;
     let run = RunId(random.id());
-    let dir = RunDir::at(node.options.state_dir.join(PROBES).join(run.to_string()));
+    let dir = RunDir::at(options.state_dir.join(PROBES).join(run.to_string()));
     let assignment = assignment(run, random.id().simple().to_string(), tier);
     let intent = intent(node, program, &dir, &assignment)?;
     let (made, kept) = (dir.clone(), assignment.clone());
+    let own = [intent.workspace.clone(), intent.home.clone()];
+    let roots = [options.workspace_dir.clone(), options.state_dir.clone()];
+    let users = options.limits.fence.users;
     let lock = service::blocking(move || {
-        files::create_private_dir(&intent.workspace)?;
-        files::create_private_dir(&intent.home)?;
+        for (root, folder) in roots.iter().zip([&intent.workspace, &intent.home]) {
+            files::create_private_dir(folder)?;
+            if let (Some(user), Some(users)) = (intent.user, users) {
+                belongings::open_way(root, folder)?;
+                belongings::hand_over(folder, user, users)?;
+            }
+        }
         made.journal(&kept)?;
         let lock = made.try_lock()?.ok_or_else(|| io::Error::other("the probe has a shim already"))?;
         made.write_intent(&intent)?;
@@ -160,6 +196,7 @@ async fn attempt(node: &Node, program: &Program, tier: Tier) -> io::Result<()> {
     let outcome = service::blocking(move || {
         let outcome = looked.outcome()?;
         looked.remove(&trash)?;
+        own.iter().try_for_each(std::fs::remove_dir_all)?;
         Ok(outcome)
     });
     match (gone, outcome.await?) {
@@ -210,8 +247,9 @@ fn assignment(run: RunId, nonce: String, tier: Tier) -> Assignment {
 fn intent(node: &Node, program: &Program, dir: &RunDir, assignment: &Assignment) -> io::Result<Intent> {
     const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
     let options = &node.options;
-    let (home, workspace) = (dir.path().join("home"), dir.path().join("work"));
     let name = assignment.run.to_string();
+    let home = dir.path().with_file_name(format!("home-{name}"));
+    let workspace = options.workspace_dir.join(WORKS).join(&name);
     let egress = vec![Destination::parse(EGRESS_DEFAULT).map_err(io::Error::other)?];
     Ok(Intent {
         boot_id: node.identity.boot_id.clone(),
@@ -239,5 +277,6 @@ fn intent(node: &Node, program: &Program, dir: &RunDir, assignment: &Assignment)
         ),
         workspace,
         home,
+        user: node.looks_as(),
     })
 }

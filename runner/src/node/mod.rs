@@ -31,8 +31,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::config::Options;
-use crate::contain::Controller;
 use crate::contain::probe::Probed;
+use crate::contain::{Controller, User};
 use crate::identity::Identity;
 use crate::preflight::{Preflights, Program};
 use crate::run_dir::{Assignment, RunDir};
@@ -88,6 +88,8 @@ pub(crate) struct Node {
     pub(crate) probed: Probed,
     /// The git worktrees of this host.
     pub(crate) workspaces: Workspaces,
+    /// Whom agents run as: first who looks whether they can be run, then one for each slot. Empty: as the runner.
+    users: Vec<User>,
     /// The secrets of this process and of its agents, which no log and no outcome is to show.
     pub(crate) mask: Mask,
     /// Where pull requests are opened, if the runner was told.
@@ -106,6 +108,8 @@ struct Runs {
     held: BTreeMap<RunId, Arc<Held>>,
     /// The newest epoch seen of each job, and the run that had it.
     epochs: BTreeMap<JobId, (Epoch, RunId)>,
+    /// Whom the agents of live runs run as.
+    users: BTreeMap<RunId, User>,
 }
 
 impl Node {
@@ -117,6 +121,7 @@ impl Node {
         advertise_url: String,
         cgroups: Option<PathBuf>,
         controls: Vec<Controller>,
+        users: Vec<User>,
         forge: Option<Forge>,
         (scheduler, elsewhere): (Scheduler, Elsewhere),
         tasks: Tasks,
@@ -127,6 +132,7 @@ impl Node {
             user_name: options.git_user_name.clone(),
             user_email: options.git_user_email.clone(),
             has_lfs: Program::find(Path::new("git-lfs")).is_some(),
+            users: options.limits.fence.users,
         };
         let workspaces = Workspaces::new(
             options.workspace_dir.clone(),
@@ -152,6 +158,7 @@ impl Node {
             controls,
             probed: Probed::default(),
             workspaces,
+            users,
             forge,
             renew_soon: Notify::new(),
             register_again: Notify::new(),
@@ -200,13 +207,46 @@ impl Node {
     }
 
     /// Holds a run that was found on disk.
-    fn adopt(&self, held: Arc<Held>) {
-        self.runs().insert(held);
+    fn adopt(&self, held: Arc<Held>, user: Option<User>) {
+        let mut runs = self.runs();
+        if let Some(user) = user {
+            runs.users.insert(held.assignment.run, user);
+        }
+        runs.insert(held);
     }
 
     /// The run, if it is held under this epoch.
     pub(crate) fn find(&self, run: RunId, epoch: Epoch) -> Option<Arc<Held>> {
         self.runs().held.get(&run).filter(|held| held.assignment.epoch == epoch).cloned()
+    }
+
+    /// Whom the agent's program is looked at as; none: as the runner.
+    pub(crate) fn looks_as(&self) -> Option<User> {
+        self.users.first().copied()
+    }
+
+    /// Whom a run's agent runs as; none: as the runner, or it has no agent yet.
+    pub(crate) fn user_of(&self, run: RunId) -> Option<User> {
+        self.runs().users.get(&run).copied()
+    }
+
+    /// Finds the user that a run's agent is to run as, the one whose files are there already if nobody else has that one.
+    ///
+    /// # Errors
+    /// All of them have live agents.
+    pub(crate) fn lend_user(&self, run: RunId, before: Option<u32>) -> Result<Option<User>, &'static str> {
+        let Some((_, agents)) = self.users.split_first() else { return Ok(None) };
+        let mut runs = self.runs();
+        let Runs { held, users, .. } = &mut *runs;
+        users.retain(|run, _| held.get(run).is_some_and(|held| held.phase() != RunPhase::Ended));
+        if let Some(user) = users.get(&run) {
+            return Ok(Some(*user));
+        }
+        let free = || agents.iter().filter(|user| !users.values().any(|taken| taken == *user));
+        let user = free().find(|user| Some(user.uid) == before).or_else(|| free().next()).copied();
+        let user = user.ok_or("every user of ORCH_AGENT_USERS has an agent that is not gone yet")?;
+        users.insert(run, user);
+        Ok(Some(user))
     }
 
     /// Every run held, oldest first.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use domain::outcome::EndedBy;
 
 use super::{Held, Node};
+use crate::contain::belongings;
 use crate::files;
 use crate::run_dir::ProgramKind;
 use crate::shim::{self, Wish};
@@ -50,9 +51,18 @@ pub(super) async fn workspace(
         return Ok(not(unprepared));
     }
     let (home, plain) = (node.home(held), assignment.repository.is_none().then(|| work.clone()));
+    let (user, users) = (node.user_of(assignment.run), options.limits.fence.users);
+    let (state, root) = (options.state_dir.clone(), options.workspace_dir.clone());
     service::blocking(move || {
-        files::create_private_dir(&home)?;
-        plain.map_or(Ok(()), |folder| files::create_private_dir(&folder))
+        for (root, folder) in [(&state, Some(home)), (&root, plain)] {
+            let Some(folder) = folder else { continue };
+            files::create_private_dir(&folder)?;
+            if let (Some(user), Some(users)) = (user, users) {
+                belongings::open_way(root, &folder)?;
+                belongings::hand_over(&folder, user, users)?;
+            }
+        }
+        Ok(())
     })
     .await?;
     let Some(spec) = &assignment.repository else { return Ok(Prepared::Folder(work)) };
@@ -117,20 +127,22 @@ impl Node {
     /// The agent's own environment, and where it works for whom: nothing that the agent may not know.
     pub(crate) fn surroundings(&self, held: &Held, workspace: &Path) -> Surroundings {
         let (options, assignment) = (&self.options, &held.assignment);
+        let user = self.user_of(assignment.run);
         let mut environment = shim::environment(
             assignment,
             ProgramKind::Agent,
             &self.home(held),
             &options.agent_env,
             &options.permission_mode,
-            rustix::process::geteuid().is_root(),
+            user.is_none() && rustix::process::geteuid().is_root(),
             |name| std::env::var_os(name),
         );
         let texts = [("ORCH_PROJECT", &assignment.project), ("ORCH_WORK_ITEM", &assignment.work_item)];
         environment.extend(texts.map(|(name, value)| (OsString::from(name), OsString::from(value))));
         environment.push(("ORCH_WORKSPACE".into(), workspace.as_os_str().to_owned()));
         let timeout_ms = assignment.repository.as_ref().map_or(1, |repository| repository.hooks.timeout_ms);
-        Surroundings { environment, timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(1)) }
+        let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(1));
+        Surroundings { environment, user, timeout }
     }
 
     /// Kills what commands around a run left behind; only before its agent is spawned, or after it is gone.

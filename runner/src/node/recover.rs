@@ -52,7 +52,8 @@ fn find(node: &Node) -> io::Result<Vec<(Arc<Held>, bool)>> {
                 continue;
             }
         };
-        let intended = dir.intent()?.is_some();
+        let intent = dir.intent()?;
+        let (intended, user) = (intent.is_some(), intent.and_then(|intent| intent.user));
         if intended {
             settle(node, &dir, &assignment);
         }
@@ -70,7 +71,7 @@ fn find(node: &Node) -> io::Result<Vec<(Arc<Held>, bool)>> {
         if held.is_fenced() {
             held.wish(crate::shim::Wish::Fence);
         }
-        node.adopt(held.clone());
+        node.adopt(held.clone(), user);
         found.push((held, intended));
     }
     if let Some(place) = &node.cgroups {

@@ -1,7 +1,9 @@
 //! From an accepted offer to a living shim: asks the scheduler to start, and spawns only on its committed word,
 //! inside the lease that the word grants.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,6 +154,10 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_m
         Ok(None) => return spawn_failed(node, held, &io::Error::other("the run has a shim already")).await,
         Err(error) => return spawn_failed(node, held, &error).await,
     };
+    if let Err(error) = lend_user(node, held).await {
+        tracing::warn!(%error, "nothing was spawned");
+        return end_unspawned(node, held, EndedBy::Unready { error: error.to_string() }).await;
+    }
     let work = match prepare::workspace(node, held, deadline_boot_ms).await {
         Ok(Prepared::Folder(work)) => work,
         Ok(Prepared::Not(ended_by)) => return end_unspawned(node, held, ended_by).await,
@@ -197,6 +203,21 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_m
         }
         Err(error) => spawn_failed(node, held, &error).await,
     }
+}
+
+/// Sees to it that the agent's user, where it has one of its own, is nobody else's.
+async fn lend_user(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
+    let (node, held) = (node.clone(), held.clone());
+    service::blocking(move || {
+        let before = fs::symlink_metadata(node.home(&held)).ok().map(|found| found.uid());
+        match node.lend_user(held.assignment.run, before).map_err(io::Error::other)? {
+            Some(user) if !user.clear() => {
+                Err(io::Error::other(format!("something of user {} does not die", user.uid)))
+            }
+            Some(_) | None => Ok(()),
+        }
+    })
+    .await
 }
 
 async fn spawn_failed(node: &Node, held: &Held, error: &io::Error) -> io::Result<()> {
@@ -252,6 +273,7 @@ fn intend(
         workspace: work,
         home,
         confinement,
+        user: node.user_of(assignment.run),
         spool_head_bytes: options.limits.spool_head_bytes,
         spool_tail_bytes: options.limits.spool_tail_bytes,
         cgroup,

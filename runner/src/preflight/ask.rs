@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::program::{Program, not_found};
 use crate::config::AgentCommand;
+use crate::contain::User;
 use crate::shim::PATH_DEFAULT;
 
 /// How long `--version` may take: old versions needed four seconds on a busy host.
@@ -23,11 +24,11 @@ const ANSWER_BYTES_MAX: u64 = 4096;
 const VERSION_BYTES_MAX: usize = 200;
 
 /// Looks now whether the agent can be run. `home` is the HOME it runs with.
-pub(crate) async fn check(agent: &AgentCommand, home: &Path, clock: &Clock) -> Preflight {
+pub(crate) async fn check(agent: &AgentCommand, home: &Path, user: Option<User>, clock: &Clock) -> Preflight {
     let program = Program::find(&agent.program);
     let answer = match &program {
         None => Err(not_found(&agent.program)),
-        Some(program) => supported(program, &agent.leading_args, home).await,
+        Some(program) => supported(program, &agent.leading_args, home, user).await,
     };
     let checked_at = Timestamp::from_ms(clock.now_ms());
     let program = program.map(|program| program.path.display().to_string());
@@ -43,21 +44,30 @@ async fn supported(
     program: &Program,
     leading_args: &[String],
     home: &Path,
+    user: Option<User>,
 ) -> Result<(String, Option<String>), String> {
-    let version = version(program, leading_args, home).await?;
+    let version = version(program, leading_args, home, user).await?;
     let note = cli_version::check(&version)
         .map_err(|error| format!("{} --version: {error}, or set ORCH_CLAUDE_BIN", program.path.display()))?;
     Ok((version, note))
 }
 
 /// The first line that `program --version` prints; else what is wrong and what to do.
-async fn version(program: &Program, leading_args: &[String], home: &Path) -> Result<String, String> {
+async fn version(
+    program: &Program,
+    leading_args: &[String],
+    home: &Path,
+    user: Option<User>,
+) -> Result<String, String> {
     let name = program.path.display();
     let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
     let mut command = Command::new(&program.path);
     command.args(leading_args).arg("--version");
     command.env_clear().env("HOME", home).env("TZ", "UTC").env("PATH", path).env("DISABLE_AUTOUPDATER", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid).current_dir(home);
+    }
     let child = command.spawn();
     let mut asked = Asked(child.map_err(|error| {
         format!("{name} could not be executed: {error}: reinstall it, or set ORCH_CLAUDE_BIN")

@@ -9,6 +9,7 @@ mod program;
 pub(crate) use ask::check;
 pub use program::Program;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use service::Clock;
 use service::health::Readiness;
 use tokio::sync::{Notify, watch};
 
+use crate::contain::{User, belongings};
 use crate::files;
 use crate::node::Node;
 use crate::shims::Shims;
@@ -85,11 +87,11 @@ impl Preflights {
         let _ = tokio::time::timeout(wait, seen.wait_for(Option::is_some)).await;
     }
 
-    /// Looks now; `home` is the HOME it runs with. True when the answer has changed.
-    async fn look(&self, home: &Path) -> bool {
+    /// Looks now; `home` is the HOME it runs with, as `user` if that is another than the runner's. True when the answer has changed.
+    async fn look(&self, home: &Path, user: Option<User>) -> bool {
         // Found first: whatever takes its place while it is asked is another file.
         let program = self.shims.program();
-        let preflight = self.shims.preflight(home, &self.clock).await;
+        let preflight = self.shims.preflight(home, user, &self.clock).await;
         self.publish(preflight, program)
     }
 
@@ -119,15 +121,27 @@ impl Preflights {
     }
 }
 
+/// Makes the HOME of whoever looks.
+fn make_home(node: &Node, home: &Path) -> io::Result<()> {
+    files::create_private_dir(home)?;
+    match (node.looks_as(), node.options.limits.fence.users) {
+        (Some(user), Some(users)) => {
+            belongings::open_way(&node.options.state_dir, home)?;
+            belongings::hand_over(home, user, users)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Keeps the answer fresh until it is cut.
 pub(crate) async fn stay_fresh(node: Arc<Node>, readiness: Readiness) {
     let home = node.options.state_dir.join("homes").join("preflight");
     let ttl = node.options.preflight_ttl.max(TTL_MIN);
     loop {
-        if let Err(error) = files::create_private_dir(&home) {
+        if let Err(error) = make_home(&node, &home) {
             tracing::warn!(path = %home.display(), %error, "could not make a home for the preflight");
         }
-        let changed = node.preflights.look(&home).await;
+        let changed = node.preflights.look(&home, node.looks_as()).await;
         let Some(preflight) = node.preflights.report() else { continue };
         if changed {
             let Preflight { ok, version, error, program, .. } = &preflight;

@@ -29,7 +29,7 @@ impl Place {
     }
 
     async fn look(&self, preflights: &Preflights) -> Preflight {
-        preflights.look(self.dir.path()).await;
+        preflights.look(self.dir.path(), None).await;
         preflights.report().unwrap()
     }
 }
@@ -112,7 +112,7 @@ async fn whoever_hangs_is_ended_with_all_it_started() {
     place.write("sleep 600 & echo $! > $HOME/child; wait");
     let preflights = place.preflights();
     let child = place.dir.path().join("child");
-    let look = preflights.look(place.dir.path());
+    let look = preflights.look(place.dir.path(), None);
     let begun = async {
         while !std::fs::read_to_string(&child).is_ok_and(|text| text.ends_with('\n')) {
             tokio::time::sleep(Duration::from_millis(5)).await;

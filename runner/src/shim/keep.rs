@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use domain::Timestamp;
-use domain::containment::Tier;
 use domain::outcome::{EndedBy, Exit, Outcome, Progress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
@@ -129,7 +128,7 @@ struct Spawned {
 }
 
 fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, joins: bool) -> io::Result<Spawned> {
-    let root = rustix::process::geteuid().is_root();
+    let root = rustix::process::geteuid().is_root() && intent.user.is_none();
     let environment = agent::environment(
         assignment,
         intent.kind,
@@ -141,14 +140,14 @@ fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, joins: bool) ->
     );
     let program = std::iter::once(intent.program.path.clone().into_os_string());
     let cgroup = intent.cgroup.as_ref().filter(|_| joins);
-    let tier = intent.confinement.as_ref().map_or(Tier::Environment, |confinement| confinement.tier);
+    let is_confined = intent.confinement.is_some() || intent.user.is_some();
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("orch-agent")
         .args(&intent.shim_args)
         .arg("exec")
         .arg(dir.path())
-        .args(exec::args(cgroup, tier, program.chain(agent::arguments(assignment, intent))))
+        .args(exec::args(cgroup, is_confined, program.chain(agent::arguments(assignment, intent))))
         .env_clear()
         .envs(environment)
         .current_dir(&intent.workspace)

@@ -1,12 +1,14 @@
 //! What the containment of an agent needs before there is one, and what of it is left when there was none.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::{PermissionsExt as _, lchown};
 
 use domain::containment::Tier;
 
 use super::agent::scratch;
 use super::egress::WayOut;
-use crate::contain::Controller;
+use crate::contain::{Controller, TREE};
 use crate::files;
 use crate::run_dir::{Intent, RunDir};
 
@@ -17,10 +19,17 @@ pub(super) fn make(dir: &RunDir, intent: &Intent) -> io::Result<()> {
         controller.bound(&confinement.bounds)?;
     }
     if confinement.tier >= Tier::Sandbox {
-        files::create_private_dir(&scratch(&intent.home))?;
+        let scratch = scratch(&intent.home);
+        files::create_private_dir(&scratch)?;
+        if let (Some(user), false) = (intent.user, scratch.is_symlink()) {
+            lchown(&scratch, Some(user.uid), Some(user.gid))?;
+        }
     }
     if confinement.tier >= Tier::Sealed {
-        files::create_private_dir(&dir.tree())?;
+        // Entered by a user who sees nothing else of the run's folder.
+        let trees = dir.trees();
+        files::create_private_dir(&trees.join(TREE))?;
+        fs::set_permissions(&trees, fs::Permissions::from_mode(0o711))?;
         WayOut::bind(dir)?.serve(confinement.egress.clone());
     }
     Ok(())

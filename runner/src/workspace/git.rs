@@ -15,6 +15,7 @@ use tokio::process::Command;
 use super::credential::{Credential, HELPER};
 use super::fault;
 use crate::command::{self, Bounds, Ended, NotEnded};
+use crate::contain::Users;
 use crate::shim::PATH_DEFAULT;
 
 /// How long a call may take that reaches nobody outside.
@@ -76,6 +77,8 @@ pub(crate) struct Git {
     pub(crate) user_email: String,
     /// Whether the host has Git LFS.
     pub(crate) has_lfs: bool,
+    /// Whose agents write into clones beside the runner; none: they are the runner's user.
+    pub(crate) users: Option<Users>,
 }
 
 impl Git {

@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use super::Unprepared;
 use crate::command::{self, Bounds, NotEnded};
+use crate::contain::User;
 
 /// The most that is kept of what a hook prints on each stream.
 const OUTPUT_BYTES_MAX: usize = 16 * 1024;
@@ -23,6 +24,8 @@ const WORDS_BYTES_MAX: usize = 2000;
 pub(crate) struct Surroundings {
     /// The agent's whole environment, and `ORCH_WORKSPACE`.
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Whom the agent runs as; none: as the runner.
+    pub(crate) user: Option<User>,
     pub(crate) timeout: Duration,
 }
 
@@ -41,6 +44,9 @@ pub(crate) async fn run(
         .envs(surroundings.environment.iter().cloned())
         .current_dir(workspace)
         .stdin(Stdio::null());
+    if let Some(user) = surroundings.user {
+        hook.uid(user.uid).gid(user.gid);
+    }
     let bounds = Bounds { within: surroundings.timeout, output_bytes_max: OUTPUT_BYTES_MAX };
     let failed =
         |error: String| Unprepared { fault: WorkspaceFault::Hook, error: format!("hook {name}: {error}") };

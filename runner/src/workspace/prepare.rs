@@ -17,6 +17,7 @@ use super::record::{Record, Records};
 use super::repository::Repository;
 use super::worktree::{self, Worktree};
 use super::{Unprepared, Workspace, broken, folder, lfs, settings};
+use crate::contain::{User, belongings};
 
 /// How long the workspace of an item may be in somebody else's hands, such as the clean-up's.
 pub(super) const ITEM_WAIT: Duration = Duration::from_mins(2);
@@ -72,6 +73,7 @@ impl Workspaces {
             return Err(busy("another run of the same item works there"));
         }
         let (workspace, mut record) = self.bring_about(wanted, before).await?;
+        self.hand_over(&workspace, surroundings.user).await?;
         let hooks = &wanted.spec.hooks;
         if !record.created {
             hooks::run("after_create", &hooks.after_create, &workspace.path, surroundings).await?;
@@ -80,6 +82,20 @@ impl Workspaces {
         }
         hooks::run("before_run", &hooks.before_run, &workspace.path, surroundings).await?;
         Ok(workspace)
+    }
+
+    /// Gives a worktree to the user of its agent.
+    async fn hand_over(&self, workspace: &Workspace, user: Option<User>) -> Result<(), Unprepared> {
+        let (Some(user), Some(users)) = (user, self.git.users) else { return Ok(()) };
+        let (root, path, git_dir) = (self.root.clone(), workspace.path.clone(), workspace.git_dir.clone());
+        let given = service::blocking(move || {
+            belongings::open_way(&root, &path)?;
+            belongings::hand_over(&git_dir, user, users)?;
+            belongings::hand_over(&path, user, users)
+        });
+        given.await.map_err(|error| {
+            broken(format!("could not give {} to its agent's user: {error}", workspace.path.display()))
+        })
     }
 
     /// Notes that a commit is about to be pushed for an item; gives those that were before.
@@ -181,6 +197,7 @@ impl Workspaces {
         record.git_dir = Some(standing.git_dir.clone());
         settings::place(&repository, &standing.git_dir, &path, &base_commit).await?;
         lfs::fill(&repository, &standing).await?;
+        repository.share(&self.root).await?;
         let workspace = Workspace {
             path: path.clone(),
             git_dir: standing.git_dir.clone(),

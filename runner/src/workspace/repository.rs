@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::git::{Git, GitError, plain_url};
 use super::record;
 use super::{Unprepared, broken, lfs, settings};
+use crate::contain::belongings;
 use crate::files;
 
 /// How long the first one may take who clones a large repository.
@@ -26,6 +28,10 @@ const STALE: Duration = Duration::from_mins(15);
 /// The most of a URL that stays readable in its folder's name.
 const READABLE_BYTES_MAX: usize = 40;
 const HASH_DIGITS: usize = 16;
+
+/// Where agents are users of their own: what one of them makes is their group's, and no log of the clone's leads the runner's git
+/// to where an agent wants it.
+const SHARED: &str = "[core]\n\tsharedRepository = 0660\n\tlogAllRefUpdates = false\n";
 
 const HEADS: &str = "+refs/heads/*:refs/remotes/origin/*";
 const TAGS: &str = "+refs/tags/*:refs/tags/*";
@@ -177,6 +183,29 @@ impl<'a> Repository<'a> {
         Ok((name.clone(), commit.ok_or_else(missing)?))
     }
 
+    /// Lets the users of agents in, as far as a worktree's commands need it: they read the clone, and write its objects and refs.
+    pub(super) async fn share(&self, root: &Path) -> Result<(), Unprepared> {
+        let Some(users) = self.git.users else { return Ok(()) };
+        let (root, clone) = (root.to_owned(), self.clone.clone());
+        let shared = service::blocking(move || {
+            match fs::remove_dir_all(clone.join("logs")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            for name in ["config", "info/exclude"] {
+                fs::set_permissions(clone.join(name), fs::Permissions::from_mode(0o644))?;
+            }
+            for name in ["info/exclude", "worktrees/each"].map(|name| clone.join(name)) {
+                belongings::open_way(&root, &name)?;
+            }
+            for name in ["objects", "refs"] {
+                belongings::share(&clone.join(name), users)?;
+            }
+            Ok(())
+        });
+        shared.await.map_err(|error| broken(format!("could not share {}: {error}", self.clone.display())))
+    }
+
     /// The commit of a ref in the clone; none when there is no such ref.
     pub(super) async fn commit(&self, name: &str) -> Result<Option<String>, Unprepared> {
         let found = self
@@ -326,10 +355,11 @@ fn config(git: &Git) -> String {
     format!(
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tsparseCheckout = true\n\
          [sparse]\n\texpectFilesOutsideOfPatterns = true\n[advice]\n\tsparseIndexExpanded = false\n\
-         [gc]\n\tauto = 0\n[user]\n\tname = {}\n\temail = {}\n{}",
+         [gc]\n\tauto = 0\n[user]\n\tname = {}\n\temail = {}\n{}{}",
         quoted(&git.user_name),
         quoted(&git.user_email),
         if git.has_lfs { lfs::FILTERS } else { "" },
+        if git.users.is_some() { SHARED } else { "" },
     )
 }
 

@@ -38,6 +38,7 @@ impl Place {
             user_name: "Orch".to_owned(),
             user_email: "orch@localhost".to_owned(),
             has_lfs: true,
+            users: None,
         };
         let workspaces =
             Workspaces::new(dir.path().join("workspaces"), dir.path().join("state"), git, Clock::system());
@@ -114,7 +115,8 @@ impl Place {
 
 fn surroundings(timeout: Duration) -> Surroundings {
     let path = std::env::var_os("PATH").unwrap();
-    Surroundings { environment: vec![("PATH".into(), path), ("ORCH_WORKSPACE".into(), "/w".into())], timeout }
+    let environment = vec![("PATH".into(), path), ("ORCH_WORKSPACE".into(), "/w".into())];
+    Surroundings { environment, user: None, timeout }
 }
 
 fn run(number: u128) -> RunId {

@@ -47,6 +47,9 @@ pub struct Containment {
     pub tier: Tier,
     /// What it lacks for the next one and what to do; `None`: it gives all of them, or has not said.
     pub lacks: Option<String>,
+    /// How it does that, where it is not the same everywhere.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// Where agents of the strictest tier get to unless their project says otherwise.

@@ -32,7 +32,7 @@ impl Shims for Keepers {
         runner::Program::find(Path::new("/proc/self/exe"))
     }
 
-    async fn preflight(&self, _home: &Path, clock: &Clock) -> Preflight {
+    async fn preflight(&self, _home: &Path, _user: Option<runner::User>, clock: &Clock) -> Preflight {
         let checked_at = Timestamp::from_ms(clock.now_ms());
         Preflight {
             ok: true,

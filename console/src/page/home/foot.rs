@@ -48,7 +48,7 @@ fn runner_row(frame: &Frame, queue: &v1::QueueReply, runner: &v1::Runner) -> Mar
             }
             td class="wrap" {
                 (runner.containment)
-                @if let Some(lacks) = &runner.containment_lacks { br; small { (lacks) } }
+                @for words in runner.containment_note.iter().chain(&runner.containment_lacks) { br; small { (words) } }
             }
             td {
                 @if frame.acts() && runner.state == "ready" {

@@ -160,7 +160,7 @@ fn look(task: &Task) -> io::Result<()> {
         "kernel_settings",
         fs::File::options().write(true).open("/proc/sys/kernel/core_pattern").map(drop),
     );
-    tried.insert("cgroup_left", fs::write("/sys/fs/cgroup/unified/cgroup.procs", "0"));
+    tried.insert("cgroup_left", leave_cgroup());
     tried.insert("stray_file", fs::write(&task.stray, "x"));
     tried.insert("host_socket", UnixStream::connect(&task.socket).map(drop));
     for (name, addr) in &task.ports {
@@ -194,6 +194,14 @@ fn proc_of(pid: i32, name: &str) -> PathBuf {
 fn read_some(path: &Path) -> Tried {
     let read = fs::read(path)?;
     if read.is_empty() { Err(io::Error::other("empty")) } else { Ok(()) }
+}
+
+/// Goes to the top of the hierarchy, wherever that is mounted.
+fn leave_cgroup() -> Tried {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let top =
+        mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    fs::write(Path::new(top.unwrap_or("/sys/fs/cgroup")).join("cgroup.procs"), "0")
 }
 
 fn write_and_remove(path: &Path) -> Tried {

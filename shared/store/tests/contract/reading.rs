@@ -33,7 +33,11 @@ fn node(id: &str) -> Node {
             program: Some("/usr/bin/claude".into()),
             note: Some("newer than known".into()),
         },
-        containment: Containment { tier: Tier::Limits, lacks: Some("no landlock".into()) },
+        containment: Containment {
+            tier: Tier::Limits,
+            lacks: Some("no landlock".into()),
+            note: Some("own users".into()),
+        },
         last_seen_at: later(2),
     }
 }
