@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::job::LiveRunState;
 use domain::transition::LostHow;
-use domain::{Epoch, Incarnation, JobId, NodeId, RunId};
+use domain::{Epoch, Incarnation, JobId, NodeId, RunId, silence};
 
 use crate::stall::smells_of_our_own_stall;
 
@@ -16,6 +16,11 @@ use crate::stall::smells_of_our_own_stall;
 const REAP: Duration = Duration::from_secs(1);
 /// How far two clocks may drift apart, in percent.
 const DRIFT_PERCENT: u32 = 1;
+
+/// What it takes at most to find that a node is silent and to write it, on a host that is not overloaded.
+const TELL: Duration = Duration::from_millis(500);
+/// How often leases and nodes are looked at, at least.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The times the lease protocol runs by (PROTOCOL.md, "Lease").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,17 @@ impl LeaseTerms {
             ));
         }
         Ok(())
+    }
+
+    /// How long a node may be silent before it counts as unreachable, so that it is one for everybody within
+    /// [`Self::unreachable`].
+    pub(crate) fn silence(&self) -> Duration {
+        silence::limit(self.unreachable, self.renew, TELL)
+    }
+
+    /// The same of a node whose renewals are learned from the database, up to one look after they came.
+    pub(crate) fn silence_abroad(&self) -> Duration {
+        silence::limit(self.unreachable, self.renew, TELL + LOOK_EVERY)
     }
 }
 
@@ -215,20 +231,34 @@ impl LeaseBook {
         self.leases.get(&run).map(|lease| lease.renewals)
     }
 
-    /// Spares the runs whose lease runs out now for one more, where so many do that it smells of our own stall;
-    /// says how many. A run is spared once until it is heard of again.
-    pub(crate) fn spare(&mut self, lease: Duration, boot_ms: i64) -> usize {
+    /// When the leases run out that nobody has given up.
+    pub(crate) fn expiries(&self, lease: Duration) -> impl Iterator<Item = i64> {
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-        let over = |one: &Lease| {
-            let unheard_ms = boot_ms.saturating_sub(one.heard_boot_ms);
-            one.given_up.is_none() && !one.spared && unheard_ms > lease_ms
+        let kept = self.leases.values().filter(|one| one.given_up.is_none());
+        kept.map(move |one| one.heard_boot_ms.saturating_add(lease_ms).saturating_add(1))
+    }
+
+    /// Spares the runs whose lease runs out for one more, where so many do that it smells of our own stall; says how
+    /// many. A run is spared once until it is heard of again.
+    ///
+    /// The first that runs out is looked at at once, those that follow within [`LOOK_EVERY`] are counted with it: they ran
+    /// out together.
+    pub(crate) fn spare(&mut self, lease: Duration, boot_ms: i64) -> usize {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let ran_out = |one: &Lease, by_ms: i64| {
+            let unheard_ms = by_ms.saturating_sub(one.heard_boot_ms);
+            one.given_up.is_none() && !one.spared && unheard_ms > millis(lease)
         };
-        let expiring = self.leases.values().filter(|one| over(one)).map(|one| &one.run.node);
+        if !self.leases.values().any(|one| ran_out(one, boot_ms)) {
+            return 0;
+        }
+        let soon_ms = boot_ms.saturating_add(millis(LOOK_EVERY));
+        let expiring = self.leases.values().filter(|one| ran_out(one, soon_ms)).map(|one| &one.run.node);
         if !smells_of_our_own_stall(expiring) {
             return 0;
         }
         let mut spared = 0;
-        for one in self.leases.values_mut().filter(|one| over(one)) {
+        for one in self.leases.values_mut().filter(|one| ran_out(one, soon_ms)) {
             (one.spared, one.heard_boot_ms) = (true, boot_ms);
             spared += 1;
         }
@@ -403,6 +433,19 @@ mod tests {
         assert_eq!(renewed, Reconciled::default());
         assert_eq!((book.spare(L_S, 1_320_000), book.expire(L_S, 1_320_000)), (0, vec![]));
         assert_eq!((book.spare(L_S, 1_320_001), book.expire(L_S, 1_320_001).len()), (0, 11));
+    }
+
+    #[test]
+    fn leases_that_run_out_within_a_second_are_one_mass_although_the_first_is_looked_at_at_once() {
+        let mut book = LeaseBook::default();
+        for id in 1..=12 {
+            let node = NodeId(format!("n{}", id % 3));
+            book.insert(LiveRun { node, ..live(id) }, i64::try_from(id).unwrap() * 80);
+        }
+        let first = book.expiries(L_S).min().unwrap();
+        assert_eq!((first, book.spare(L_S, first - 1)), (420_081, 0));
+        assert_eq!((book.spare(L_S, first), book.expire(L_S, first)), (12, vec![]));
+        assert_eq!(book.expiries(L_S).min(), Some(840_082));
     }
 
     #[test]

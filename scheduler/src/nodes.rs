@@ -320,6 +320,12 @@ impl Nodes {
         self.lock().values().filter(speaks).filter(looked).map(said).collect()
     }
 
+    /// When nodes that are silent from now on change their state.
+    pub(crate) fn changes(&self, boot_ms: i64) -> Vec<i64> {
+        let nodes = self.lock();
+        nodes.values().filter_map(|known| known.changes_at(&self.terms, boot_ms)).collect()
+    }
+
     /// The rows worth writing now: changed, or not written for a while. A node that does not speak here is written by
     /// whom it speaks to, and when it is silent by whoever leads.
     pub(crate) fn unsaved(&self, neighbours: Neighbours, leads: bool, boot_ms: i64) -> Vec<Node> {
@@ -410,7 +416,7 @@ impl Known {
         let silent_ms = boot_ms.saturating_sub(self.heard_boot_ms);
         if self.declared_lost || silent_ms > millis(terms.scheduler) {
             NodeState::Lost
-        } else if silent_ms > millis(terms.unreachable) {
+        } else if silent_ms > millis(self.silence(terms)) {
             // A node that was given up before a restart stays so until it speaks.
             if !self.speaks() && self.row.state == NodeState::Lost {
                 NodeState::Lost
@@ -424,6 +430,18 @@ impl Known {
         } else {
             NodeState::Ready
         }
+    }
+
+    /// How long it may be silent.
+    fn silence(&self, terms: &LeaseTerms) -> Duration {
+        if self.session.is_some() { terms.silence() } else { terms.silence_abroad() }
+    }
+
+    /// When silence changes its state next.
+    fn changes_at(&self, terms: &LeaseTerms, boot_ms: i64) -> Option<i64> {
+        let over = |limit| self.heard_boot_ms.saturating_add(millis(limit)).saturating_add(1);
+        let instants = [over(self.silence(terms)), over(terms.scheduler)];
+        instants.into_iter().filter(|_| !self.declared_lost).find(|at| *at > boot_ms)
     }
 
     fn blocked(&self, terms: &LeaseTerms, at: Moment) -> Option<(WaitReason, Option<Timestamp>)> {

@@ -1,5 +1,5 @@
-//! Once a second: ends runs whose lease expired, writes what became of nodes, and brings memory in line with the
-//! database.
+//! Once a second, and when a lease expires or a node has been silent for too long: ends such runs, writes what became of
+//! nodes; once a second it also brings memory in line with the database.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,20 +8,18 @@ use std::time::Duration;
 
 use domain::job::LiveRunState;
 use domain::transition::{Conclusion, LostHow};
-use domain::{Alert, Event, Job, JobState, Run, RunId, RunState};
+use domain::{Alert, Event, Job, JobState, Run, RunId, RunState, silence};
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 
 use crate::conditions::Conditions;
-use crate::lease::LiveRun;
+use crate::lease::{LOOK_EVERY, LiveRun};
 use crate::moves::{Report, error_chain, move_job};
 use crate::renewals::Neighbours;
 use crate::shared::Shared;
 use crate::supervise::{supervise, take_in};
 use crate::{accounts, cancels, dispatch, renewals, sanitize};
 
-/// How often leases and nodes are looked at, at most.
-const TICK_MAX: Duration = Duration::from_secs(1);
 /// How many ticks pass between two comparisons of memory and database.
 const COMPARE_EVERY: u32 = 10;
 /// The same where others claim and end runs, too.
@@ -32,7 +30,8 @@ const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// Runs until the tasks are stopped.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let token = shared.tasks.token();
-    let mut ticks = tokio::time::interval(TICK_MAX.min(shared.poll_interval));
+    let every = LOOK_EVERY.min(shared.poll_interval).min(shared.terms.silence_abroad());
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let conditions = Conditions::new(shared.clock.boot_ms());
     let mut reaper = Reaper {
@@ -43,8 +42,45 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         conditions,
         told: accounts::Told::default(),
     };
-    while token.run_until_cancelled(ticks.tick()).await.is_some() {
-        let _ = token.run_until_cancelled(reaper.tick(&shared)).await;
+    loop {
+        let is_tick = tokio::select! {
+            biased;
+            () = token.cancelled() => break,
+            _ = ticks.tick() => true,
+            () = look_due(&shared, every) => false,
+        };
+        let work = async { if is_tick { reaper.tick(&shared).await } else { look(&shared).await } };
+        let _ = token.run_until_cancelled(work).await;
+    }
+}
+
+/// Returns when a node becomes unreachable or a lease expires, if that is before the next tick.
+async fn look_due(shared: &Shared, every: Duration) {
+    let (boot_ms, lease) = (shared.clock.boot_ms(), shared.terms.scheduler);
+    let mut instants = shared.nodes.changes(boot_ms);
+    instants.extend(shared.runs.book(|book| book.expiries(lease).filter(|at| *at > boot_ms).min()));
+    let wait = silence::until_next_look(boot_ms, every, instants);
+    if wait >= every {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(wait).await;
+}
+
+/// Writes which nodes are silent, and ends the runs whose lease is over.
+async fn look(shared: &Arc<Shared>) {
+    let heard = renewals::listen(shared).await;
+    let boot_ms = shared.clock.boot_ms();
+    // First, for people were promised when.
+    save_nodes(shared, boot_ms).await;
+    match heard {
+        Ok(()) if shared.leads() => expire(shared, boot_ms).await,
+        Ok(()) => {}
+        Err(error) => {
+            tracing::warn!(
+                error = error_chain(&error),
+                "could not read what other schedulers heard: no lease ends now"
+            );
+        }
     }
 }
 
@@ -62,21 +98,10 @@ struct Reaper {
 
 impl Reaper {
     async fn tick(&mut self, shared: &Arc<Shared>) {
-        let boot_ms = shared.clock.boot_ms();
         if shared.leads() {
             sanitize::sweep(shared).await;
         }
-        match renewals::listen(shared).await {
-            Ok(()) if shared.leads() => expire(shared, boot_ms).await,
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(
-                    error = error_chain(&error),
-                    "could not read what other schedulers heard: no lease ends now"
-                );
-            }
-        }
-        save_nodes(shared, boot_ms).await;
+        look(shared).await;
         accounts::tell(shared, &mut self.told).await;
         let compare_every = match shared.neighbours {
             Neighbours::None => COMPARE_EVERY,
@@ -90,7 +115,7 @@ impl Reaper {
         if shared.leads() {
             self.conditions.look(shared).await;
             self.note_config(shared).await;
-            self.note(shared, boot_ms).await;
+            self.note(shared, shared.clock.boot_ms()).await;
         }
         self.count = self.count.wrapping_add(1);
     }

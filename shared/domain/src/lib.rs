@@ -32,6 +32,7 @@ pub mod run;
 pub mod runner;
 pub mod sanitize;
 pub mod sighting;
+pub mod silence;
 pub mod steps;
 pub mod term;
 pub mod text;
