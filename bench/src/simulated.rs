@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::containment::Containment;
 use futures::{Stream, stream};
 use proto::v1::runner_service_server::{RunnerService, RunnerServiceServer};
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
@@ -161,12 +162,14 @@ impl Fleet {
     /// The rows of a database in which every node holds its runs: what was committed before a scheduler was restarted.
     /// `queued` further jobs are due.
     pub(crate) fn rows(&self, runs: usize, queued: usize) -> String {
+        let containment = serde_json::json!(Containment::default());
         let nodes: Vec<String> = self
             .nodes
             .iter()
             .map(|node| {
                 format!(
-                    "('{}', 1, 'boot', 'http://{}', 'ready', {}, '[]', 'default', 1, '2.1.330', unixepoch() * 1000, unixepoch() * 1000)",
+                    "('{}', 1, 'boot', 'http://{}', 'ready', {}, '[]', 'default', 1, '2.1.330', unixepoch() * 1000, '{containment}',
+                      unixepoch() * 1000)",
                     node.id(),
                     node.addr,
                     node.slots
@@ -177,7 +180,7 @@ impl Fleet {
         format!(
             "BEGIN;
             INSERT INTO runners (id, incarnation, boot_id, advertise_url, state, slots, labels, account, preflight_ok,
-                                 preflight_version, preflight_checked_at, last_seen_at)
+                                 preflight_version, preflight_checked_at, containment, last_seen_at)
             VALUES {};
             CREATE TEMP TABLE n AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {all}) SELECT i,
                 i <= {runs} AS live, unixepoch() * 1000 AS at, printf('01900000-0000-7000-8000-%012x', i - 1) AS run FROM n;

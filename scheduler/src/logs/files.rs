@@ -16,6 +16,9 @@ use domain::Timestamp;
 use domain::log::{CHUNK_BYTES_MAX, LogPiece};
 use domain::retention::LogBytes;
 use service::blocking;
+use tokio::sync::Semaphore;
+
+use super::pen::{Log, Pen};
 
 /// The unit of [`MetadataExt::blocks`].
 const BLOCK_BYTES: u64 = 512;
@@ -23,28 +26,29 @@ const HOUR_MS: i64 = 3_600_000;
 /// Files named at once to be deleted.
 const OLD_MAX: usize = 4_096;
 
+/// Logs that are made durable at once: many runs may end together.
+const SYNCS_AT_ONCE_MAX: usize = 8;
+
 /// The folder of all logs.
 #[derive(Debug)]
 pub(crate) struct Files {
     folder: PathBuf,
+    pen: Arc<Pen>,
+    syncs: Arc<Semaphore>,
 }
 
 impl Files {
     /// Makes the folder when it is not there.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder })
+        Ok(Self { folder, pen: Arc::default(), syncs: Arc::new(Semaphore::new(SYNCS_AT_ONCE_MAX)) })
     }
 
     /// Opens a run's log for writing where it ends.
     pub(super) async fn writer(&self, run: RunId) -> io::Result<FileWriter> {
-        let (path, gaps) = (self.path(run, "log"), self.path(run, "gaps"));
-        blocking(move || {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-            let end = file.metadata()?.len();
-            Ok(FileWriter { file: Arc::new(file), gaps, end })
-        })
-        .await
+        let (log, end) = self.pen.open(self.path(run, "log")).await?;
+        let (pen, syncs) = (Arc::clone(&self.pen), Arc::clone(&self.syncs));
+        Ok(FileWriter { log, gaps: self.path(run, "gaps"), end, pen, syncs })
     }
 
     /// Reads a run's log from the start.
@@ -137,11 +141,15 @@ fn remove(path: &Path) -> io::Result<bool> {
 }
 
 /// Appends to one log. One writer at a time.
+///
+/// What is added may not be written yet: that it could not be is said later, at [`Self::sync`] at the latest.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
-    file: Arc<File>,
+    log: Arc<Log>,
     gaps: PathBuf,
     end: u64,
+    pen: Arc<Pen>,
+    syncs: Arc<Semaphore>,
 }
 
 impl FileWriter {
@@ -152,12 +160,9 @@ impl FileWriter {
 
     /// Adds bytes at the end.
     pub(super) async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
-        let (file, at) = (self.file.clone(), self.end);
-        self.end = blocking(move || {
-            file.write_all_at(&bytes, at)?;
-            Ok(at + bytes.len() as u64)
-        })
-        .await?;
+        let end = self.end + bytes.len() as u64;
+        self.pen.write(&self.log, self.end, bytes).await?;
+        self.end = end;
         Ok(())
     }
 
@@ -166,13 +171,13 @@ impl FileWriter {
         if to <= self.end {
             return Ok(());
         }
-        let (file, gaps, from) = (self.file.clone(), self.gaps.clone(), self.end);
-        blocking(move || {
+        let (gaps, from) = (self.gaps.clone(), self.end);
+        self.once_written(move |log| {
             // The declaration first: a hole that nothing declares would read as zeros.
             let mut gaps = OpenOptions::new().create(true).append(true).open(gaps)?;
             gaps.write_all(format!("{from} {to}\n").as_bytes())?;
             gaps.sync_all()?;
-            file.set_len(to)
+            log.file().set_len(to)
         })
         .await?;
         self.end = to;
@@ -181,12 +186,23 @@ impl FileWriter {
 
     /// Makes everything durable, the folder's entry included.
     pub(super) async fn sync(&mut self) -> io::Result<()> {
-        let (file, folder) = (self.file.clone(), self.gaps.parent().map(Path::to_path_buf));
-        blocking(move || {
-            file.sync_all()?;
+        let folder = self.gaps.parent().map(Path::to_path_buf);
+        self.once_written(move |log| {
+            log.file().sync_all()?;
             folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
         })
         .await
+    }
+
+    /// Works on the file once everything is written; few do so at once.
+    async fn once_written(
+        &self,
+        work: impl FnOnce(&Log) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        self.pen.settle(&self.log).await?;
+        let _turn = self.syncs.acquire().await.map_err(io::Error::other)?;
+        let log = Arc::clone(&self.log);
+        blocking(move || work(&log)).await
     }
 }
 
@@ -324,6 +340,8 @@ mod tests {
             LogPiece::Bytes { offset, bytes } => writer.append(offset, bytes.into()).await.unwrap(),
             LogPiece::Gap { from: _, to } => writer.skip_to(to).await.unwrap(),
         }
+        // It may wait to be written.
+        writer.sync().await.unwrap();
     }
 
     async fn all(reader: &mut FileReader) -> Vec<LogPiece> {

@@ -3,6 +3,7 @@
 //! One writer at a time goes on where the last one ended; people read from the start, also while a log grows.
 
 mod files;
+mod pen;
 mod table;
 
 use std::io;

@@ -130,11 +130,30 @@ impl Whole {
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    #[cfg(feature = "sim")]
-    if turmoil::in_simulation() {
+    if !blocking_has_threads() {
         return work();
     }
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// Starts file work on a thread of its own that nobody waits for.
+///
+/// In the simulation it is done at once. It must not panic.
+pub fn blocking_apart(work: impl FnOnce() + Send + 'static) {
+    if blocking_has_threads() {
+        drop(tokio::task::spawn_blocking(work));
+    } else {
+        work();
+    }
+}
+
+/// Whether blocking work has threads of its own: all but in the simulation.
+pub fn blocking_has_threads() -> bool {
+    #[cfg(feature = "sim")]
+    if turmoil::in_simulation() {
+        return false;
+    }
+    true
 }
 
 /// The text of a panic, as far as it has one.
