@@ -147,8 +147,9 @@ CREATE TABLE job_counts (
     project TEXT    NOT NULL,
     stage   TEXT    NOT NULL,
     status  TEXT    NOT NULL,
+    due     INTEGER NOT NULL,
     jobs    INTEGER NOT NULL,
-    PRIMARY KEY (project, stage, status)
+    PRIMARY KEY (project, stage, status, due)
 ) STRICT, WITHOUT ROWID;
 
 -- How many finished jobs are forgotten: they count on where people look.
@@ -161,21 +162,21 @@ CREATE TABLE forgotten_jobs (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER jobs_count_new AFTER INSERT ON jobs BEGIN
-    INSERT INTO job_counts (project, stage, status, jobs) VALUES (new.project, new.stage, new.status, 1)
-    ON CONFLICT (project, stage, status) DO UPDATE SET jobs = jobs + 1;
+    INSERT INTO job_counts (project, stage, status, due, jobs) VALUES (new.project, new.stage, new.status, new.due, 1)
+    ON CONFLICT (project, stage, status, due) DO UPDATE SET jobs = jobs + 1;
 END;
 
-CREATE TRIGGER jobs_count_moved AFTER UPDATE OF project, stage, status ON jobs
-WHEN (old.project, old.stage, old.status) <> (new.project, new.stage, new.status) BEGIN
+CREATE TRIGGER jobs_count_moved AFTER UPDATE OF project, stage, status, due ON jobs
+WHEN (old.project, old.stage, old.status, old.due) <> (new.project, new.stage, new.status, new.due) BEGIN
     UPDATE job_counts SET jobs = jobs - 1
-    WHERE project = old.project AND stage = old.stage AND status = old.status;
-    INSERT INTO job_counts (project, stage, status, jobs) VALUES (new.project, new.stage, new.status, 1)
-    ON CONFLICT (project, stage, status) DO UPDATE SET jobs = jobs + 1;
+    WHERE project = old.project AND stage = old.stage AND status = old.status AND due = old.due;
+    INSERT INTO job_counts (project, stage, status, due, jobs) VALUES (new.project, new.stage, new.status, new.due, 1)
+    ON CONFLICT (project, stage, status, due) DO UPDATE SET jobs = jobs + 1;
 END;
 
 CREATE TRIGGER jobs_count_gone AFTER DELETE ON jobs BEGIN
     UPDATE job_counts SET jobs = jobs - 1
-    WHERE project = old.project AND stage = old.stage AND status = old.status;
+    WHERE project = old.project AND stage = old.stage AND status = old.status AND due = old.due;
 END;
 
 CREATE TABLE job_payloads (

@@ -113,6 +113,9 @@ impl Reaper {
             tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
         }
         if shared.leads() {
+            if let Err(error) = shared.store.fold_counts().await {
+                tracing::debug!(error = error_chain(&error), "could not fold the counts of jobs yet");
+            }
             self.conditions.look(shared).await;
             self.note_config(shared).await;
             self.note(shared, shared.clock.boot_ms()).await;

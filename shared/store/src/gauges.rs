@@ -25,8 +25,15 @@ pub type CommitObserver = Box<dyn Fn(Duration) + Send + Sync>;
 /// What is measured; part of every [`crate::Store`].
 #[async_trait]
 pub trait Gauges {
-    /// Counts the queued jobs by why they wait. Work grows with the backlog: ask every few seconds, not more.
+    /// Counts the queued jobs by why they wait. Work grows with the jobs that claims have looked at and left, not with the
+    /// backlog.
     async fn backlog(&self, now: Timestamp) -> Result<Backlog, Error>;
+
+    /// Folds what writers noted of how many jobs there are, where they do not keep one count together. The sum is right
+    /// without it; it is there so that little has to be summed up.
+    async fn fold_counts(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Tells `observer` of every commit from now on; only the first one is told.
     fn observe_commits(&self, observer: CommitObserver);

@@ -35,6 +35,9 @@ use crate::{Error, Heard, RunLogs, StoreStats};
 /// connection is given up.
 pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 
+/// Changes of the counts of jobs that one transaction folds; the next one goes on.
+const FOLDED_AT_ONCE: i64 = 20_000;
+
 /// A PostgreSQL database, open for reading, or for both.
 #[derive(Debug)]
 pub(crate) struct PostgresDatabase {
@@ -64,6 +67,13 @@ impl Database for PostgresDatabase {
 
     fn run_logs(&self) -> Option<Arc<dyn RunLogs>> {
         Some(Arc::clone(&self.logs) as Arc<dyn RunLogs>)
+    }
+
+    async fn fold_counts(&self) -> Result<(), Error> {
+        let mut transacting = self.server.begin(Begin::Write(None)).await?;
+        let fold = sqlx::query(include_str!("sql/counts_fold.sql")).bind(FOLDED_AT_ONCE);
+        transacting.fetch(fold).await?;
+        Ok(transacting.commit().await?)
     }
 
     async fn listen(&self, direct: Option<String>, heard: Heard) {

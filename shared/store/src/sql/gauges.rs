@@ -27,6 +27,11 @@ impl Gauges for SqlStore {
         Ok(Backlog { by_reason, oldest_ready_at: oldest.map(Timestamp::from_ms) })
     }
 
+    async fn fold_counts(&self) -> Result<(), Error> {
+        self.check_schema().await?;
+        self.database.fold_counts().await
+    }
+
     fn observe_commits(&self, observer: CommitObserver) {
         self.observed.by(observer);
     }

@@ -65,6 +65,11 @@ pub(crate) trait Database: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Folds what changed of the counts of jobs, where that is kept apart.
+    async fn fold_counts(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Calls `heard` at announcements of work, where there are any.
     async fn listen(&self, _direct: Option<String>, _heard: Heard) {}
 

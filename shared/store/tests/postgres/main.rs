@@ -10,6 +10,7 @@ mod random;
 mod sanitize;
 
 mod constraints;
+mod counts;
 mod logs;
 mod plan;
 mod raw;

@@ -6,9 +6,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{fresh, raw};
 
-/// Statements whose answer is about every row: of all tables, when people ask for it, and of the queued jobs, by a reader
-/// for the metrics.
-const MAY_SCAN: [&str; 3] = ["backlog.sql", "source_runs.sql", "violations.sql"];
+/// Statements whose answer is about every row of all tables, when people ask for it.
+const MAY_SCAN: [&str; 2] = ["source_runs.sql", "violations.sql"];
 /// Indexes that hold live runs, work items that are not over, need a person or were sent back, newest commits, the jobs that have one, what was not told yet, and rows that ought not to be.
 const LIVE: [&str; 12] = [
     "USING INDEX work_items_open",
@@ -24,10 +23,15 @@ const LIVE: [&str; 12] = [
     "USING COVERING INDEX jobs_impossible",
     "USING INDEX runs_half_ended",
 ];
-/// Tables with a handful of rows (of counts one per stage and status, of cursors one per listing), results of the statement itself, and indexes that hold live or due rows alone.
-const SMALL: [&str; 24] = [
+/// Tables with a handful of rows (of counts one per stage and status, of cursors one per listing), the decisions on those
+/// jobs that a claim has looked at and left, results of the statement itself, and indexes that hold live or due rows alone.
+const SMALL: [&str; 28] = [
     "cursors",
     "job_counts",
+    "looked_at",
+    "waiting",
+    "w",
+    "decided",
     "forgotten_jobs",
     "paused_parts",
     "b",

@@ -26,4 +26,11 @@ UNION ALL
 SELECT 'I8', 'account ' || a.account || ' has ' || count(*) || ' live probes'
 FROM accounts AS a JOIN runs AS r ON r.account = a.account AND r.opening = a.opening
 WHERE r.ended_at IS NULL AND a.open_until IS NOT NULL GROUP BY a.account HAVING count(*) > 1
+UNION ALL
+SELECT 'counts', 'there are ' || sum(there) || CASE WHEN due THEN ' due ' ELSE ' ' END || status || ' jobs of stage ' || stage
+       || ' of project ' || project || ', and ' || sum(kept) || ' are counted'
+FROM (SELECT project, stage, status, due, jobs AS kept, 0 AS there FROM job_counts
+      UNION ALL SELECT project, stage, status, due, jobs, 0 FROM job_count_changes
+      UNION ALL SELECT project, stage, status, due, 0, count(*) FROM jobs GROUP BY project, stage, status, due) AS counted
+GROUP BY project, stage, status, due HAVING sum(kept) <> sum(there)
 LIMIT 100

@@ -4,6 +4,7 @@ SELECT c.project, c.stage, c.status, sum(c.jobs) AS jobs,
            (SELECT min(j.created_at) FROM jobs AS j INDEXED BY jobs_waiting_for_a_stage
             WHERE j.status = 'queued' AND j.project = c.project AND j.stage = c.stage)
        END AS oldest_at
-FROM (SELECT * FROM job_counts WHERE jobs > 0 UNION ALL SELECT * FROM forgotten_jobs) AS c
+FROM (SELECT project, stage, status, jobs FROM job_counts WHERE jobs > 0
+      UNION ALL SELECT project, stage, status, jobs FROM forgotten_jobs) AS c
 GROUP BY c.project, c.stage, c.status
 ORDER BY c.project, c.stage, c.status

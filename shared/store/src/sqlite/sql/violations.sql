@@ -27,9 +27,9 @@ SELECT 'I8', 'account ' || a.account || ' has ' || count(*) || ' live probes'
 FROM accounts AS a JOIN runs AS r INDEXED BY runs_live ON r.account = a.account AND r.opening = a.opening
 WHERE r.ended_at IS NULL AND a.open_until IS NOT NULL GROUP BY a.account HAVING count(*) > 1
 UNION ALL
-SELECT 'counts', 'there are ' || sum(there) || ' ' || status || ' jobs of stage ' || stage || ' of project ' || project
-       || ', and ' || sum(kept) || ' are counted'
-FROM (SELECT project, stage, status, jobs AS kept, 0 AS there FROM job_counts
-      UNION ALL SELECT project, stage, status, 0, count(*) FROM jobs GROUP BY project, stage, status)
-GROUP BY project, stage, status HAVING sum(kept) <> sum(there)
+SELECT 'counts', 'there are ' || sum(there) || CASE due WHEN 1 THEN ' due ' ELSE ' ' END || status || ' jobs of stage ' || stage
+       || ' of project ' || project || ', and ' || sum(kept) || ' are counted'
+FROM (SELECT project, stage, status, due, jobs AS kept, 0 AS there FROM job_counts
+      UNION ALL SELECT project, stage, status, due, 0, count(*) FROM jobs GROUP BY project, stage, status, due)
+GROUP BY project, stage, status, due HAVING sum(kept) <> sum(there)
 LIMIT 100
