@@ -77,7 +77,7 @@ impl Target {
     }
 
     pub(crate) async fn append_log(&mut self, run: RunId, piece: LogPiece) -> Result<(), Error> {
-        let query = super::logs::append(run, piece);
+        let query = super::logs::append(std::iter::once((run, &piece)));
         match self.transacting.fetch(query).await? {
             Some(_) => Ok(()),
             None => Err(Error::Corrupt(format!("the log of run {run} has a hole that nothing declares"))),

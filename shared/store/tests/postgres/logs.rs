@@ -61,3 +61,33 @@ async fn two_writers_never_mix() {
     other.close().await;
     store.close().await;
 }
+
+/// What comes for many logs at once is committed together, and one that is refused fails nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pieces_that_come_together_are_answered_each_for_itself() {
+    let (_database, store) = fresh().await;
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(one_running(&store).await.run.id);
+    }
+    let logs = store.run_logs().unwrap();
+    // Nobody made this one.
+    let refused = fresh_run();
+    let writers = runs.iter().chain([&refused]).map(async |run| {
+        let mut answers = Vec::new();
+        for line in 0..20 {
+            answers.push(logs.append_log(*run, bytes(line * 5, "line\n")).await.ok());
+            // It does not begin where the log ends.
+            answers.push(logs.append_log(*run, bytes(line * 5 + 7, "hole")).await.ok());
+        }
+        answers
+    });
+    let mut answers = futures::future::join_all(writers).await;
+    let of_refused = answers.pop().unwrap();
+    assert_eq!((of_refused[0], &of_refused[1..]), (None, &[Some(false); 39][..]));
+    for (run, answers) in runs.into_iter().zip(answers) {
+        assert_eq!(answers, [Some(true), Some(false)].repeat(20));
+        assert_eq!(logs.log_end(run).await.unwrap(), 100);
+    }
+    store.close().await;
+}
