@@ -87,7 +87,7 @@ async fn acknowledge(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
 pub(crate) struct BareHandler {
     /// Where it listens.
     pub(crate) addr: std::net::SocketAddr,
-    _process: Child,
+    process: Child,
 }
 
 impl BareHandler {
@@ -100,7 +100,12 @@ impl BareHandler {
             .spawn()?;
         let stdout = process.stdout.take().context("its output is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?.context("it printed no address")?;
-        Ok(Self { addr: line.parse()?, _process: process })
+        Ok(Self { addr: line.parse()?, process })
+    }
+
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.id()
     }
 }
 

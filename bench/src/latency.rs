@@ -9,7 +9,7 @@ use e2e::harness::{Service, Stack, until};
 use serde_json::Value;
 
 use crate::bare::{LEDGER, last_entry, monotonic_ns, since, spawn_latencies};
-use crate::load::{Connection, ORCH_TOML, SECRET, push};
+use crate::load::{Connection, ORCH_TOML, SECRET, push_to};
 use crate::report::{keep_latencies, quantile_ms, row};
 
 const SAMPLES: usize = 100;
@@ -49,7 +49,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     let mut connection = Connection::open(stack.addr(Service::Ingest)).await?;
     let mut samples = Vec::with_capacity(SAMPLES);
     for number in 0..WARM_UP + SAMPLES {
-        let webhook = push();
+        let webhook = push_to(&format!("feature-{number}"));
         let (begun, begun_us) = (monotonic_ns(), wall_us());
         let answer = connection.post(&webhook).await?;
         let answered = since(begun, monotonic_ns());

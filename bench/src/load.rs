@@ -94,10 +94,15 @@ impl Connection {
 
 /// A push of a commit nobody has seen, in the size of a real one (about 1.5 kB).
 pub(crate) fn push() -> Webhook {
+    push_to("main")
+}
+
+/// The same to a branch: what runs goes on with the branch's chain of causes, which may not grow for ever.
+pub(crate) fn push_to(branch: &str) -> Webhook {
     let sha = format!("{}{}", Uuid::new_v4().simple(), "0a1b2c3d");
     let user = json!({"id": 7, "login": "jane", "full_name": "Jane Doe", "email": "jane@example.org"});
     let body = json!({
-        "ref": "refs/heads/main",
+        "ref": format!("refs/heads/{branch}"),
         "before": "1".repeat(40),
         "after": sha,
         "compare_url": "https://git.example/acme/shop/compare/1111111...2222222",

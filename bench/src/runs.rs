@@ -1,21 +1,22 @@
 //! Whole runs per second with `/bin/true` as the agent: claim, launch, confirm, shim, spawn, outcome, finalize.
 //!
 //! `/bin/true` prints no result, so each run ends as an agent failure; with one attempt allowed each job has
-//! exactly one run.
+//! exactly one run. A line of shell before it answers what a runner asks its program at the start, on every side.
 
 mod bare_shim;
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use e2e::harness::{Service, Stack, get, until};
 use tokio::time::Instant;
 
 use crate::bare::spawn_rate;
-use crate::load::{Connection, ORCH_TOML, SECRET, push};
+use crate::load::{Connection, ORCH_TOML, SECRET, push_to};
 use crate::report::{REPETITIONS, beside, pair};
 use bare_shim::BareShims;
 
+const AGENT: &str = "#!/bin/sh\n[ \"$1\" = --version ] && echo '2.1.330 (Claude Code)'\nexec /bin/true\n";
 /// Of one repetition.
 const JOBS: usize = 200;
 const SLOTS: usize = 8;
@@ -23,11 +24,14 @@ const ALL_WITHIN: Duration = Duration::from_mins(5);
 
 /// Ours in turn with a loop of the same shim, child and fsyncs, and with one that spawns the child with its output piped.
 pub(crate) async fn measure() -> anyhow::Result<()> {
-    let program = Path::new("/bin/true");
+    let folder = tempfile::tempdir()?;
+    let program = &folder.path().join("claude");
+    std::fs::write(program, AGENT)?;
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))?;
     let stack = Stack::builder()
         .orch_toml(ORCH_TOML)
         .env("ORCH_GITEA_WEBHOOK_SECRET", SECRET)
-        .env("ORCH_CLAUDE_BIN", "/bin/true")
+        .env("ORCH_CLAUDE_BIN", &program.display().to_string())
         .env("ORCH_MAX_ATTEMPTS", "1")
         .env("ORCH_MAX_CONCURRENCY", &SLOTS.to_string())
         .env("ORCH_RUNNER_SLOTS", &SLOTS.to_string())
@@ -40,8 +44,8 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     // The first is not counted.
     for repetition in 0..=REPETITIONS {
         stack.orch(&["pause"]).await?;
-        for _ in 0..JOBS {
-            connection.post(&push()).await?;
+        for job in 0..JOBS {
+            connection.post(&push_to(&format!("feature-{repetition}-{job}"))).await?;
         }
         let spawned = spawn_rate(program, JOBS, SLOTS).await?;
         let kept = shims.rate(JOBS, SLOTS).await?;

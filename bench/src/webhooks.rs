@@ -1,16 +1,18 @@
 //! Durable webhook acknowledgements per second: signature, dedupe, delivery, payload and job, fsynced.
 //!
 //! Ours beside the same rows over the raw driver, in turn, each in a process of its own on a file of its own, under the
-//! same load.
+//! same load. The processor time of each answer stands beside the rate: what else the machine does moves it least.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use e2e::harness::{Service, Stack};
 
 use crate::bare::BareHandler;
 use crate::limit::{LimitHandler, Synchronous};
 use crate::load::{Load, ORCH_TOML, SECRET};
+use crate::proc::Usage;
 use crate::raw::post_pushes;
 use crate::report::{REPETITIONS, beside, keep_latencies, median, quantile_ms, row};
 
@@ -21,15 +23,29 @@ const WARM_UP: Duration = Duration::from_millis(500);
 struct Side {
     name: &'static str,
     addr: SocketAddr,
+    pid: u32,
     rates: Vec<f64>,
     p50: Vec<f64>,
     p99: Vec<f64>,
+    cpu_us: Vec<f64>,
     latencies: Vec<Duration>,
 }
 
 impl Side {
-    fn new(name: &'static str, addr: SocketAddr) -> Self {
-        Self { name, addr, rates: Vec::new(), p50: Vec::new(), p99: Vec::new(), latencies: Vec::new() }
+    fn new(name: &'static str, addr: SocketAddr, pid: Option<u32>) -> anyhow::Result<Self> {
+        let pid = pid.with_context(|| format!("{name} has ended"))?;
+        let (rates, p50, p99, cpu_us, latencies) = Default::default();
+        Ok(Self { name, addr, pid, rates, p50, p99, cpu_us, latencies })
+    }
+
+    async fn measure(&mut self, connections: usize) -> anyhow::Result<()> {
+        let before = Usage::of(self.pid)?.cpu;
+        let load = post_pushes(self.addr, connections, LENGTH).await?;
+        let cpu = Usage::of(self.pid)?.cpu.saturating_sub(before);
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        self.cpu_us.push(cpu.as_secs_f64() * 1e6 / load.latencies.len() as f64);
+        self.add(load);
+        Ok(())
     }
 
     fn add(&mut self, mut load: Load) {
@@ -51,17 +67,17 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     let bare = BareHandler::start().await?;
     for connections in [1, 32] {
         let mut sides = [
-            Side::new("limit_sqlite_full", full.addr),
-            Side::new("sqlite_full", stack.addr(Service::Ingest)),
-            Side::new("limit_sqlite_normal", normal.addr),
-            Side::new("limit_no_store", bare.addr),
+            Side::new("limit_sqlite_full", full.addr, full.pid())?,
+            Side::new("sqlite_full", stack.addr(Service::Ingest), stack.process(Service::Ingest).pid())?,
+            Side::new("limit_sqlite_normal", normal.addr, normal.pid())?,
+            Side::new("limit_no_store", bare.addr, bare.pid())?,
         ];
         for side in &sides {
             post_pushes(side.addr, connections, WARM_UP).await?;
         }
         for _ in 0..REPETITIONS {
             for side in &mut sides {
-                side.add(post_pushes(side.addr, connections, LENGTH).await?);
+                side.measure(connections).await?;
             }
         }
         print(&sides, connections)?;
@@ -80,6 +96,7 @@ fn print(sides: &[Side], connections: usize) -> anyhow::Result<()> {
         }
         row(&name("p50"), median(side.p50.clone()), "ms", None);
         row(&name("p99"), median(side.p99.clone()), "ms", None);
+        row(&name("cpu"), median(side.cpu_us.clone()), "us", None);
     }
     let mut drawn: Vec<_> = sides.iter().map(|side| (side.name, side.latencies.clone())).collect();
     keep_latencies(&format!("webhooks-latency-c{connections}"), &mut drawn)

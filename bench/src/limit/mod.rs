@@ -123,7 +123,7 @@ async fn acknowledge(
 pub(crate) struct LimitHandler {
     /// Where it listens.
     pub(crate) addr: SocketAddr,
-    _process: Child,
+    process: Child,
 }
 
 impl LimitHandler {
@@ -137,6 +137,11 @@ impl LimitHandler {
             .spawn()?;
         let stdout = process.stdout.take().context("its output is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?.context("it printed no address")?;
-        Ok(Self { addr: line.parse()?, _process: process })
+        Ok(Self { addr: line.parse()?, process })
+    }
+
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.id()
     }
 }
