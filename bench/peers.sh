@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-: "${ORCH_PEERBENCH:?set ORCH_PEERBENCH to the folder of the peers' benchmark, see bench/peers.sh}"
+: "${ORCH_PEERBENCH:?set ORCH_PEERBENCH to the folder where the peers are measured, see bench/peers.sh}"
 export PEERBENCH_HOME=${PEERBENCH_HOME:-/tmp/peerbench}
 COLUMNS_CHOSEN=${COLUMNS_CHOSEN:-limits-sqlite effectum plainjob bullmq-always pglimit graphile-worker pg-boss}
 ROUNDS=${ROUNDS:-3}
@@ -22,16 +22,25 @@ ours() { # the bench's words
   "$BENCH" "$@" | tee -a "${RAW%.tsv}-ours.tsv" | awk -F '\t' -v OFS='\t' '
     BEGIN {
       for (c = 1; c <= 32; c += 31) {
-        name["store_call_sqlite_full_c" c] = "w1_c" c "_jps"
-        name["store_call_p99_c" c] = "w1_c" c "_p99ms"
+        full["store_call_sqlite_full_c" c] = "w1_c" c "_jps"
+        full["store_call_p99_c" c] = "w1_c" c "_p99ms"
         limit["store_call_limit_sqlite_full_c" c] = "w1_c" c "_jps"
+        postgres["store_call_postgres_c" c] = "w1_c" c "_jps"
+        postgres["store_call_postgres_p99_c" c] = "w1_c" c "_p99ms"
       }
-      name["claims_done_1k_ready_sqlite_full"] = "w2_b1000_jps"
-      name["claims_done_100k_ready_sqlite_full"] = "w2_b100000_jps"
-      name["webhook_to_agent_exec_p50"] = "w3_p50ms"
-      name["webhook_to_agent_exec_p99"] = "w3_p99ms"
+      full["claims_done_1k_ready_sqlite_full"] = "w2_b1000_jps"
+      full["claims_done_100k_ready_sqlite_full"] = "w2_b100000_jps"
+      postgres["claims_done_1k_ready_postgres"] = "w2_b1000_jps"
+      postgres["claims_done_100k_ready_postgres"] = "w2_b100000_jps"
+      # Where their handler begins, our runner has the launch; the agent is another program, with a start of its own.
+      full["webhook_to_launch_received_p50"] = "w3_p50ms"
+      full["webhook_to_launch_received_p99"] = "w3_p99ms"
+      agent["webhook_to_agent_exec_p50"] = "w3_p50ms"
+      agent["webhook_to_agent_exec_p99"] = "w3_p99ms"
     }
-    $1 in name { print 1, "orch", "FULL", name[$1], $2 }
+    $1 in full { print 1, "orch", "FULL", full[$1], $2 }
+    $1 in postgres { print 1, "orch", "sync_commit=on", postgres[$1], $2 }
+    $1 in agent { print 1, "orch, agent started", "FULL", agent[$1], $2 }
     $1 in limit { print 1, "our rows, raw driver", "FULL", limit[$1], $2 }' >>"$RAW"
 }
 
@@ -40,11 +49,12 @@ for ((round = 1; round <= ROUNDS; round++)); do
   for column in $COLUMNS_CHOSEN; do
     echo "round $round: $column" >&2
     "$ORCH_PEERBENCH/run.sh" "$column" >/dev/null
-    ours store-call
   done
+  ours store-call
   # These measure themselves several times.
   if [ "$round" = 1 ]; then
-    for words in ${OURS_ONCE-claims latency}; do ours "$words"; done
+    ours claims --on sqlite-full,postgres --stock 1k_ready,100k_ready
+    ours latency
   fi
 done
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
 use domain::admission::{Facts, NodeFacts, ProjectLimits, Serial};
 use domain::containment::Tier;
 use domain::outcome::{AgentReport, EndedBy, Exit};
@@ -26,7 +27,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::load::track;
-use crate::report::{median, row};
+use crate::report::{beside, median, pair, row};
 use plant::{PROJECT, STAGE, Stock};
 use raw::Replay;
 
@@ -39,8 +40,19 @@ const JOBS: usize = 1_000;
 /// Windows measured after one that is not.
 const WINDOWS: usize = 5;
 
+/// What of it is measured: everything where nothing is named.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Claims {
+    /// The databases
+    #[arg(long, value_delimiter = ',')]
+    on: Vec<Kept>,
+    /// What is in them
+    #[arg(long, value_delimiter = ',')]
+    stock: Vec<Stock>,
+}
+
 /// How safe commits are, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kept {
     SqliteFull,
     SqliteNormal,
@@ -57,37 +69,64 @@ impl Kept {
     }
 }
 
-/// Every stock of rows on every database; the ratio of PostgreSQL's rows is to its own 1,000 ready ones.
-pub(crate) async fn measure() -> anyhow::Result<()> {
+/// Every stock of rows on every database, each in turn with 1,000 ready rows alone on a database of their own.
+pub(crate) async fn measure(chosen: &Claims) -> anyhow::Result<()> {
+    let is_chosen = |kept, stock| {
+        (chosen.on.is_empty() || chosen.on.contains(&kept))
+            && (chosen.stock.is_empty() || chosen.stock.contains(&stock))
+    };
     for kept in [Kept::SqliteFull, Kept::SqliteNormal, Kept::Postgres] {
-        let mut first = None;
-        for stock in Stock::ALL {
-            let rate = match kept {
+        for stock in Stock::ALL.into_iter().filter(|stock| is_chosen(kept, *stock)) {
+            let measured = match kept {
                 Kept::Postgres => postgres(stock).await,
                 Kept::SqliteFull | Kept::SqliteNormal => sqlite(kept, stock).await,
             };
-            let rate = rate.with_context(|| format!("{} with {}", kept.name(), stock.name()))?;
-            let first = *first.get_or_insert(rate);
-            let name = format!("claims_flatness_{}_{}", stock.name(), kept.name());
-            row(&name, rate, "jobs/s", Some(first));
+            let Measured { rates, alone } =
+                measured.with_context(|| format!("{} with {}", kept.name(), stock.name()))?;
+            beside(&format!("claims_flatness_{}_{}", stock.name(), kept.name()), &rates, "jobs/s", &alone);
         }
     }
     Ok(())
 }
 
+/// The rates with a stock, and each beside it with 1,000 ready rows alone.
+struct Measured {
+    rates: Vec<f64>,
+    alone: Vec<f64>,
+}
+
+/// A database that holds no more than the jobs of one window.
+struct Alone {
+    store: Arc<dyn Store>,
+    url: String,
+}
+
+impl Alone {
+    async fn open(url: String) -> anyhow::Result<Self> {
+        Ok(Self { store: store::open(&url, Access::Write).await?, url })
+    }
+
+    async fn rate(&self, refill: &str) -> anyhow::Result<f64> {
+        store::force::execute(&self.url, refill).await?;
+        drain(&self.store, JOBS).await
+    }
+}
+
 /// Ours and the replay in turn, each on its own copy of one file.
-async fn sqlite(kept: Kept, stock: Stock) -> anyhow::Result<f64> {
+async fn sqlite(kept: Kept, stock: Stock) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir()?;
-    let (ours, bare) = (folder.path().join("orch.db"), folder.path().join("bare.db"));
+    let [ours, bare, small] = ["orch.db", "bare.db", "alone.db"].map(|name| folder.path().join(name));
     let url = |path: &Path| format!("sqlite://{}", path.display());
     store::open(&url(&ours), Access::Write).await?.close().await;
     store::force::execute(&url(&ours), &stock.sql()).await?;
     std::fs::copy(&ours, &bare)?;
     store::force::set_hasty(kept == Kept::SqliteNormal);
     let store = store::open(&url(&ours), Access::Write).await?;
+    let small = Alone::open(url(&small)).await?;
     let mut replay = Replay::open(&bare, kept == Kept::SqliteFull)?;
-    let (mut rates, mut limits) = (Vec::new(), Vec::new());
+    let (mut rates, mut limits, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     for window in 0..=WINDOWS {
+        let beside = small.rate(&plant::ready(JOBS)).await?;
         if stock.is_refilled() {
             for path in [&ours, &bare] {
                 store::force::execute(&url(path), &plant::ready(JOBS)).await?;
@@ -100,6 +139,7 @@ async fn sqlite(kept: Kept, stock: Stock) -> anyhow::Result<f64> {
         if window > 0 {
             rates.push(rate);
             limits.push(limit);
+            alone.push(beside);
         } else {
             #[expect(clippy::cast_precision_loss, reason = "counts")]
             let per = |count: usize| count as f64 / JOBS as f64;
@@ -109,14 +149,13 @@ async fn sqlite(kept: Kept, stock: Stock) -> anyhow::Result<f64> {
         }
     }
     store.close().await;
+    small.store.close().await;
     store::force::set_hasty(false);
     drop(replay);
     compare(folder, &ours, &bare)?;
-    let (rate, limit) = (median(rates), median(limits));
     let name = |what| format!("claims_{what}_{}_{}", stock.name(), kept.name());
-    row(&name("limit_bare_sqlite"), limit, "jobs/s", None);
-    row(&name("done"), rate, "jobs/s", Some(limit));
-    Ok(rate)
+    pair(&name("done"), &rates, "jobs/s", &name("limit_bare_sqlite"), &limits);
+    Ok(Measured { rates, alone })
 }
 
 /// Both files must say the same, or something else was measured.
@@ -127,25 +166,28 @@ fn compare(folder: TempDir, ours: &Path, bare: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn postgres(stock: Stock) -> anyhow::Result<f64> {
+async fn postgres(stock: Stock) -> anyhow::Result<Measured> {
     let server = Arc::new(postgres_server::Server::start(true));
-    let database = server.database();
+    let (database, small) = (server.database(), server.database());
     let store = store::open(&database.url(), Access::Write).await?;
     store::force::execute(&database.url(), &stock.postgres_sql()).await?;
-    let mut rates = Vec::new();
+    let small = Alone::open(small.url()).await?;
+    let (mut rates, mut alone) = (Vec::new(), Vec::new());
     for window in 0..=WINDOWS {
+        let beside = small.rate(&plant::ready_in_postgres(JOBS)).await?;
         if stock.is_refilled() {
             store::force::execute(&database.url(), &plant::ready_in_postgres(JOBS)).await?;
         }
         let rate = drain(&store, JOBS).await?;
         if window > 0 {
             rates.push(rate);
+            alone.push(beside);
         }
     }
     store.close().await;
-    let rate = median(rates);
-    row(&format!("claims_done_{}_postgres", stock.name()), rate, "jobs/s", None);
-    Ok(rate)
+    small.store.close().await;
+    row(&format!("claims_done_{}_postgres", stock.name()), median(rates.clone()), "jobs/s", None);
+    Ok(Measured { rates, alone })
 }
 
 /// Brings so many jobs to their end; gives the rate per second.

@@ -55,7 +55,7 @@ enum Command {
 }
 
 /// What can be measured.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum What {
     /// Durable webhook acknowledgements per second, at 1 and 32 connections.
     Webhooks,
@@ -64,7 +64,7 @@ enum What {
     /// Two processes on one file: deliveries beside claims.
     Two,
     /// Jobs per second through claim, Start and finalize, by what else is in the database.
-    Claims,
+    Claims(claims::Claims),
     /// From a webhook to the first instruction of the agent, on an idle system.
     Latency,
     /// Whole runs per second with `/bin/true` as the agent.
@@ -114,21 +114,23 @@ const SHORT: Length = Length { short: true };
 const SHORT_FLEET: FleetSize = FleetSize { length: SHORT, nodes: 1000, runs: 10_000 };
 
 /// What is measured when nothing is named, in this order.
-const ALL: [What; 13] = [
-    What::Webhooks,
-    What::StoreCall,
-    What::Two,
-    What::Claims,
-    What::Latency,
-    What::Runs,
-    What::Console,
-    What::Followers,
-    What::Flood,
-    What::Fleet(SHORT_FLEET),
-    What::Restart(SHORT_FLEET),
-    What::Logs(SHORT),
-    What::Cancel(SHORT),
-];
+fn all() -> [What; 13] {
+    [
+        What::Webhooks,
+        What::StoreCall,
+        What::Two,
+        What::Claims(claims::Claims::default()),
+        What::Latency,
+        What::Runs,
+        What::Console,
+        What::Followers,
+        What::Flood,
+        What::Fleet(SHORT_FLEET),
+        What::Restart(SHORT_FLEET),
+        What::Logs(SHORT),
+        What::Cancel(SHORT),
+    ]
+}
 
 impl What {
     /// Measures, and keeps the rows and their plot.
@@ -138,7 +140,7 @@ impl What {
             Self::Webhooks => ("webhooks", webhooks::measure().await),
             Self::StoreCall => ("store-call", store_call::measure().await),
             Self::Two => ("two", two::measure().await),
-            Self::Claims => ("claims", claims::measure().await),
+            Self::Claims(chosen) => ("claims", claims::measure(&chosen).await),
             Self::Latency => ("latency", latency::measure().await),
             Self::Runs => ("runs", runs::measure().await),
             Self::Console => ("console", console::pages().await),
@@ -226,7 +228,7 @@ fn main() -> anyhow::Result<()> {
             None => None,
         };
         report::head();
-        for what in named.as_ref().map_or(ALL.as_slice(), std::slice::from_ref) {
+        for what in named.map_or_else(|| Vec::from(all()), |named| vec![named]) {
             what.measure().await?;
         }
         Ok(())

@@ -53,6 +53,26 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         row(&name("p99"), median(p99), "ms", None);
     }
     store.close().await;
+    postgres(&delivery).await
+}
+
+/// The same on PostgreSQL, which has no raw driver beside it here: its limit is `pgbench` in the table of peers.
+async fn postgres(delivery: &Arc<NewDelivery>) -> anyhow::Result<()> {
+    let server = Arc::new(postgres_server::Server::start(true));
+    let database = server.database();
+    let store = store::open(&database.url(), Access::Write).await?;
+    for callers in [1, 32] {
+        accept(&store, delivery, callers, WARM_UP).await?;
+        let (mut rates, mut p99) = (Vec::new(), Vec::new());
+        for _ in 0..REPETITIONS {
+            let mut load = accept(&store, delivery, callers, LENGTH).await?;
+            rates.push(load.per_second);
+            p99.push(quantile_ms(&mut load.latencies, 0.99));
+        }
+        row(&format!("store_call_postgres_c{callers}"), median(rates), "calls/s", None);
+        row(&format!("store_call_postgres_p99_c{callers}"), median(p99), "ms", None);
+    }
+    store.close().await;
     Ok(())
 }
 

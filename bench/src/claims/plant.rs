@@ -1,5 +1,7 @@
 //! What is in the database beside what is claimed.
 
+use clap::ValueEnum;
+
 /// The project whose jobs are claimed, and their stage.
 pub(super) const PROJECT: &str = "shop";
 pub(super) const STAGE: &str = "review";
@@ -9,19 +11,25 @@ const PAUSED: &str = "asleep";
 const LARGE: usize = 1_000_000;
 
 /// Rows beside those that are claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Stock {
     /// Nothing but 1,000 ready jobs.
+    #[value(name = "1k_ready")]
     Ready1k,
     /// 100,000 ready jobs, more than a measurement takes.
+    #[value(name = "100k_ready")]
     Ready100k,
     /// 1,000,000 of them.
+    #[value(name = "1m_ready")]
     Ready1m,
     /// 1,000 ready ones beside 1,000,000 whose time has not come.
+    #[value(name = "1k_ready_1m_delayed")]
     Delayed1m,
     /// The same beside 1,000,000 that are over, each with its run.
+    #[value(name = "1k_ready_1m_finished")]
     Finished1m,
     /// The same beside 1,000,000 that are due in a project that an operator paused.
+    #[value(name = "1k_ready_1m_paused")]
     Paused1m,
 }
 
