@@ -107,7 +107,7 @@ async fn lay_out(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The work in a process of its own.
-async fn run(path: &Path, work: Work) -> anyhow::Result<Value> {
+pub(crate) async fn run(path: &Path, work: Work) -> anyhow::Result<Value> {
     let output = Command::new(std::env::current_exe()?)
         .args(["store-loop", "--work", work.as_str(), "--path"])
         .arg(path)

@@ -15,6 +15,7 @@ use crate::load::{Load, ORCH_TOML, SECRET};
 use crate::proc::Usage;
 use crate::raw::post_pushes;
 use crate::report::{REPETITIONS, beside, keep_latencies, median, quantile_ms, row};
+use crate::two::{self, Work};
 
 const LENGTH: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -82,7 +83,27 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         }
         print(&sides, connections)?;
     }
+    beside_claims(&mut stack, &full).await?;
     stack.finish().await
+}
+
+/// Ours while another process claims and ends jobs of the same file as fast as it can, beside the limit that has its file alone.
+async fn beside_claims(stack: &mut Stack, full: &LimitHandler) -> anyhow::Result<()> {
+    let mut limit = Side::new("limit_sqlite_full", full.addr, full.pid())?;
+    let mut ours =
+        Side::new("sqlite_full", stack.addr(Service::Ingest), stack.process(Service::Ingest).pid())?;
+    let database = stack.folder().join("orch.db");
+    let mut claims = Vec::new();
+    for _ in 0..REPETITIONS {
+        limit.measure(32).await?;
+        let (told, measured) = tokio::join!(two::run(&database, Work::Claim), ours.measure(32));
+        measured?;
+        claims.push(told?["per_second"].as_f64().context("the claims say no rate")?);
+    }
+    beside("webhook_acks_c32_beside_claims", &ours.rates, "acks/s", &limit.rates);
+    row("webhook_p99_c32_beside_claims", median(ours.p99), "ms", None);
+    row("claims_beside_webhooks_c32", median(claims), "jobs/s", None);
+    Ok(())
 }
 
 fn print(sides: &[Side], connections: usize) -> anyhow::Result<()> {
