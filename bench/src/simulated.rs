@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::containment::Containment;
+use domain::{Epoch, RunId};
 use futures::{Stream, stream};
+use proto::convert::read_run_id;
+use proto::tokens::RunTokens;
 use proto::v1::runner_service_server::{RunnerService, RunnerServiceServer};
 use proto::v1::scheduler_service_client::SchedulerServiceClient;
 use proto::v1::watch_frame::Frame;
@@ -30,9 +33,12 @@ use tokio::time::Instant;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
 
 /// How often a node renews; also what the scheduler is told.
 pub(crate) const RENEW: Duration = Duration::from_secs(5);
+/// What the tokens of planted runs are made of.
+const RUN_SECRET: &str = "7777777777777777777777777777777777777777777777777777777777777777";
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(200);
@@ -95,7 +101,7 @@ pub(crate) struct Node {
     number: usize,
     addr: SocketAddr,
     scheduler: SchedulerServiceClient<Channel>,
-    held: Mutex<BTreeMap<String, (i64, i64)>>,
+    held: Mutex<BTreeMap<String, (RunKey, i64)>>,
     slots: usize,
     pace: Pace,
     dead: AtomicBool,
@@ -119,7 +125,7 @@ impl Fleet {
             let channel = grpc::channel(&format!("http://{scheduler}"), &TlsSettings::default())?;
             let held: BTreeMap<_, _> = (0..runs)
                 .filter(|run| run % nodes == number)
-                .map(|run| (run_id(run), (1, i64::try_from(run + 1).unwrap_or(i64::MAX))))
+                .map(|run| (run_id(run), (planted(run), i64::try_from(run + 1).unwrap_or(i64::MAX))))
                 .collect();
             let node = Arc::new(Node {
                 number,
@@ -179,6 +185,7 @@ impl Fleet {
         let nodes_count = self.nodes.len();
         format!(
             "BEGIN;
+            UPDATE meta SET run_secret = '{RUN_SECRET}';
             INSERT INTO runners (id, incarnation, boot_id, advertise_url, state, slots, labels, account, preflight_ok,
                                  preflight_version, preflight_checked_at, containment, last_seen_at)
             VALUES {};
@@ -195,6 +202,12 @@ impl Fleet {
             all = runs + queued,
         )
     }
+}
+
+/// A run that was planted, as its node names it.
+fn planted(number: usize) -> RunKey {
+    let run = read_run_id(&run_id(number)).unwrap_or(RunId(Uuid::nil()));
+    RunTokens::new(RUN_SECRET).key(run, Epoch(1))
 }
 
 /// The id of a run that was planted.
@@ -223,9 +236,9 @@ impl Node {
 
     fn listed(&self) -> Vec<HeldRun> {
         lock(&self.held)
-            .iter()
-            .map(|(run, (epoch, job))| HeldRun {
-                run: Some(RunKey { run_id: run.clone(), epoch: *epoch }),
+            .values()
+            .map(|(run, job)| HeldRun {
+                run: Some(run.clone()),
                 job_id: *job,
                 phase: RunPhase::Started.into(),
             })
@@ -314,7 +327,7 @@ impl Node {
             let mut scheduler = self.scheduler.clone();
             match grpc::call(CALL_WITHIN, scheduler.start(request)).await {
                 Ok(reply) if reply.get_ref().status() == StartStatus::Ok => {
-                    lock(&self.held).insert(run.run_id, (run.epoch, job));
+                    lock(&self.held).insert(run.run_id.clone(), (run, job));
                     return;
                 }
                 Ok(_) => return,

@@ -116,7 +116,7 @@ fn frames(input: &[u8]) -> String {
         None => serde_json::from_slice::<Outcome>(input).ok(),
     };
     let Some(outcome) = outcome else { return "unreadable".to_owned() };
-    let told = convert::read_outcome(&convert::outcome_frame(&outcome)).expect("what was told is read");
+    let told = convert::read_outcome(&convert::outcome_frame(&outcome, "")).expect("what was told is read");
     assert_eq!(told.report, outcome.report);
     let (conclusion, evidence) = conclude(&outcome, false, &Patterns::default(), NOW);
     let verdict = read(final_message(&outcome));

@@ -14,7 +14,10 @@ CREATE TABLE meta (
     -- What any further job waits for, as the last claim found it: [reason, until].
     fleet_waits         TEXT COLLATE "C" CHECK (fleet_waits IS NULL OR fleet_waits::json IS NOT NULL),
     -- What is wrong with the scheduler's orch.toml as it is now, while it goes on with an older one.
-    config_error        TEXT COLLATE "C" CHECK (config_error <> '')
+    config_error        TEXT COLLATE "C" CHECK (config_error <> ''),
+    -- What the tokens of runs are made of, drawn once; whoever has a run's token speaks for it.
+    run_secret          TEXT COLLATE "C" NOT NULL CHECK (length(run_secret) = 64)
+        DEFAULT replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 INSERT INTO meta (id, schema, database_generation) VALUES (1, 0, 1);

@@ -13,7 +13,9 @@ CREATE TABLE meta (
     -- What any further job waits for, as the last claim found it: [reason, until].
     fleet_waits         TEXT CHECK (json_valid(fleet_waits)),
     -- What is wrong with the scheduler's orch.toml as it is now, while it goes on with an older one.
-    config_error        TEXT CHECK (config_error <> '')
+    config_error        TEXT CHECK (config_error <> ''),
+    -- What the tokens of runs are made of, drawn once; whoever has a run's token speaks for it.
+    run_secret          TEXT    NOT NULL DEFAULT (lower(hex(randomblob(32)))) CHECK (length(run_secret) = 64)
 ) STRICT;
 
 INSERT INTO meta (id, schema, database_generation) VALUES (1, 0, 1);

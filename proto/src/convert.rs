@@ -41,12 +41,12 @@ impl From<Malformed> for tonic::Status {
     }
 }
 
-/// Builds the fencing token of a run.
+/// Names a run, without its token.
 pub fn run_key(run: RunId, epoch: Epoch) -> v1::RunKey {
-    v1::RunKey { run_id: run.to_string(), epoch: epoch.0 }
+    v1::RunKey { run_id: run.to_string(), epoch: epoch.0, token: String::new() }
 }
 
-/// Reads a fencing token.
+/// Reads which run is meant.
 pub fn read_run_key(key: Option<&v1::RunKey>) -> Result<(RunId, Epoch), Malformed> {
     let key = key.ok_or(Malformed { field: "run", problem: "is missing" })?;
     Ok((read_run_id(&key.run_id)?, Epoch(key.epoch)))
@@ -68,10 +68,11 @@ pub fn log_frame(piece: LogPiece) -> v1::WatchFrame {
     v1::WatchFrame { frame: Some(frame) }
 }
 
-/// Builds the frame that ends a watch.
-pub fn outcome_frame(outcome: &Outcome) -> v1::OutcomeFrame {
+/// Builds the frame that ends a watch, with the run's token.
+pub fn outcome_frame(outcome: &Outcome, token: &str) -> v1::OutcomeFrame {
     // An outcome has string keys and finite numbers alone, which is all that serialisation could refuse.
-    v1::OutcomeFrame { outcome_json: serde_json::to_string(outcome).unwrap_or_default() }
+    let outcome_json = serde_json::to_string(outcome).unwrap_or_default();
+    v1::OutcomeFrame { outcome_json, token: token.to_owned() }
 }
 
 /// Reads an outcome.

@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod convert;
+pub mod tokens;
 
 /// The generated messages, clients and servers of package `orch.v1`.
 #[expect(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated")]

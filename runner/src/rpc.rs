@@ -159,6 +159,7 @@ fn read_egress(texts: &[String]) -> Result<Vec<Destination>, Malformed> {
 
 fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, Malformed> {
     let (run, epoch) = read_run_key(request.run.as_ref())?;
+    let token = request.run.map(|run| run.token).unwrap_or_default();
     let spec = request.spec.ok_or(Malformed { field: "spec", problem: "is missing" })?;
     let limits = [
         ("max_runtime_ms", spec.max_runtime_ms),
@@ -174,6 +175,7 @@ fn read_assignment(request: LaunchRequest, nonce: String) -> Result<Assignment, 
         epoch,
         job: JobId(spec.job_id),
         nonce,
+        token,
         project: spec.project,
         work_item: spec.work_item,
         prompt: spec.prompt,

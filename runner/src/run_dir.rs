@@ -12,6 +12,8 @@ use domain::outcome::{Outcome, Progress};
 use domain::steps::{self, StepFacts, StepKind, Steps};
 use domain::workspace::Repository;
 use domain::{Epoch, JobId, RunId};
+use proto::convert::run_key;
+use proto::v1::RunKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -50,6 +52,9 @@ pub struct Assignment {
     pub job: JobId,
     /// Known to the runner and this run's shim alone.
     pub nonce: String,
+    /// What the scheduler knows the run's own node by.
+    #[serde(default)]
+    pub token: String,
     /// The job's project.
     pub project: String,
     /// The job's work item.
@@ -86,6 +91,11 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// Names the run to the scheduler.
+    pub fn key(&self) -> RunKey {
+        RunKey { token: self.token.clone(), ..run_key(self.run, self.epoch) }
+    }
+
     /// The value of `ORCH_RUN_MARKER`, by which this run's processes are told from all others. The agent sees it,
     /// so it holds a hash of the nonce and not the nonce.
     pub fn marker(&self) -> String {

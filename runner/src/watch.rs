@@ -65,7 +65,7 @@ async fn follow(held: &Held, mask: &Mask, from: u64, frames: &Frames) -> Result<
         offset = after;
         held.sent.fetch_max(offset, Ordering::Relaxed);
         if let Some(outcome) = outcome {
-            finish(mask, &outcome, offset, frames).await;
+            finish(mask, &held.assignment.token, &outcome, offset, frames).await;
             return Ok(());
         }
         let mut progress_json = None;
@@ -195,7 +195,7 @@ impl Veiled {
     }
 }
 
-async fn finish(mask: &Mask, outcome: &Outcome, offset: u64, frames: &Frames) {
+async fn finish(mask: &Mask, token: &str, outcome: &Outcome, offset: u64, frames: &Frames) {
     if offset < outcome.log_bytes {
         // Bytes that were counted but are not there, after a crash of the host or on a full disk.
         let gap = LogPiece::Gap { from: offset, to: outcome.log_bytes };
@@ -203,7 +203,7 @@ async fn finish(mask: &Mask, outcome: &Outcome, offset: u64, frames: &Frames) {
             return;
         }
     }
-    let mut frame = outcome_frame(outcome);
+    let mut frame = outcome_frame(outcome, token);
     mask.cover_text(&mut frame.outcome_json);
     let frame = WatchFrame { frame: Some(Frame::Outcome(frame)) };
     // A reader that has gone asks again.

@@ -1,6 +1,8 @@
 //! Agents that are users of their own, also where the host has no controllers that would bound them. Only root starts programs as
 //! somebody else; the end-to-end suite says so when it is left out.
 
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 mod common;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -105,6 +107,15 @@ async fn no_two_live_agents_are_one_user_and_a_restart_knows_who_is_whom() {
         .await;
         runs.push((run, work, who));
     }
+    // Whoever asks for a start or holds a run has its token, the next incarnation as well.
+    let has_token = |key: &Option<proto::v1::RunKey>| runs.iter().any(|(run, ..)| Some(run) == key.as_ref());
+    assert!(scheduler.script().starts.iter().all(|start| has_token(&start.run)));
+    let listed = eventually("a renew with all of them", async || {
+        let held = scheduler.script().renews.last().map(|renew| renew.held.clone())?;
+        (held.len() == 3).then_some(held)
+    })
+    .await;
+    assert!(listed.iter().all(|held| has_token(&held.run)), "{listed:?}");
     let whos: std::collections::BTreeSet<&str> = runs.iter().map(|(_, _, who)| who.as_str()).collect();
     assert_eq!(whos.len(), 3, "{whos:?}");
     for (run, work, _) in &runs {

@@ -234,7 +234,7 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
     };
     let contained = pipeline.project(&job.project);
     Ok(LaunchRequest {
-        run: Some(convert::run_key(run.run, run.epoch)),
+        run: Some(shared.tokens.key(run.run, run.epoch)),
         incarnation: run.incarnation.0,
         spec: Some(RunSpec {
             resume_session,

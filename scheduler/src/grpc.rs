@@ -1,5 +1,6 @@
 //! `SchedulerService`: what runners and ingest ask.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::job::LiveRunState;
@@ -38,7 +39,7 @@ impl SchedulerService for Service {
         let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let row = read_node(request.node, shared)?;
-        let held = read_held(&request.held)?;
+        let held = read_held(&request.held, shared)?;
         check_caller(&caller, &row.id)?;
         let (node, incarnation, moment) = (row.id.clone(), row.incarnation, shared.moment());
         // A node that another scheduler knows of may have been declared lost there.
@@ -62,7 +63,7 @@ impl SchedulerService for Service {
         let reconciled = shared.runs.book(|book| book.renew(&node, incarnation, &keys, moment.boot_ms));
         let fenced = held.sort_out(shared, &node, reconciled.fenced);
         tracing::info!(
-            runner = %node, %incarnation, held = held.0.len(), fenced = fenced.len(), rebooted = before.rebooted,
+            runner = %node, %incarnation, held = held.known.len(), fenced = fenced.len(), rebooted = before.rebooted,
             "runner registered"
         );
         shared.wake();
@@ -80,7 +81,7 @@ impl SchedulerService for Service {
         let shared = &self.0;
         let caller = Caller::of(request.extensions());
         let request = request.into_inner();
-        let held = read_held(&request.held)?;
+        let held = read_held(&request.held, shared)?;
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
         check_caller(&caller, &node)?;
         let moment = shared.moment();
@@ -110,7 +111,7 @@ impl SchedulerService for Service {
         Ok(Response::new(RenewReply {
             number: request.number,
             fenced: held.sort_out(shared, &node, reconciled.fenced),
-            cancel: run_keys(reconciled.cancel),
+            cancel: held.run_keys(reconciled.cancel),
         }))
     }
 
@@ -122,6 +123,10 @@ impl SchedulerService for Service {
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
         check_caller(&caller, &node)?;
         shared.nodes.check(&node, incarnation, &request.session)?;
+        if !shared.tokens.fits(run, epoch, request.run.as_ref().map_or("", |run| &run.token)) {
+            self.tell_of_stranger(run, &node).await?;
+            return Ok(Response::new(StartReply { status: StartStatus::Refused.into(), lease_ms: 0 }));
+        }
         // The lease first: from here on the reaper leaves the run alone for a whole one.
         let boot_ms = shared.clock.boot_ms();
         if shared.neighbours == Neighbours::Perhaps && shared.runs.book(|book| book.get(run).is_none()) {
@@ -206,11 +211,20 @@ impl Service {
         }
     }
 
+    /// Says that a node asks to start a run that it was not given.
+    async fn tell_of_stranger(&self, run: RunId, node: &NodeId) -> Result<(), Status> {
+        tracing::warn!(run.id = %run, runner = %node, "refused: a node asks to start a run without its token");
+        if let Some(row) = self.0.store.run(run).await.map_err(|error| unavailable(&error))? {
+            tell_of_foreign_start(run, node, &row.node);
+        }
+        Ok(())
+    }
+
     /// A run that memory does not know, or that is being given up: refused once the database says it is over.
     async fn not_live(&self, run: RunId, epoch: Epoch, node: &NodeId) -> Result<StartStatus, Status> {
         let row = self.0.store.run(run).await.map_err(|error| unavailable(&error))?;
-        if let Some(row) = row.as_ref().filter(|row| row.node != *node) {
-            tracing::warn!(run.id = %run, runner = %node, owner = %row.node, "refused: a node asks to start another node's run");
+        if let Some(row) = &row {
+            tell_of_foreign_start(run, node, &row.node);
         }
         let live =
             row.is_some_and(|row| row.state != RunState::Ended && row.epoch == epoch && row.node == *node);
@@ -218,6 +232,12 @@ impl Service {
             return Err(Status::unavailable(format!("run {run} is being looked at: ask again")));
         }
         Ok(StartStatus::Refused)
+    }
+}
+
+fn tell_of_foreign_start(run: RunId, node: &NodeId, owner: &NodeId) {
+    if node != owner {
+        tracing::warn!(run.id = %run, runner = %node, %owner, "refused: a node asks to start another node's run");
     }
 }
 
@@ -231,11 +251,27 @@ fn check_caller(caller: &Caller, node: &NodeId) -> Result<(), Status> {
 }
 
 /// The runs a node says it holds.
-struct Held(Vec<(RunId, Epoch, RunPhase)>);
+struct Held {
+    known: Vec<(RunId, Epoch, RunPhase)>,
+    /// Listed without their token: nobody gave them to this node, whatever it calls itself.
+    strange: Vec<(RunId, Epoch)>,
+    /// As the node named them.
+    named: Vec<RunKey>,
+}
 
 impl Held {
     fn keys(&self) -> Vec<(RunId, Epoch)> {
-        self.0.iter().map(|(run, epoch, _)| (*run, *epoch)).collect()
+        self.known.iter().map(|(run, epoch, _)| (*run, *epoch)).collect()
+    }
+
+    /// As the node named them: what it did not know it does not learn.
+    fn run_keys(&self, runs: Vec<(RunId, Epoch)>) -> Vec<RunKey> {
+        if runs.is_empty() {
+            return Vec::new();
+        }
+        let runs: BTreeSet<(RunId, Epoch)> = runs.into_iter().collect();
+        let is_meant = |key: &&RunKey| convert::read_run_key(Some(*key)).is_ok_and(|key| runs.contains(&key));
+        self.named.iter().filter(is_meant).cloned().collect()
     }
 
     /// Of the runs that are not live: fences those that still go on and those that the database never made, and fetches
@@ -244,15 +280,20 @@ impl Held {
     /// A run of another database moves nothing here, and may be wanted there: its node keeps the report for a day.
     fn sort_out(&self, shared: &Arc<Shared>, node: &NodeId, not_live: Vec<(RunId, Epoch)>) -> Vec<RunKey> {
         let ended = |key: &(RunId, Epoch)| {
-            self.0.iter().any(|(run, epoch, phase)| (*run, *epoch) == *key && *phase == RunPhase::Ended)
+            self.known.iter().any(|(run, epoch, phase)| (*run, *epoch) == *key && *phase == RunPhase::Ended)
         };
         let reported = |key: &(RunId, Epoch)| ended(key) && !shared.runs.is_unknown(key.0);
         Self::tell_of_foreign(shared, node, &not_live);
-        let (over, fenced): (Vec<_>, Vec<_>) = not_live.into_iter().partition(reported);
+        Self::tell_of_foreign(shared, node, &self.strange);
+        for (run, _) in &self.strange {
+            tracing::warn!(run.id = %run, runner = %node, "refused: a node claims a run without its token");
+        }
+        let (over, mut fenced): (Vec<_>, Vec<_>) = not_live.into_iter().partition(reported);
+        fenced.extend(&self.strange);
         for (run, epoch) in over {
             finalize::collect(shared, Place { node: node.clone(), run, epoch });
         }
-        run_keys(fenced)
+        self.run_keys(fenced)
     }
 
     /// Says which of the runs are another node's.
@@ -266,24 +307,25 @@ impl Held {
     }
 }
 
-fn run_keys(runs: Vec<(RunId, Epoch)>) -> Vec<RunKey> {
-    runs.into_iter().map(|(run, epoch)| convert::run_key(run, epoch)).collect()
-}
-
-fn read_held(held: &[HeldRun]) -> Result<Held, Status> {
+fn read_held(held: &[HeldRun], shared: &Shared) -> Result<Held, Status> {
     if held.len() > HELD_MAX {
         return Err(Status::invalid_argument(format!(
             "{} held runs, at most {HELD_MAX} are read",
             held.len()
         )));
     }
-    held.iter()
-        .map(|held| {
-            let (run, epoch) = convert::read_run_key(held.run.as_ref())?;
-            Ok((run, epoch, held.phase()))
-        })
-        .collect::<Result<_, Status>>()
-        .map(Held)
+    let mut read = Held { known: Vec::new(), strange: Vec::new(), named: Vec::new() };
+    for held in held {
+        let (run, epoch) = convert::read_run_key(held.run.as_ref())?;
+        let key = held.run.clone().unwrap_or_default();
+        if shared.tokens.fits(run, epoch, &key.token) {
+            read.known.push((run, epoch, held.phase()));
+        } else {
+            read.strange.push((run, epoch));
+        }
+        read.named.push(key);
+    }
+    Ok(read)
 }
 
 fn read_node(node: Option<NodeDescription>, shared: &Shared) -> Result<Node, Status> {

@@ -52,6 +52,7 @@ use std::sync::atomic::AtomicU32;
 use anyhow::Context as _;
 use domain::pipeline::{self, Pipeline};
 use pki::Revoked;
+use proto::tokens::RunTokens;
 use proto::v1::InfoRequest;
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::join_service_server::JoinServiceServer;
@@ -232,12 +233,15 @@ async fn gather(
     let events = events::Events::new(format!("{:x}", options.clock.now_ms()));
     let boot_ms = options.clock.boot_ms();
     let generation = store.generation().await.context("could not read the database's generation")?;
+    let tokens =
+        RunTokens::new(&store.run_secret().await.context("could not read what runs' tokens are made of")?);
     // The address is for people: two may listen on the same one, one after the other or on two hosts.
     let name = format!("{addr}/{}", options.random.id().simple());
     Ok(Shared {
         lead: lead::Lead::new(neighbours, &name, &options.terms),
         name,
         claims_wait: generation::ClaimsWait::new(generation, options.terms.scheduler, boot_ms),
+        tokens,
         store,
         neighbours,
         nodes: nodes::Nodes::new(options.terms, nodes, &lost, boot_ms),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::pipeline::Pipeline;
 use domain::{Chance, NodeId, Policy, Timestamp};
 use proto::convert;
+use proto::tokens::RunTokens;
 use service::health::Readiness;
 use service::settings::Mask;
 use service::watched::Watched;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) neighbours: Neighbours,
     pub(crate) lead: Lead,
     pub(crate) claims_wait: ClaimsWait,
+    /// What a node shows of the runs it speaks for.
+    pub(crate) tokens: RunTokens,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     /// Where announcements of work are heard, if not by the database's own url.

@@ -9,7 +9,7 @@ use domain::{Epoch, NodeId, Outcome, RunId};
 use proto::convert;
 use proto::v1::{WatchFrame, WatchRequest, watch_frame};
 use service::grpc;
-use service::settings::{Mask, Veil};
+use service::settings::Veil;
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -39,6 +39,8 @@ pub(crate) enum Cut {
     Ended,
     #[error("the node has started anew")]
     Closed,
+    #[error("whoever reported the outcome does not have the run's token")]
+    Foreign,
     #[error("bytes {from} to {to} of the log were skipped")]
     Missing { from: u64, to: u64 },
     #[error("the node sent something that cannot be read: {0}")]
@@ -97,9 +99,13 @@ async fn outcome(shared: &Shared, place: &Place) -> (LogWriter, Outcome) {
         };
         skipped = match cut {
             Cut::Missing { from, .. } => Some(from),
-            Cut::Call(_) | Cut::Silent(_) | Cut::Ended | Cut::Closed | Cut::Malformed(_) | Cut::Log(_) => {
-                None
-            }
+            Cut::Call(_)
+            | Cut::Silent(_)
+            | Cut::Ended
+            | Cut::Closed
+            | Cut::Foreign
+            | Cut::Malformed(_)
+            | Cut::Log(_) => None,
         };
         if tries == 0 {
             tracing::info!(run.id = %place.run, runner = %place.node, reason = crate::moves::error_chain(&cut), "watch was cut, watching again");
@@ -155,7 +161,7 @@ pub(crate) async fn once(
         if !matches!(frame.frame, Some(watch_frame::Frame::Heartbeat(_))) {
             lift(log, &mut veil).await?;
         }
-        if let Some(outcome) = take(frame, log, skipped, &shared.mask).await? {
+        if let Some(outcome) = take(frame, log, skipped, shared, place).await? {
             return Ok(outcome);
         }
     }
@@ -174,7 +180,8 @@ async fn take(
     frame: WatchFrame,
     log: &mut LogWriter,
     skipped: Option<u64>,
-    mask: &Mask,
+    shared: &Shared,
+    place: &Place,
 ) -> Result<Option<Outcome>, Cut> {
     match frame.frame {
         None | Some(watch_frame::Frame::Heartbeat(_) | watch_frame::Frame::Chunk(_)) => Ok(None),
@@ -184,7 +191,10 @@ async fn take(
             Ok(None)
         }
         Some(watch_frame::Frame::Outcome(mut frame)) => {
-            mask.cover_text(&mut frame.outcome_json);
+            if !shared.tokens.fits(place.run, place.epoch, &frame.token) {
+                return Err(Cut::Foreign);
+            }
+            shared.mask.cover_text(&mut frame.outcome_json);
             let outcome = convert::read_outcome(&frame)?;
             complete(log, outcome.log_bytes, skipped).await?;
             Ok(Some(outcome))

@@ -295,6 +295,10 @@ impl Store for Database {
         Ok(Generation { current, noted: (noted > 0).then_some(noted) })
     }
 
+    async fn run_secret(&self) -> Result<String, Error> {
+        self.inner.run_secret().await
+    }
+
     async fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {
         self.inner.accounts().await
     }

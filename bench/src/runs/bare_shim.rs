@@ -132,6 +132,7 @@ fn assignment() -> Assignment {
         epoch: Epoch(1),
         job: JobId(1),
         nonce: Uuid::new_v4().simple().to_string(),
+        token: String::new(),
         project: "shop".to_owned(),
         work_item: "shop@main".to_owned(),
         prompt: "Review.\n".to_owned(),

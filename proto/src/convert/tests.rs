@@ -22,7 +22,7 @@ proptest! {
             ended_at: Timestamp::from_ms(at),
             steps: Vec::new(),
         };
-        prop_assert_eq!(read_outcome(&outcome_frame(&outcome)).unwrap(), outcome);
+        prop_assert_eq!(read_outcome(&outcome_frame(&outcome, "token")).unwrap(), outcome);
     }
 
     #[test]
@@ -36,8 +36,8 @@ proptest! {
 #[test]
 fn what_cannot_be_read_is_named() {
     assert_eq!(read_run_key(None).unwrap_err().to_string(), "run is missing");
-    let key = v1::RunKey { run_id: "7".to_owned(), epoch: 1 };
+    let key = v1::RunKey { run_id: "7".to_owned(), epoch: 1, token: String::new() };
     assert_eq!(read_run_key(Some(&key)).unwrap_err().to_string(), "run_id is not a UUID");
-    let frame = v1::OutcomeFrame { outcome_json: "{}".to_owned() };
+    let frame = v1::OutcomeFrame { outcome_json: "{}".to_owned(), token: String::new() };
     assert_eq!(read_outcome(&frame).unwrap_err().to_string(), "outcome_json is not an outcome");
 }

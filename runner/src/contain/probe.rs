@@ -226,6 +226,7 @@ fn assignment(run: RunId, nonce: String, tier: Tier) -> Assignment {
         epoch: Epoch(0),
         job: JobId(0),
         nonce,
+        token: String::new(),
         project: String::new(),
         work_item: String::new(),
         prompt: String::new(),

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::outcome::Outcome;
-use proto::convert::run_key;
 use proto::v1::{HeldRun, RunPhase};
 use tokio::sync::watch;
 
@@ -96,7 +95,7 @@ impl Held {
 
     pub(crate) fn listed(&self) -> HeldRun {
         HeldRun {
-            run: Some(run_key(self.assignment.run, self.assignment.epoch)),
+            run: Some(self.assignment.key()),
             job_id: self.assignment.job.0,
             phase: self.phase().into(),
         }

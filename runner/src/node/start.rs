@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::outcome::{AgentReport, EndedBy, Outcome};
-use proto::convert::run_key;
 use proto::v1::{RunPhase, StartRequest, StartStatus};
 use service::{grpc, telemetry::trace_context};
 use tonic::Code;
@@ -90,7 +89,7 @@ async fn start(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
 /// Repeats Start until it is answered, or nobody can want the answer any more.
 async fn ask(node: &Node, held: &Held, terms: Terms) -> Word {
     let request = StartRequest {
-        run: Some(run_key(held.assignment.run, held.assignment.epoch)),
+        run: Some(held.assignment.key()),
         node_id: node.identity.node.to_string(),
         incarnation: node.identity.incarnation.0,
         session: node.identity.session.clone(),

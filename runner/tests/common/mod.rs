@@ -296,7 +296,8 @@ impl Drop for Process {
 }
 
 pub fn key(epoch: i64) -> RunKey {
-    RunKey { run_id: uuid::Uuid::now_v7().to_string(), epoch }
+    let run_id = uuid::Uuid::now_v7().to_string();
+    RunKey { token: format!("token of {run_id}"), run_id, epoch }
 }
 
 pub fn spec(prompt: &str) -> RunSpec {
@@ -353,6 +354,7 @@ pub async fn watch(client: &mut RunnerServiceClient<Channel>, run: &RunKey, offs
                 }
                 Frame::Heartbeat(_) => {}
                 Frame::Outcome(frame) => {
+                    assert_eq!(frame.token, run.token, "who reports an end has the run's token");
                     let outcome = proto::convert::read_outcome(&frame).unwrap();
                     assert_eq!(outcome.log_bytes, at.max(offset));
                     return Watched { bytes, gaps, outcome };

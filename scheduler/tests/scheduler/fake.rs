@@ -43,11 +43,24 @@ pub(crate) struct State {
     pub(crate) gave_up: bool,
     /// Its preflights fail.
     pub(crate) broken: bool,
+    /// Outcomes come without the run's token.
+    pub(crate) forges: bool,
     /// Watches send nothing at all.
     pub(crate) mute: bool,
     /// Counts up to cut every open watch.
     pub(crate) cuts: u32,
     runs: BTreeMap<RunId, Output>,
+}
+
+impl State {
+    /// The token of a run that was offered here.
+    fn token_of(&self, run: RunId) -> String {
+        if self.forges {
+            return String::new();
+        }
+        let mut keys = self.launches.iter().filter_map(|launch| launch.run.as_ref());
+        keys.rfind(|key| id_of(key) == run).map(|key| key.token.clone()).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -202,9 +215,10 @@ impl Node {
         let cuts = self.state().cuts;
         let mut next = offset;
         loop {
-            let (output, mute, cut) = {
+            let (output, mute, cut, token) = {
                 let state = self.state();
-                (state.runs.get(&run).cloned().unwrap_or_default(), state.mute, state.cuts > cuts)
+                let output = state.runs.get(&run).cloned().unwrap_or_default();
+                (output, state.mute, state.cuts > cuts, state.token_of(run))
             };
             if cut || frames.is_closed() {
                 return;
@@ -218,7 +232,7 @@ impl Node {
                 }
                 let last = output
                     .outcome
-                    .map(|outcome| watch_frame::Frame::Outcome(convert::outcome_frame(&outcome)));
+                    .map(|outcome| watch_frame::Frame::Outcome(convert::outcome_frame(&outcome, &token)));
                 let beat = Heartbeat { phase: RunPhase::Started.into(), progress_json: None };
                 to_send.push(WatchFrame { frame: Some(last.unwrap_or(watch_frame::Frame::Heartbeat(beat))) });
             }

@@ -152,6 +152,52 @@ async fn a_node_gone_past_the_lease_loses_its_runs_and_its_report_comes_too_late
 }
 
 #[tokio::test]
+async fn whoever_has_not_a_runs_token_neither_starts_nor_holds_nor_ends_it() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.launched(1).await.run.unwrap();
+    assert_eq!(run.token.len(), 32);
+    // The right name, session and run: in plaintext anybody may have these.
+    for token in [String::new(), run.token.replace(|_| true, "0"), format!("{}0", &run.token[..31])] {
+        let stranger = RunKey { token, ..run.clone() };
+        if stranger == run {
+            continue;
+        }
+        assert_eq!(node.ask_start(&stack, &stranger).await.unwrap().status(), StartStatus::Refused);
+    }
+    assert_eq!(stack.ends(job).await, ["offered None None"]);
+    assert_eq!(node.ask_start(&stack, &run).await.unwrap().status(), StartStatus::Ok);
+    assert_eq!(node.ask_start(&stack, &run).await.unwrap().status(), StartStatus::Ok, "a repeat renews");
+    let stranger = RunKey { token: String::new(), ..run.clone() };
+    for (number, phase) in [(1, RunPhase::Started), (2, RunPhase::Ended)] {
+        let reply = node.renew(&stack, number, &[held(&stranger, phase)]).await.unwrap();
+        assert_eq!(reply.fenced, std::slice::from_ref(&stranger), "and learns no token");
+    }
+    // It was not heard of by that: its lease is over when nobody else speaks for it.
+    stack.clock.advance(Duration::from_secs(421));
+    stack.reaches(job, "queued").await;
+    assert_eq!(stack.ends(job).await, ["lost lease_expired"]);
+    stack.check_invariants().await;
+}
+
+#[tokio::test]
+async fn an_outcome_without_the_runs_token_is_not_taken() {
+    let stack = Stack::start().await;
+    let node = Node::start(&stack, "n").await;
+    let job = stack.enqueue().await;
+    let run = node.started(&stack, 1).await;
+    node.state().forges = true;
+    node.ends(&run, stack.success());
+    let tries = || node.state().watches.iter().filter(|(watched, _)| *watched == id_of(&run)).count();
+    eventually("another try", async || (tries() > 2).then_some(())).await;
+    assert_eq!(stack.ends(job).await, ["started None None"]);
+    node.state().forges = false;
+    stack.reaches(job, "done").await;
+    stack.check_invariants().await;
+}
+
+#[tokio::test]
 async fn renews_keep_a_run_alive_and_stragglers_do_not() {
     let stack = Stack::start().await;
     let node = Node::start(&stack, "n").await;

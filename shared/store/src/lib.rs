@@ -170,6 +170,9 @@ pub trait Store:
     /// Reads the database's generation, and the one noted last.
     async fn generation(&self) -> Result<Generation, Error>;
 
+    /// Reads what the tokens of runs are made of: 64 letters, drawn when the database was made.
+    async fn run_secret(&self) -> Result<String, Error>;
+
     /// Reads the accounts, by name.
     async fn accounts(&self) -> Result<Vec<AccountRecord>, Error>;
 

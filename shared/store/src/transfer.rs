@@ -123,10 +123,14 @@ async fn fill(
         with_log += u64::from(end > 0);
         log_bytes += end;
     }
-    let generation: i64 =
-        sqlx::query(include_str!("sqlite/sql/generation_read.sql")).fetch_one(source).await?.try_get(0)?;
+    let generation: i64 = sqlx::query(include_str!("sqlite/sql/generation_read.sql"))
+        .fetch_one(&mut *source)
+        .await?
+        .try_get(0)?;
+    let run_secret =
+        sqlx::query(include_str!("sqlite/sql/run_secret_read.sql")).fetch_one(source).await?.try_get(0)?;
     let generation = generation.saturating_add(1).max(now.as_ms() / 1_000);
-    target.finish(generation).await?;
+    target.finish(generation, run_secret).await?;
     Ok(Transferred { tables: counted, logs: with_log, log_bytes, generation })
 }
 

@@ -84,12 +84,13 @@ impl Target {
         }
     }
 
-    /// Brings the figures in line, gives the database its generation and commits.
-    pub(crate) async fn finish(mut self, generation: i64) -> Result<(), Error> {
+    /// Brings the figures in line, gives the database its generation and what runs' tokens are made of, and commits.
+    pub(crate) async fn finish(mut self, generation: i64, run_secret: String) -> Result<(), Error> {
         for sql in [include_str!("sql/moved_hours_subtract.sql"), include_str!("sql/moved_hours_tidy.sql")] {
             self.transacting.run_long(sql.to_owned()).await?;
         }
-        self.transacting.fetch(sqlx::query(include_str!("sql/generation_set.sql")).bind(generation)).await?;
+        let set = sqlx::query(include_str!("sql/generation_set.sql")).bind(generation).bind(run_secret);
+        self.transacting.fetch(set).await?;
         self.transacting.commit().await?;
         // The planner knows nothing yet of what is there.
         let mut analyzing = self.server.begin(Begin::Migrate).await?;

@@ -255,6 +255,10 @@ impl Store for SqlStore {
         self.read_generation().await
     }
 
+    async fn run_secret(&self) -> Result<String, Error> {
+        self.read_run_secret().await
+    }
+
     async fn declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error> {
         self.read_declared_lost().await
     }

@@ -128,6 +128,12 @@ impl SqlStore {
         Ok(Generation { current: row.try_get(0)?, noted: row.try_get(1)? })
     }
 
+    pub(super) async fn read_run_secret(&self) -> Result<String, Error> {
+        let row = self.fetch_one(query!("run_secret_read")).await?;
+        let secret: &str = row.try_get(0)?;
+        Ok(secret.to_owned())
+    }
+
     pub(super) async fn read_declared_lost(&self) -> Result<Vec<(NodeId, Incarnation)>, Error> {
         let query = query!("lost_runners");
         let rows = self.fetch_all(query).await?;

@@ -179,6 +179,8 @@ pub(crate) async fn jobs_are_read_in_pages(store: Arc<dyn Store>) {
 
 /// The generation is 1 until a restore, and noted once claims are made under it.
 pub(crate) async fn a_generation_is_noted(store: Arc<dyn Store>) {
+    let secret = store.run_secret().await.unwrap();
+    assert_eq!((secret.len(), store.run_secret().await.unwrap() == secret), (64, true));
     assert_eq!(store.generation().await.unwrap(), Generation { current: 1, noted: None });
     store.note_generation(1).await.unwrap();
     store.note_generation(2).await.unwrap();

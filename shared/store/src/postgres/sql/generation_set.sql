@@ -1,2 +1,2 @@
--- A generation that no database had before.
-UPDATE meta SET database_generation = $1
+-- A generation that no database had before; the tokens of runs stay what they were.
+UPDATE meta SET database_generation = $1, run_secret = $2
