@@ -14,6 +14,8 @@ use sqlx::error::{BoxDynError, DatabaseError, ErrorKind};
 
 use super::pragmas::{self, Wanted};
 use crate::Error;
+#[cfg(feature = "force")]
+use crate::force::record;
 use crate::sql::argument::{Argument, Rows};
 
 /// Statements kept prepared: more than there are.
@@ -122,13 +124,16 @@ impl Direct {
     }
 }
 
+/// Measurements alone keep what is run.
+#[cfg(not(feature = "force"))]
+const fn record(_sql: &str, _arguments: &[Argument<'_>]) {}
+
 fn bind(
     statement: &mut CachedStatement<'_>,
     sql: &str,
     arguments: &[Argument<'_>],
 ) -> Result<(), sqlx::Error> {
-    #[cfg(feature = "force")]
-    crate::force::record(sql, arguments);
+    record(sql, arguments);
     for (place, argument) in (1..).zip(arguments) {
         statement.raw_bind_parameter(place, argument).map_err(sqlx_error)?;
     }
