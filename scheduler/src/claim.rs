@@ -33,7 +33,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         // A wake during the look is kept, so nothing falls between the look and the wait.
         let Some(wait) = token.run_until_cancelled(look(&shared, &mut served_at)).await else { return };
-        // What woke it may have asked a run to end, such as the newer commit of a webhook. Whoever can start is not kept waiting.
+        // Whoever can start is not kept waiting: neither for those who watch what others made, nor for ends.
+        shared.events.nudge();
+        // What woke it may have asked a run to end, such as the newer commit of a webhook.
         if std::mem::take(&mut woken) && token.run_until_cancelled(cancels::tell(&shared)).await.is_none() {
             return;
         }

@@ -120,7 +120,6 @@ impl Shared {
     /// Something changed that may let a job start.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
-        self.events.nudge();
     }
 }
 

@@ -33,6 +33,15 @@ pub(super) enum Prepared {
     Stopped,
 }
 
+/// Notes that the item's folders are lived in, before they are made. An offer whose start is refused lives nowhere once it is
+/// forgotten.
+pub(super) async fn move_in(node: &Node, held: &Held) -> Result<(), EndedBy> {
+    let (options, assignment) = (&node.options, &held.assignment);
+    let (project, work_item) = (&assignment.project, &assignment.work_item);
+    let moved_in = node.workspaces.moves_in(project, work_item, &options.account, held.dir.path());
+    moved_in.await.map_err(unprepared)
+}
+
 /// Makes the agent's folder. The run's lock must be held.
 pub(super) async fn workspace(
     node: &Arc<Node>,
@@ -41,15 +50,6 @@ pub(super) async fn workspace(
 ) -> io::Result<Prepared> {
     let (options, assignment) = (&node.options, &held.assignment);
     let work = workspace::folder(&options.workspace_dir, &assignment.project, &assignment.work_item);
-    let moved_in = node.workspaces.moves_in(
-        &assignment.project,
-        &assignment.work_item,
-        &options.account,
-        held.dir.path(),
-    );
-    if let Err(unprepared) = moved_in.await {
-        return Ok(not(unprepared));
-    }
     let (home, plain) = (node.home(held), assignment.repository.is_none().then(|| work.clone()));
     let (user, users) = (node.user_of(assignment.run), options.limits.fence.users);
     let (state, root) = (options.state_dir.clone(), options.workspace_dir.clone());
@@ -91,16 +91,16 @@ pub(super) async fn workspace(
             service::blocking(move || dir.write_workspace(&workspace)).await?;
             Prepared::Folder(work)
         }
-        Ok(Err(unprepared)) => not(unprepared),
+        Ok(Err(error)) => Prepared::Not(unprepared(error)),
         Err(None) => Prepared::Not(EndedBy::SelfFenced),
         Err(Some(Wish::Fence)) => Prepared::Fenced,
         Err(Some(wish)) => Prepared::Not(wish.ended_by()),
     })
 }
 
-fn not(Unprepared { fault, error }: Unprepared) -> Prepared {
+fn unprepared(Unprepared { fault, error }: Unprepared) -> EndedBy {
     tracing::warn!(fault = fault.as_str(), error, "could not prepare the workspace");
-    Prepared::Not(EndedBy::Workspace { fault, error })
+    EndedBy::Workspace { fault, error }
 }
 
 /// Returns when the run is not to go on: with the wish for its end, or without one when its lease is over.

@@ -62,27 +62,40 @@ async fn start(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
     let looked = stop.run_until_cancelled(node.preflights.first(FIRST_LOOK_WAIT)).await;
     let terms = stop.run_until_cancelled(node.registered()).await;
     let (Some(()), Some(terms)) = (looked, terms) else { return Ok(()) };
-    let deadline_boot_ms = loop {
-        // Only asking is given up when the runner stops: what follows is short, and half of it would be a lost run.
-        let Some(word) = stop.run_until_cancelled(ask(node, held, terms)).await else { return Ok(()) };
-        match word {
-            Word::Refused => {
-                tracing::info!("start refused, nothing was spawned");
-                return node.forget(held).await;
-            }
-            // An answer that took longer than the lease it grants is none.
-            Word::Granted { deadline_boot_ms } if node.clock.boot_ms() < deadline_boot_ms => {
-                break deadline_boot_ms;
-            }
-            Word::Granted { .. } => {}
+    // Only asking is given up when the runner stops: what follows is short, and half of it would be a lost run.
+    let asked = stop.run_until_cancelled(granted(node, held, terms));
+    let (asked, moved_in) = tokio::join!(asked, prepare::move_in(node, held));
+    let deadline_boot_ms = match asked {
+        Some(Some(deadline_boot_ms)) => deadline_boot_ms,
+        Some(None) => {
+            tracing::info!("start refused, nothing was spawned");
+            return node.forget(held).await;
         }
+        None => return Ok(()),
     };
     let wish = *held.wish.borrow();
     match wish {
         Some(Wish::Fence) => node.forget(held).await,
         Some(wish @ (Wish::Cancel | Wish::Drain)) => end_unspawned(node, held, wish.ended_by()).await,
         None if node.draining() => end_unspawned(node, held, EndedBy::Drained).await,
-        None => spawn(node, held, terms, deadline_boot_ms).await,
+        None => match moved_in {
+            Ok(()) => spawn(node, held, terms, deadline_boot_ms).await,
+            Err(ended_by) => end_unspawned(node, held, ended_by).await,
+        },
+    }
+}
+
+/// Until when the run may live, in boot time; none where its start is refused.
+async fn granted(node: &Node, held: &Held, terms: Terms) -> Option<i64> {
+    loop {
+        match ask(node, held, terms).await {
+            Word::Refused => return None,
+            // An answer that took longer than the lease it grants is none.
+            Word::Granted { deadline_boot_ms } if node.clock.boot_ms() < deadline_boot_ms => {
+                return Some(deadline_boot_ms);
+            }
+            Word::Granted { .. } => {}
+        }
     }
 }
 
