@@ -15,6 +15,8 @@ use crate::report::{keep_latencies, quantile_ms, row};
 const SAMPLES: usize = 100;
 /// Before them: connections are made, pages and files are warm.
 const WARM_UP: usize = 5;
+/// Before each: the system is idle, and what the run before left is done.
+const REST: Duration = Duration::from_millis(250);
 const RUN_WITHIN: Duration = Duration::from_secs(20);
 const DAY_US: i128 = 86_400_000_000;
 /// The log lines on the way: who writes them, what they say, and what the moment is called here.
@@ -49,6 +51,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     let mut connection = Connection::open(stack.addr(Service::Ingest)).await?;
     let mut samples = Vec::with_capacity(SAMPLES);
     for number in 0..WARM_UP + SAMPLES {
+        tokio::time::sleep(REST).await;
         let webhook = push_to(&format!("feature-{number}"));
         let (begun, begun_us) = (monotonic_ns(), wall_us());
         let answer = connection.post(&webhook).await?;
