@@ -33,11 +33,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         // A wake during the look is kept, so nothing falls between the look and the wait.
         let Some(wait) = token.run_until_cancelled(look(&shared, &mut served_at)).await else { return };
-        // Whoever can start is not kept waiting: neither for those who watch what others made, nor for ends.
-        shared.events.nudge();
-        // What woke it may have asked a run to end, such as the newer commit of a webhook.
-        if std::mem::take(&mut woken) && token.run_until_cancelled(cancels::tell(&shared)).await.is_none() {
-            return;
+        // What woke it may be a job for those who watch, or have asked a run to end, such as the newer commit of a webhook.
+        // Whoever can start is not kept waiting.
+        if std::mem::take(&mut woken) {
+            shared.events.nudge();
+            if token.run_until_cancelled(cancels::tell(&shared)).await.is_none() {
+                return;
+            }
         }
         tokio::select! {
             biased;
