@@ -219,6 +219,9 @@ async fn spawn(node: &Arc<Node>, held: &Arc<Held>, terms: Terms, deadline_boot_m
 
 /// Sees to it that the agent's user, where it has one of its own, is nobody else's.
 async fn lend_user(node: &Arc<Node>, held: &Arc<Held>) -> io::Result<()> {
+    if node.looks_as().is_none() {
+        return Ok(());
+    }
     let (node, held) = (node.clone(), held.clone());
     service::blocking(move || {
         let before = fs::symlink_metadata(node.home(&held)).ok().map(|found| found.uid());
