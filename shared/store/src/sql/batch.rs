@@ -1,4 +1,4 @@
-//! One batch inside the writer's transaction: one multi-row statement per kind of operation.
+//! One batch inside the writer's transaction: one statement per kind of operation.
 
 use domain::account::AccountRecord;
 use domain::alert::Notice;
