@@ -173,7 +173,7 @@ fn job_rows(frame: &mut Frame<'_>, view: &View, area: Rect) {
         .highlight_symbol("> ");
     let at = view.selected().and_then(|id| view.jobs().position(|job| job.id == id));
     frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(at));
-    if view.jobs().next().is_none() && area.height > 1 {
+    if view.facts.is_idle() && area.height > 1 {
         let below = Rect { y: area.y + 1, height: 1, ..area };
         frame.render_widget(Paragraph::new("nothing runs and nothing waits"), below);
     }

@@ -125,8 +125,10 @@ async fn look_after(admin: &Admin, pause: Duration, selected: Option<i64>) -> Re
 /// Everything that is shown.
 async fn look(admin: &Admin, selected: Option<i64>) -> Result<Facts, Failure> {
     let queue = admin.ask(admin.client().get_queue(v1::GetQueueRequest {})).await?;
+    // What waits first: a job that starts between the two is in both, and not in neither.
+    let mut waiting = jobs(admin, "queued").await?;
     let running = jobs(admin, "running").await?;
-    let waiting = jobs(admin, "queued").await?;
+    waiting.retain(|waiting| running.iter().all(|running| running.id != waiting.id));
     let budgets = admin.ask(admin.client().list_budgets(v1::ListBudgetsRequest {})).await?.budgets;
     let detail = match selected {
         None => None,

@@ -17,6 +17,15 @@ pub(super) struct Facts {
     pub(super) tail: Vec<String>,
 }
 
+impl Facts {
+    /// Whether no job runs and none waits. The lists alone cannot tell: they are asked one after the other, and a job may
+    /// move meanwhile; the counts are of one instant.
+    pub(super) fn is_idle(&self) -> bool {
+        let counts = self.queue.counts.unwrap_or_default();
+        counts.queued == 0 && counts.running == 0 && self.running.is_empty() && self.waiting.is_empty()
+    }
+}
+
 /// What is to be done about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
@@ -142,6 +151,17 @@ mod tests {
         let mut view = View::new(false);
         view.take(Ok(Facts { running: vec![job(7)], waiting: vec![job(9), job(8)], ..Facts::default() }));
         view
+    }
+
+    #[test]
+    fn lists_without_jobs_are_no_idle_system_while_a_job_is_counted() {
+        let counted = |queued, running| {
+            let counts = v1::Counts { queued, running, ..v1::Counts::default() };
+            Facts { queue: v1::QueueReply { counts: Some(counts), ..Default::default() }, ..Facts::default() }
+        };
+        assert!(counted(0, 0).is_idle());
+        assert!(!counted(1, 0).is_idle() && !counted(0, 1).is_idle());
+        assert!(!view().facts.is_idle());
     }
 
     fn press(view: &mut View, code: KeyCode) -> Act {
