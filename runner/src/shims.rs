@@ -30,8 +30,9 @@ use crate::{contain, identity, preflight};
 
 pub use waiting::Waiting;
 
-/// How long the place of a keeper that got its run stays empty: its agent is just starting.
-const REFILLED_AFTER: Duration = Duration::from_millis(50);
+/// How long the place of a keeper that got its run stays empty: its agent is just starting. Shorter than a run that does nothing, so
+/// that of runs that come one after the other each finds one.
+const REFILLED_AFTER: Duration = Duration::from_millis(10);
 /// How soon it is tried again where none could be made.
 const RETRIED_AFTER: Duration = Duration::from_secs(5);
 

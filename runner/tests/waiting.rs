@@ -8,7 +8,7 @@ use common::*;
 use domain::outcome::{EndedBy, Exit};
 use proto::v1::LaunchStatus;
 
-/// The shim of this runner that waits, and the cgroup that it stands in, if any.
+/// The shim of this runner that waits, and the cgroup that was made for its agent, if any.
 async fn the_one_that_waits(runner: u32) -> (i32, Option<PathBuf>) {
     eventually("a shim that waits", async || {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -22,7 +22,21 @@ async fn the_one_that_waits(runner: u32) -> (i32, Option<PathBuf>) {
                 return Some((pid, None));
             }
             let stands = std::fs::read_to_string(PathBuf::from(cgroup).join("cgroup.procs")).ok()?;
-            stands.lines().any(|line| line == pid.to_string()).then(|| (pid, Some(cgroup.into())))
+            let step = stands.trim().parse::<i32>().ok()?;
+            (parent(step) == u32::try_from(pid).ok()).then(|| (pid, Some(cgroup.into())))
+        })
+    })
+    .await
+}
+
+/// The step before the agent that waits below a shim.
+async fn the_step_below(shim: i32) -> i32 {
+    eventually("a step that waits", async || {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.find(|pid| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.starts_with(b"orch-agent\0") && parent(*pid) == u32::try_from(shim).ok()
         })
     })
     .await
@@ -74,8 +88,9 @@ async fn it_ends_with_its_runner_and_leaves_nothing() {
     let scheduler = FakeScheduler::start(Script::default()).await;
     let runner = Process::start(&place, &scheduler).await;
     let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
+    let step = the_step_below(pid).await;
     runner.kill();
-    gone(&[pid]).await;
+    gone(&[pid, step]).await;
     if let Some(cgroup) = cgroup {
         is_removed(&cgroup).await;
     }
@@ -94,5 +109,40 @@ async fn a_run_whose_waiting_shim_died_gets_another() {
     let watched = watch(&mut runner.client, &run, 0).await;
     assert_eq!(watched.outcome.ended_by, EndedBy::Agent);
     assert_eq!(place.spawns(), 1);
+    runner.kill();
+}
+
+#[tokio::test]
+async fn the_step_before_the_agent_ends_with_the_shim_that_waits() {
+    let place = Place::new("exit 0");
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let runner = Process::start(&place, &scheduler).await;
+    let (pid, _) = the_one_that_waits(runner.child.id()).await;
+    let step = the_step_below(pid).await;
+    kill(pid);
+    gone(&[pid, step]).await;
+    runner.kill();
+}
+
+#[tokio::test]
+async fn a_run_whose_step_died_while_it_waited_gets_another_in_the_same_cgroup() {
+    let place = Place::new("cat /proc/self/cgroup >$HERE/cgroup; read line; echo $line >$HERE/said; exit 3");
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let mut runner = Process::start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
+    let step = the_step_below(pid).await;
+    kill(step);
+    let run = key(1);
+    launch(&mut runner.client, runner.incarnation, &run, spec("go\n")).await;
+    let watched = watch(&mut runner.client, &run, 0).await;
+    assert_eq!((&watched.outcome.ended_by, watched.outcome.exit), (&EndedBy::Agent, Some(Exit::Code(3))));
+    assert_eq!(read(&place.file("said")), "go\n");
+    assert_eq!(place.spawns(), 1);
+    gone(&[pid]).await;
+    if let Some(cgroup) = cgroup {
+        let name = cgroup.file_name().unwrap().to_str().unwrap();
+        assert!(read(&place.file("cgroup")).contains(name), "{}", read(&place.file("cgroup")));
+        is_removed(&cgroup).await;
+    }
     runner.kill();
 }

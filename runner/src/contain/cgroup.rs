@@ -21,13 +21,6 @@ pub(crate) fn place(node: &str) -> Option<PathBuf> {
         .find(|place| probe(place))
 }
 
-/// The cgroup of this process, where its mount is in sight.
-pub(super) fn own_folder() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    candidates(&mounts, &own, false).into_iter().next()
-}
-
 /// The folders to try, best first.
 fn candidates(mountinfo: &str, own: &str, root: bool) -> Vec<PathBuf> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::"));

@@ -3,8 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::Timestamp;
@@ -19,9 +18,10 @@ use service::Clock;
 use super::control::Control;
 use super::disk::Watched;
 use super::output::Output;
+use super::step::{Order, Step};
 use super::watchdog::{self, Limits, Seen};
-use super::{agent, exec, room};
-use crate::contain::{Cgroup, Contained, Controller, Nest, sweep};
+use super::{agent, room};
+use crate::contain::{Cgroup, Controller, sweep};
 use crate::identity;
 use crate::run_dir::{Assignment, Intent, ProgramKind, RunDir};
 
@@ -52,8 +52,8 @@ pub(super) fn detach() -> io::Result<()> {
 }
 
 /// As [`run`], in a process that is detached. Its standard input is the locked file: the lock is free when, and only when, this
-/// process is dead. In a `nest` the agent is born; it must be the cgroup of the run's intent.
-pub(super) fn keep(dir: &RunDir, nest: Option<Nest>) -> io::Result<()> {
+/// process is dead. A `step` that waits must stand in the cgroup of the run's intent.
+pub(super) fn keep(dir: &RunDir, step: Option<Step>) -> io::Result<()> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, "the run's journal is missing");
     let assignment = dir.assignment()?.ok_or_else(missing)?;
     let intent = dir.intent()?.ok_or_else(missing)?;
@@ -63,71 +63,63 @@ pub(super) fn keep(dir: &RunDir, nest: Option<Nest>) -> io::Result<()> {
     let mut output = Output::new(dir.spool(), intent.spool_head_bytes, intent.spool_tail_bytes);
 
     let in_lease = intent.boot_id == identity::boot_id()? && clock.boot_ms() < intent.lease_deadline_boot_ms;
-    let fitting = nest.as_ref().is_none_or(|nest| intent.cgroup.as_deref() == Some(nest.path()));
+    let fitting = step.as_ref().is_none_or(|step| step.cgroup() == intent.cgroup.as_deref());
     if !in_lease {
-        abandon(nest)?;
+        abandon(step);
         return record(dir, &outcome(&mut output, EndedBy::SelfFenced, None, None, &clock));
     }
     if !fitting {
-        abandon(nest)?;
+        abandon(step);
         return Err(io::Error::other("the run is meant for another cgroup"));
     }
     if !intent.program.is_unchanged() {
-        abandon(nest)?;
+        abandon(step);
         let error = format!("{} has changed since it was looked at", intent.program.path.display());
         return record(dir, &outcome(&mut output, EndedBy::Unready { error }, None, None, &clock));
     }
-    let cgroup = match &nest {
-        Some(_) => None,
-        None => intent.cgroup.clone().map(Cgroup::at).filter(|cgroup| cgroup.create().is_ok()),
-    };
     let spawned_at = Timestamp::from_ms(clock.now_ms());
-    let made = room::make(dir, &intent);
-    let spawned = match &made {
-        Ok(()) => spawn(dir, &assignment, &intent, cgroup.is_some()),
-        Err(error) => Err(io::Error::new(error.kind(), format!("the agent cannot be contained: {error}"))),
-    };
-    let mut contained = nest.map(Nest::leave).or(cgroup.map(Contained::of));
-    let spawned = match spawned {
-        Ok(spawned) => spawned,
+    let ended_by = match stand_by(step, &intent) {
+        Ok(step) => match room::make(dir, &intent) {
+            Ok(()) => {
+                let order = order(dir, &assignment, &intent).to_bytes()?;
+                let mut keeper = Keeper::new(dir, assignment, &intent, control, output, step, order, clock)?;
+                keeper.watch()?;
+                return keeper.end(spawned_at);
+            }
+            Err(error) => {
+                step.abandon();
+                EndedBy::Unready { error: format!("the agent cannot be contained: {error}") }
+            }
+        },
         Err(error) => {
-            if let Some(cgroup) = contained.as_mut().and_then(Contained::without_us) {
-                cgroup.kill_and_remove();
+            if let Some(cgroup) = &intent.cgroup {
+                Cgroup::at(cgroup.clone()).kill_and_remove();
             }
-            room::give_back(&intent);
-            if made.is_err() {
-                let ended_by = EndedBy::Unready { error: error.to_string() };
-                return record(dir, &outcome(&mut output, ended_by, None, None, &clock));
-            }
-            let ended_by = EndedBy::SpawnFailed { error: error.to_string() };
-            return record(dir, &outcome(&mut output, ended_by, None, None, &clock));
+            EndedBy::SpawnFailed { error: error.to_string() }
         }
     };
-    let mut keeper = Keeper::new(dir, assignment, &intent, contained, control, output, spawned, clock)?;
-    keeper.watch()?;
-    let ended_by = keeper.finish();
-    let exit =
-        keeper.exit.filter(|_| !matches!(ended_by, EndedBy::SpawnFailed { .. } | EndedBy::Unready { .. }));
-    let Keeper { mut output, clock, control, .. } = keeper;
-    let result = record(dir, &outcome(&mut output, ended_by, exit, Some(spawned_at), &clock));
-    // Its connections close only now: who sees that finds the outcome.
-    drop(control);
-    result
+    room::give_back(&intent);
+    record(dir, &outcome(&mut output, ended_by, None, None, &clock))
 }
 
-fn abandon(nest: Option<Nest>) -> io::Result<()> {
-    nest.map_or(Ok(()), Nest::abandon)
+fn abandon(step: Option<Step>) {
+    if let Some(step) = step {
+        step.abandon();
+    }
 }
 
-/// A program that was spawned, and what is read of it.
-struct Spawned {
-    child: Child,
-    stdout: Option<OwnedFd>,
-    /// None where both streams come by one pipe.
-    stderr: Option<OwnedFd>,
+/// The step that waited, if it still does, or another in the run's cgroup.
+fn stand_by(step: Option<Step>, intent: &Intent) -> io::Result<Step> {
+    if let Some(mut step) = step
+        && step.waits()
+    {
+        return Ok(step);
+    }
+    let is_made = |path: &PathBuf| Cgroup::at(path.clone()).create().is_ok();
+    Step::start(&intent.shim_args, intent.cgroup.clone().filter(is_made), intent.kind)
 }
 
-fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, joins: bool) -> io::Result<Spawned> {
+fn order(dir: &RunDir, assignment: &Assignment, intent: &Intent) -> Order {
     let root = rustix::process::geteuid().is_root() && intent.user.is_none();
     let environment = agent::environment(
         assignment,
@@ -138,34 +130,13 @@ fn spawn(dir: &RunDir, assignment: &Assignment, intent: &Intent, joins: bool) ->
         root,
         |name| std::env::var_os(name),
     );
-    let program = std::iter::once(intent.program.path.clone().into_os_string());
-    let cgroup = intent.cgroup.as_ref().filter(|_| joins);
-    let is_confined = intent.confinement.is_some() || intent.user.is_some();
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0("orch-agent")
-        .args(&intent.shim_args)
-        .arg("exec")
-        .arg(dir.path())
-        .args(exec::args(cgroup, is_confined, program.chain(agent::arguments(assignment, intent))))
-        .env_clear()
-        .envs(environment)
-        .current_dir(&intent.workspace)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    match intent.kind {
-        ProgramKind::Agent => {
-            let mut child = command.spawn()?;
-            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-            Ok(Spawned { child, stdout: stdout.map(Into::into), stderr: stderr.map(Into::into) })
-        }
-        // Its findings are read by people: what it says on either stream stays in the order in which it said it.
-        ProgramKind::Gate => {
-            let (reader, writer) = io::pipe()?;
-            let child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
-            Ok(Spawned { child, stdout: Some(reader.into()), stderr: None })
-        }
+    Order {
+        dir: dir.path().to_owned(),
+        is_confined: intent.confinement.is_some() || intent.user.is_some(),
+        workspace: intent.workspace.clone(),
+        program: intent.program.path.clone(),
+        arguments: agent::arguments(assignment, intent),
+        environment,
     }
 }
 
@@ -204,7 +175,7 @@ fn record(dir: &RunDir, outcome: &Outcome) -> io::Result<()> {
 struct Keeper<'a> {
     dir: &'a RunDir,
     assignment: Assignment,
-    contained: Option<Contained>,
+    cgroup: Option<Cgroup>,
     control: Control,
     output: Output,
     clock: Clock,
@@ -222,7 +193,7 @@ struct Keeper<'a> {
     pid: Pid,
     pidfd: OwnedFd,
     stdin: Option<OwnedFd>,
-    /// What of the prompt is still to be written.
+    /// The order by which it becomes the agent and the agent's prompt; what of it is still to be written.
     prompt: Vec<u8>,
     written: usize,
     stdout: Option<OwnedFd>,
@@ -246,24 +217,26 @@ impl<'a> Keeper<'a> {
         dir: &'a RunDir,
         mut assignment: Assignment,
         intent: &Intent,
-        contained: Option<Contained>,
         control: Control,
         output: Output,
-        spawned: Spawned,
+        step: Step,
+        order: Vec<u8>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let Spawned { child, stdout, stderr } = spawned;
+        let cgroup = step.cgroup().map(|path| Cgroup::at(path.to_owned()));
+        let Step { child, stdout, stderr, .. } = step;
         let pid = Pid::from_child(&child);
         // Nobody has waited for the child yet, so its pid is still its own.
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let now_ms = clock.boot_ms();
         let (limits, seen) = (Limits::of(&assignment, intent), Seen::spawned(intent, now_ms));
-        let prompt = std::mem::take(&mut assignment.prompt).into_bytes();
+        let mut prompt = order;
+        prompt.append(&mut std::mem::take(&mut assignment.prompt).into_bytes());
         let bounds = intent.confinement.as_ref().map(|confinement| confinement.bounds);
         Ok(Self {
             dir,
             assignment,
-            contained,
+            cgroup,
             controls: room::controllers(intent).to_vec(),
             memory_bytes: bounds.map(|bounds| bounds.memory_bytes),
             disk: intent.confinement.as_ref().map(|confinement| Watched::begin(intent, confinement)),
@@ -279,13 +252,25 @@ impl<'a> Keeper<'a> {
             stdin: child.stdin.map(|pipe| nonblocking(pipe.into())).transpose()?,
             prompt,
             written: 0,
-            stdout: stdout.map(nonblocking).transpose()?,
+            stdout: Some(nonblocking(stdout)?),
             stderr: stderr.map(nonblocking).transpose()?,
             ending: None,
             exit: None,
             told: Progress::default(),
             told_ms: now_ms,
         })
+    }
+
+    /// Records how it ended, once it has.
+    fn end(mut self, spawned_at: Timestamp) -> io::Result<()> {
+        let ended_by = self.finish();
+        let exit =
+            self.exit.filter(|_| !matches!(ended_by, EndedBy::SpawnFailed { .. } | EndedBy::Unready { .. }));
+        let Self { dir, mut output, clock, control, .. } = self;
+        let result = record(dir, &outcome(&mut output, ended_by, exit, Some(spawned_at), &clock));
+        // Its connections close only now: who sees that finds the outcome.
+        drop(control);
+        result
     }
 
     /// Returns when the agent's process has ended.
@@ -335,7 +320,7 @@ impl<'a> Keeper<'a> {
             Some(kill_ms) if now_ms < kill_ms => kill_ms,
             Some(_) => {
                 let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-                if let Some(cgroup) = self.contained.as_mut().and_then(Contained::without_us) {
+                if let Some(cgroup) = &self.cgroup {
                     cgroup.kill();
                 }
                 now_ms.saturating_add(LOOK_EVERY_MS)
@@ -416,7 +401,7 @@ impl<'a> Keeper<'a> {
     fn finish(&mut self) -> EndedBy {
         let oom_kills: u64 = self.controls.iter().map(Controller::oom_kills).sum();
         let mut contained = false;
-        if let Some(cgroup) = self.contained.as_mut().and_then(Contained::without_us) {
+        if let Some(cgroup) = &self.cgroup {
             contained = cgroup.kill_and_remove() && !self.dir.is_uncontained();
         }
         if !contained {

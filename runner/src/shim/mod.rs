@@ -14,13 +14,15 @@ mod keep;
 mod output;
 mod protocol;
 mod room;
+mod step;
 mod wait;
 pub mod watchdog;
 
 pub(crate) use agent::{PATH_DEFAULT, environment};
 pub(crate) use client::Link;
 pub use protocol::Ask;
-pub(crate) use wait::{NO_CGROUP, READY};
+pub(crate) use step::NO_CGROUP;
+pub(crate) use wait::READY;
 pub(crate) use watchdog::Wish;
 
 use std::ffi::OsString;
@@ -52,8 +54,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             exit_code(keep::run(&dir))
         }
         (Some(verb), Some(cgroup)) if verb == "wait" => exit_code(wait::run(cgroup)),
-        (Some(verb), Some(dir)) if verb == "exec" => {
-            exec::run(&RunDir::at(PathBuf::from(dir)), args.collect())
+        (Some(verb), Some(parent)) if verb == "exec" => {
+            args.next().map_or(ExitCode::from(2), |cgroup| exec::run(&parent, cgroup))
         }
         (_, _) => {
             eprintln!("shim: this is called by the runner only");

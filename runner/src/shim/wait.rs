@@ -1,4 +1,5 @@
-//! A shim before it has a run: everything that takes time and needs no run is done, and it waits to be told of one.
+//! A shim before it has a run: everything that takes time and needs no run is done, the step before its agent started in the cgroup
+//! that the run will have, and it waits to be told of one.
 //!
 //! It ends with the runner that made it, until it has a run: then it is that run's shim like any other.
 
@@ -13,11 +14,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use rustix::stdio::{dup2_stderr, dup2_stdin, stdin};
 
 use super::keep;
-use crate::contain::Nest;
-use crate::run_dir::RunDir;
+use super::step::{NO_CGROUP, Step};
+use crate::contain::Cgroup;
+use crate::run_dir::{ProgramKind, RunDir};
 
-/// Said instead of a cgroup when there is none.
-pub(crate) const NO_CGROUP: &str = "-";
 /// What it says once it is ready.
 pub(crate) const READY: &[u8] = b"ready";
 /// The longest path of a run's folder, which is the whole message.
@@ -33,15 +33,40 @@ struct Told {
 /// Waits on its standard input, a socket, and keeps the run that it is told of.
 pub(super) fn run(cgroup: OsString) -> io::Result<()> {
     keep::detach()?;
-    let nest = if cgroup == NO_CGROUP { None } else { Some(Nest::enter(PathBuf::from(cgroup))?) };
+    let step = make(cgroup)?;
     let told = send(stdin(), READY, SendFlags::NOSIGNAL).map_err(io::Error::from).and_then(|_| receive());
     let Ok(Some(Told { dir, lock, log })) = told else {
-        return nest.map_or(Ok(()), Nest::abandon);
+        step.abandon();
+        return Ok(());
     };
     dup2_stderr(log)?;
     // From here on the lock is held by the standard input alone, as in every shim.
     dup2_stdin(lock)?;
-    keep::keep(&dir, nest)
+    keep::keep(&dir, Some(step))
+}
+
+/// The step before the agent, where the agent is to be.
+fn make(cgroup: OsString) -> io::Result<Step> {
+    // What the binary is called with to be a shim; the verb and the cgroup follow it.
+    let mut leading_args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    leading_args.truncate(leading_args.len().saturating_sub(2));
+    let cgroup = (cgroup != NO_CGROUP).then(|| PathBuf::from(cgroup));
+    if let Some(cgroup) = &cgroup {
+        Cgroup::at(cgroup.clone()).create()?;
+    }
+    match Step::start(leading_args, cgroup.clone(), ProgramKind::Agent) {
+        Ok(step) if step.is_in_place() => Ok(step),
+        Ok(step) => {
+            step.abandon();
+            Err(io::Error::other("the agent's cgroup cannot be entered"))
+        }
+        Err(error) => {
+            if let Some(cgroup) = cgroup {
+                Cgroup::at(cgroup).kill_and_remove();
+            }
+            Err(error)
+        }
+    }
 }
 
 /// What it is told; none when the runner has gone.

@@ -64,17 +64,23 @@ impl Workspaces {
         account: &Account,
         run_dir: &Path,
     ) -> Result<(), Unprepared> {
-        let Some(_item) = self.records.lock(project, work_item, ITEM_WAIT).await? else {
+        let Some(item) = self.records.lock(project, work_item, ITEM_WAIT).await? else {
             let error = "the item's folders are being removed by the clean-up".to_owned();
             return Err(Unprepared { fault: WorkspaceFault::Busy, error });
         };
-        let mut kept = self.records.kept(project, work_item)?.unwrap_or_else(|| Kept::of(project, work_item));
-        kept.runs.retain(|run| run.exists() && run != run_dir);
-        kept.runs.push(run_dir.to_owned());
-        if !kept.accounts.contains(&account.0) {
-            kept.accounts.push(account.0.clone());
-        }
-        Ok(self.records.write_kept(&kept)?)
+        let (records, run_dir, account) = (self.records.clone(), run_dir.to_owned(), account.0.clone());
+        let mut kept = Kept::of(project, work_item);
+        let noted = service::blocking(move || {
+            let _item = item;
+            kept = records.kept(&kept.project, &kept.work_item)?.unwrap_or(kept);
+            kept.runs.retain(|run| run.exists() && *run != run_dir);
+            kept.runs.push(run_dir);
+            if !kept.accounts.contains(&account) {
+                kept.accounts.push(account);
+            }
+            records.write_kept(&kept)
+        });
+        Ok(noted.await?)
     }
 
     /// Notes a reference to work that is about to be saved. The item's lock must be held.
