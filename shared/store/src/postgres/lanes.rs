@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::announce::Announcer;
-use super::transaction::{Begin, Server, Turn};
+use super::transaction::{Begin, CONNECTIONS_MAX, Server, Transacting, Turn};
 use crate::Error;
 use crate::sql::fault::{Fault, FaultKind, unavailable};
 use crate::sql::request::{Answer, Request};
@@ -230,34 +230,48 @@ impl Lane {
     }
 
     async fn attempt(&self, requests: &[&Request]) -> Result<Vec<Answer>, Failed> {
-        let begun = |fault| Failed { fault, begun: true };
-        let transacting = self.server.begin(Begin::Write(self.turn)).await;
-        let mut transacting = transacting.map_err(|fault| Failed { fault, begun: false })?;
-        match batch::run(&mut transacting.connection(), requests).await {
-            Ok(answers) => {
-                let id = transacting.id().await.map_err(begun)?;
-                match (transacting.commit().await, id) {
-                    (Ok(()), _) => Ok(answers),
-                    (Err(fault), Some(id)) if fault.kind == FaultKind::Broken => {
-                        if self
-                            .server
-                            .has_committed(&id)
-                            .await
-                            .map_err(|fault| Failed { fault, begun: false })?
-                        {
-                            return Ok(answers);
-                        }
-                        Err(begun(fault))
+        let mut dead = 0;
+        loop {
+            let transacting = self.server.begin_unsent(Begin::Write(self.turn)).await;
+            let mut transacting = transacting.map_err(|fault| Failed { fault, begun: false })?;
+            transacting.ask_id();
+            let mut ran = batch::run(&mut transacting.connection(), requests).await;
+            if ran.is_ok() {
+                ran = transacting.settle().await.and(ran);
+            }
+            match ran {
+                Ok(answers) => return self.end(transacting).await.map(|()| answers),
+                // A restart of the server kills every connection.
+                Err(fault)
+                    if fault.kind == FaultKind::Broken
+                        && !transacting.has_begun()
+                        && dead <= CONNECTIONS_MAX =>
+                {
+                    dead += 1;
+                }
+                Err(fault) => {
+                    let begun = transacting.has_begun();
+                    if fault.kind != FaultKind::Broken {
+                        transacting.roll_back().await;
                     }
-                    (Err(fault), _) => Err(begun(fault)),
+                    return Err(Failed { fault, begun });
                 }
             }
-            Err(fault) => {
-                if fault.kind != FaultKind::Broken {
-                    transacting.roll_back().await;
+        }
+    }
+
+    /// Commits what was written; looks whether it is, where nobody answers.
+    async fn end(&self, transacting: Transacting) -> Result<(), Failed> {
+        let id = transacting.id().map(str::to_owned);
+        match (transacting.commit().await, id) {
+            (Err(fault), Some(id)) if fault.kind == FaultKind::Broken => {
+                let committed = self.server.has_committed(&id).await;
+                if committed.map_err(|fault| Failed { fault, begun: false })? {
+                    return Ok(());
                 }
-                Err(begun(fault))
+                Err(Failed { fault, begun: true })
             }
+            (ended, _) => ended.map_err(|fault| Failed { fault, begun: true }),
         }
     }
 }

@@ -8,6 +8,7 @@ mod fault;
 mod lanes;
 mod logs;
 mod open;
+mod text;
 mod transaction;
 mod transfer;
 
@@ -22,7 +23,8 @@ use tokio::task::JoinHandle;
 pub(crate) use self::fault::kind_of;
 use self::lanes::Lanes;
 use self::logs::PostgresLogs;
-pub(crate) use self::transaction::Transacting;
+pub(crate) use self::text::filled;
+pub(crate) use self::transaction::{Answered, Transacting};
 use self::transaction::{Begin, Server};
 pub(crate) use self::transfer::{Target, open_target};
 use crate::sql::Database;

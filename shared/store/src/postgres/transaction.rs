@@ -1,19 +1,23 @@
 //! One transaction on a pooled connection, and how it is begun.
 //!
 //! Whatever a session would keep is said anew for each transaction, in the one message that begins it, so that a proxy
-//! may give each of them another server connection. A transaction that is dropped before its end takes its connection
-//! with it: nobody knows what that one would still say.
+//! may give each of them another server connection. Statements whose answers nobody waits for travel with the next one
+//! that is waited for: each message is a way to the server and back. A transaction that is dropped before its end takes
+//! its connection with it: nobody knows what that one would still say.
 
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Postgres, Row as _};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Executor as _, PgPool, Postgres, Row as _,
+};
 use tokio::time::timeout;
 
 use super::ANSWER_WAIT_MAX;
-use crate::sql::connection::Connection;
+use crate::sql::connection::{Connection, check_touched};
 use crate::sql::fault::{Fault, FaultKind};
 
 /// Connections of one process.
@@ -28,11 +32,19 @@ const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What every transaction says first. A statement that waits for a lock, or computes, for longer than any should, ends
 /// there; so does a transaction whose process stands still while it holds locks.
-const LIMITS: &str = "SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '3s'; \
-                      SET LOCAL idle_in_transaction_session_timeout = '15s'; SET LOCAL jit = off";
+const LIMITS: &[&str] = &[
+    "SET LOCAL statement_timeout = '10s'",
+    "SET LOCAL lock_timeout = '3s'",
+    "SET LOCAL idle_in_transaction_session_timeout = '15s'",
+    "SET LOCAL jit = off",
+];
+
+/// What a transaction that writes says besides. It looks rows up by their keys, however few there are now: a session keeps the
+/// plans of its foreign keys, and one made for an empty table would read all of a large one at each check.
+const BY_KEYS: &str = "SET LOCAL enable_seqscan = off";
 
 /// What a migration says first: it may take its time, and those who start meanwhile wait.
-const LIMITS_OF_MIGRATIONS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+const LIMITS_OF_MIGRATIONS: &[&str] = &["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"];
 
 /// The first number of our advisory locks, which another program in the same database will hardly have.
 const LOCKS: i32 = 0x4f72_6368;
@@ -61,15 +73,19 @@ pub(super) enum Begin {
 }
 
 impl Begin {
-    fn sql(self) -> String {
+    /// What is said to begin it, in that order.
+    fn statements(self) -> Vec<String> {
         let (mode, limits, turn) = match self {
             Self::Read => ("READ COMMITTED READ ONLY", LIMITS, None),
             Self::Snapshot => ("REPEATABLE READ READ ONLY", LIMITS, None),
             Self::Write(turn) => ("READ COMMITTED", LIMITS, turn),
             Self::Migrate => ("READ COMMITTED", LIMITS_OF_MIGRATIONS, Some(Turn::Schema)),
         };
-        let take_turn = turn.map(|turn| format!("; SELECT pg_advisory_xact_lock({LOCKS}, {})", turn as i32));
-        format!("BEGIN ISOLATION LEVEL {mode}; {limits}{}", take_turn.unwrap_or_default())
+        let take_turn = turn.map(|turn| format!("SELECT pg_advisory_xact_lock({LOCKS}, {})", turn as i32));
+        let begin = format!("BEGIN ISOLATION LEVEL {mode}");
+        let by_keys = matches!(self, Self::Write(_)).then_some(BY_KEYS);
+        let settings = limits.iter().copied().chain(by_keys).map(str::to_owned);
+        std::iter::once(begin).chain(settings).chain(take_turn).collect()
     }
 }
 
@@ -83,22 +99,30 @@ pub(super) struct Server {
 impl Server {
     /// Begins a transaction. A connection that turns out to be dead is replaced: a restart of the server kills all of them.
     pub(super) async fn begin(&self, begin: Begin) -> Result<Transacting, Fault> {
-        let sql = begin.sql();
         let mut tries = 0;
         loop {
-            let conn = match self.pool.acquire().await {
-                Ok(conn) => conn,
-                Err(sqlx::Error::PoolTimedOut) => return Err(self.why_no_connection().await),
-                Err(error @ sqlx::Error::PoolClosed) => return Err(error.into()),
-                Err(error) => return Err(self.could_not_connect(&error)),
-            };
-            let mut transacting = Transacting { conn, ended: false };
-            match transacting.run(sql.clone()).await {
+            let mut transacting = self.begin_unsent(begin).await?;
+            match transacting.send().await {
                 Ok(()) => return Ok(transacting),
                 Err(fault) if fault.kind == FaultKind::Broken && tries <= CONNECTIONS_MAX => tries += 1,
                 Err(fault) => return Err(fault),
             }
         }
+    }
+
+    /// A transaction that begins with the first message to it, which then may find the connection dead.
+    pub(super) async fn begin_unsent(&self, begin: Begin) -> Result<Transacting, Fault> {
+        let conn = match self.pool.acquire().await {
+            Ok(conn) => conn,
+            Err(sqlx::Error::PoolTimedOut) => return Err(self.why_no_connection().await),
+            Err(error @ sqlx::Error::PoolClosed) => return Err(error.into()),
+            Err(error) => return Err(self.could_not_connect(&error)),
+        };
+        let mut transacting = Transacting::new(conn);
+        for statement in begin.statements() {
+            transacting.later(&statement, None);
+        }
+        Ok(transacting)
     }
 
     /// The pool says only that it waited; whether the server is away or all connections are in use is found out.
@@ -168,12 +192,119 @@ impl Server {
 #[derive(Debug)]
 pub(crate) struct Transacting {
     conn: PoolConnection<Postgres>,
-    ended: bool,
+    unsent: Unsent,
+    /// Its id, by which its end can be asked for later, where that was asked.
+    id: Option<String>,
+    progress: Progress,
+}
+
+/// How far a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing was sent.
+    New,
+    /// Something was sent, nothing answered.
+    Sent,
+    Begun,
+    Ended,
+}
+
+/// Statements that go with the next message.
+#[derive(Debug, Default)]
+struct Unsent {
+    sql: String,
+    /// How many rows each of them must touch, where that is known.
+    touching: Vec<Option<u64>>,
+    /// Which of them gives the transaction's id.
+    id: Option<usize>,
+}
+
+/// What a statement answered.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    pub(crate) rows: Vec<PgRow>,
+    pub(crate) touched: u64,
 }
 
 impl Transacting {
+    fn new(conn: PoolConnection<Postgres>) -> Self {
+        Self { conn, unsent: Unsent::default(), id: None, progress: Progress::New }
+    }
+
     pub(crate) fn connection(&mut self) -> Connection<'_> {
-        Connection::Postgres(&mut self.conn)
+        Connection::Postgres(self)
+    }
+
+    /// Has a statement travel with the next message; a count of rows other than `touching` is a failure of that one.
+    pub(crate) fn later(&mut self, statement: &str, touching: Option<u64>) {
+        self.unsent.sql.push_str(statement);
+        self.unsent.sql.push_str(";\n");
+        self.unsent.touching.push(touching);
+    }
+
+    /// Has its id told with the next message.
+    pub(super) fn ask_id(&mut self) {
+        self.unsent.id = Some(self.unsent.touching.len());
+        self.later(include_str!("sql/transaction_id.sql").trim_end(), None);
+    }
+
+    /// Runs statements, after those that wait to be sent, in one message; gives what these answer.
+    pub(crate) async fn ask(&mut self, statements: &[String]) -> Result<Vec<Answered>, Fault> {
+        let Unsent { mut sql, touching, id } = std::mem::take(&mut self.unsent);
+        sql.push_str(&statements.join(";\n"));
+        if self.progress == Progress::New {
+            self.progress = Progress::Sent;
+        }
+        let asked = answers(&mut self.conn, sql);
+        let mut before = timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| no_answer())??;
+        self.progress = Progress::Begun;
+        if before.len() != touching.len() + statements.len() {
+            return Err(Fault::refused(format!(
+                "{} statements gave {} answers",
+                touching.len() + statements.len(),
+                before.len()
+            )));
+        }
+        let asked_for = before.split_off(touching.len());
+        for (answer, touching) in before.iter().zip(touching) {
+            check_touched(touching, answer.touched)?;
+        }
+        if let Some(row) = id.and_then(|place| before.get(place)?.rows.first()) {
+            self.id = Some(row.try_get(0)?);
+        }
+        Ok(asked_for)
+    }
+
+    /// Runs any number of statements without values whose answers say nothing.
+    pub(crate) async fn run(&mut self, sql: &'static str) -> Result<(), Fault> {
+        self.send().await?;
+        let run = sqlx::raw_sql(sql).execute(&mut *self.conn);
+        timeout(ANSWER_WAIT_MAX, run).await.map_err(|_| no_answer())??;
+        Ok(())
+    }
+
+    /// Sends what waits to be sent.
+    async fn send(&mut self) -> Result<(), Fault> {
+        if self.unsent.touching.is_empty() {
+            return Ok(());
+        }
+        self.ask(&[]).await.map(|_| ())
+    }
+
+    /// Sends what must be answered before COMMIT: that rows were touched as wanted, and the id.
+    pub(super) async fn settle(&mut self) -> Result<(), Fault> {
+        let is_open = |unsent: &Unsent| unsent.id.is_some() || unsent.touching.iter().any(Option::is_some);
+        if self.progress == Progress::New || is_open(&self.unsent) { self.send().await } else { Ok(()) }
+    }
+
+    /// Its id, where it was asked for and is answered.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Whether the server answered anything of it.
+    pub(super) const fn has_begun(&self) -> bool {
+        matches!(self.progress, Progress::Begun)
     }
 
     /// Runs a statement of PostgreSQL's own that has no values and one row.
@@ -214,30 +345,40 @@ impl Transacting {
         Ok(query.fetch_one(&mut *self.conn).await?.try_get(0)?)
     }
 
-    /// Its id, by which its end can be asked for later; none while nothing is written.
-    pub(super) async fn id(&mut self) -> Result<Option<String>, Fault> {
-        Ok(self.fetch_one(include_str!("sql/transaction_id.sql")).await?.try_get(0)?)
-    }
-
     /// Ends it, and gives the connection back.
     pub(crate) async fn commit(mut self) -> Result<(), Fault> {
-        self.run("COMMIT".into()).await?;
-        self.ended = true;
-        Ok(())
+        let ended = self.ask(&["COMMIT".into()]).await;
+        match &ended {
+            Ok(_) => self.progress = Progress::Ended,
+            // Something that went with COMMIT failed, so that it did not happen.
+            Err(fault) if fault.kind != FaultKind::Broken => self.roll_back().await,
+            Err(_) => {}
+        }
+        ended.map(|_| ())
     }
 
     /// Undoes it, and gives the connection back.
     pub(super) async fn roll_back(mut self) {
-        self.ended = self.run("ROLLBACK".into()).await.is_ok();
-    }
-
-    async fn run(&mut self, sql: String) -> Result<(), Fault> {
-        let run = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *self.conn);
-        match timeout(ANSWER_WAIT_MAX, run).await {
-            Ok(done) => Ok(done.map(|_| ())?),
-            Err(_) => Err(no_answer()),
+        self.unsent = Unsent::default();
+        if self.progress == Progress::New || self.ask(&["ROLLBACK".into()]).await.is_ok() {
+            self.progress = Progress::Ended;
         }
     }
+}
+
+/// The answers to the statements of a message.
+async fn answers(conn: &mut PoolConnection<Postgres>, sql: String) -> Result<Vec<Answered>, sqlx::Error> {
+    let mut said = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+    let (mut answers, mut rows) = (Vec::new(), Vec::new());
+    while let Some(part) = said.try_next().await? {
+        match part {
+            Either::Right(row) => rows.push(row),
+            Either::Left(end) => {
+                answers.push(Answered { rows: std::mem::take(&mut rows), touched: end.rows_affected() });
+            }
+        }
+    }
+    Ok(answers)
 }
 
 fn no_answer() -> Fault {
@@ -246,7 +387,7 @@ fn no_answer() -> Fault {
 
 impl Drop for Transacting {
     fn drop(&mut self) {
-        if !self.ended {
+        if !matches!(self.progress, Progress::New | Progress::Ended) {
             self.conn.close_on_drop();
         }
     }

@@ -61,7 +61,9 @@ impl Target {
             "WITH sent AS (INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE \
              SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb) RETURNING 1) SELECT count(*) FROM sent"
         );
-        self.transacting.number_long(sql, Some(without_nul(Value::Array(rows).to_string()))).await?;
+        self.transacting
+            .number_long(sql, Some(without_nul(&Value::Array(rows).to_string()).into_owned()))
+            .await?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use domain::sighting::Teller;
 use domain::{JobId, Timestamp};
 
 use super::argument::{Rows, cells};
-use super::connection::{Connection, query, statement};
+use super::connection::{Connection, fetch_together, query, statement};
 use super::fault::Fault;
 use super::rows::{JsonRows, get, json, text_of};
 use super::{apply, items, outbox, outside};
@@ -40,7 +40,7 @@ async fn hear_sources(conn: &mut Connection<'_>, items: &[Item<'_>]) -> Result<(
     for source in &heard {
         rows.push(&source)?;
     }
-    query!("accept_sources").bind(rows.into_text()?).execute(conn).await?;
+    query!("accept_sources").bind(rows.into_text()?).execute_later(conn).await?;
     Ok(())
 }
 
@@ -57,13 +57,11 @@ async fn look_up<'a>(conn: &mut Connection<'_>, items: &[Item<'a>]) -> Result<Kn
             keys.push(&key)?;
         }
     }
-    let rows = query!("accept_lookup")
-        .bind(deliveries.into_text()?)
-        .bind(keys.into_text()?)
-        .fetch_all(&mut *conn)
-        .await?;
-    let mut known = items::look_up(conn, items).await?;
-    known.sightings = outside::look_up(conn, sightings_of(items)).await?;
+    let repeats = query!("accept_lookup").bind(deliveries.into_text()?).bind(keys.into_text()?);
+    let queries = [Some(repeats), items::lookup(items)?, outside::lookup(sightings_of(items))?];
+    let [rows, found, sightings] = fetch_together(queries, conn).await?;
+    let mut known = items::take_found(conn, items, &found).await?;
+    known.sightings = outside::found(&sightings)?;
     for row in &rows {
         let kind: &str = get(row, "kind")?;
         match kind {
@@ -137,15 +135,15 @@ async fn write(conn: &mut Connection<'_>, intake: Intake<'_>) -> Result<(), Faul
         ]);
         payloads.push(cells![kept.id, text_of(&job.payload)?]);
     }
-    statement!("accept_deliveries").execute_each(deliveries, conn).await?;
-    statement!("accept_jobs").execute_each(jobs, conn).await?;
-    statement!("accept_payloads").execute_each(payloads, conn).await?;
+    statement!("accept_deliveries").execute_each_later(deliveries, conn).await?;
+    statement!("accept_jobs").execute_each_later(jobs, conn).await?;
+    statement!("accept_payloads").execute_each_later(payloads, conn).await?;
     let mut joined = JsonRows::new();
     for further in &intake.joined {
         joined.push(&further)?;
     }
     if !joined.is_empty() {
-        query!("accept_joined").bind(joined.into_text()?).execute(&mut *conn).await?;
+        query!("accept_joined").bind(joined.into_text()?).execute_later(&mut *conn).await?;
     }
     items::save(conn, intake.items.values()).await?;
     items::save_aliases(conn, &intake.aliases).await?;

@@ -8,7 +8,7 @@ use domain::work_item::ItemChange;
 use domain::{JobId, JobState, RunId, Status, Timestamp, Transition};
 
 use super::argument::{Argument, Rows, cells};
-use super::connection::{Connection, Statement, query, statement};
+use super::connection::{Connection, Query, Row, fetch_together, query, statement};
 use super::fault::Fault;
 use super::items;
 use super::leases;
@@ -33,10 +33,12 @@ pub(super) async fn apply(conn: &mut Connection<'_>, changes: &[&Change]) -> Res
         });
         let round = with_items_as_expected(conn, changes, round).await?;
         let round = leases::with_renewals_as_expected(conn, changes, round).await?;
-        let moved = write_jobs(conn, round.iter().map(|&index| changes[index])).await?;
+        let spenders = spending::spenders(round.iter().map(|&index| changes[index]))?;
+        let (moved, spenders) =
+            write_and_ask(conn, round.iter().map(|&index| changes[index]), spenders).await?;
         let done: Vec<usize> =
             round.into_iter().filter(|&index| moved.contains(&changes[index].transition.job)).collect();
-        write_runs(conn, done.iter().map(|&index| changes[index])).await?;
+        write_runs(conn, done.iter().map(|&index| changes[index]), &spenders).await?;
         outbox::push_of_changes(conn, done.iter().map(|&index| changes[index])).await?;
         let items: Vec<&ItemChange> = done.iter().filter_map(|&index| changes[index].item.as_ref()).collect();
         items::write(conn, &items).await?;
@@ -65,6 +67,15 @@ pub(super) async fn write_jobs(
     conn: &mut Connection<'_>,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<BTreeSet<JobId>, Fault> {
+    Ok(write_and_ask(conn, changes, None).await?.0)
+}
+
+/// The same, and the answer to what is asked after it.
+async fn write_and_ask(
+    conn: &mut Connection<'_>,
+    changes: impl Iterator<Item = &Change>,
+    asked: Option<Query<'_>>,
+) -> Result<(BTreeSet<JobId>, Vec<Row>), Fault> {
     let (mut rows, mut starts) = (Rows::new(), Rows::new());
     for change in changes {
         if is_start_alone(change) {
@@ -74,9 +85,11 @@ pub(super) async fn write_jobs(
             rows.push(job_row(change));
         }
     }
-    let mut moved = statement!("apply_jobs").fetch_each(rows, conn).await?;
-    moved.extend(statement!("apply_jobs_start").fetch_each(starts, conn).await?);
-    moved.iter().map(|row| Ok(JobId(row.try_get(0)?))).collect()
+    let jobs = Query::of_rows(statement!("apply_jobs"), rows);
+    let starts = Query::of_rows(statement!("apply_jobs_start"), starts);
+    let [moved, started, answer] = fetch_together([jobs, starts, asked], conn).await?;
+    let moved = moved.iter().chain(&started).map(|row| Ok(JobId(row.try_get(0)?)));
+    Ok((moved.collect::<Result<_, Fault>>()?, answer))
 }
 
 /// Whether the job's run starts and its row says nothing else than before.
@@ -144,9 +157,13 @@ impl<'a> Columns<'a> {
 }
 
 /// Ends before inserts: a job may lose one live run and gain another in one batch.
-async fn write_runs(conn: &mut Connection<'_>, changes: impl Iterator<Item = &Change>) -> Result<(), Fault> {
+async fn write_runs(
+    conn: &mut Connection<'_>,
+    changes: impl Iterator<Item = &Change>,
+    spenders: &[Row],
+) -> Result<(), Fault> {
     let changes: Vec<&Change> = changes.collect();
-    spending::count(conn, &changes).await?;
+    spending::count(conn, &changes, spenders).await?;
     let (mut ends, mut starts, mut inserts) = (Rows::new(), Rows::new(), Rows::new());
     let mut heard = BTreeMap::new();
     for change in changes {
@@ -176,9 +193,9 @@ async fn write_runs(conn: &mut Connection<'_>, changes: impl Iterator<Item = &Ch
             }
         }
     }
-    execute(conn, statement!("apply_runs_end"), ends).await?;
-    execute(conn, statement!("apply_runs_start"), starts).await?;
-    execute(conn, statement!("apply_runs_insert"), inserts).await?;
+    statement!("apply_runs_end").touch_each_later(ends, conn).await?;
+    statement!("apply_runs_start").touch_each_later(starts, conn).await?;
+    statement!("apply_runs_insert").execute_each_later(inserts, conn).await?;
     hear(conn, &heard).await
 }
 
@@ -201,7 +218,7 @@ async fn hear(conn: &mut Connection<'_>, heard: &BTreeMap<String, &Change>) -> R
         rows::push_account(&mut changed, record, now)?;
     }
     if !changed.is_empty() {
-        query!("accounts_save").bind(changed.into_text()?).execute(&mut *conn).await?;
+        query!("accounts_save").bind(changed.into_text()?).execute_later(&mut *conn).await?;
     }
     outbox::push(conn, &hearing.notices).await
 }
@@ -236,20 +253,4 @@ fn end_row<'a>(
 /// SQLite's integers are signed; nothing real comes near.
 fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// Runs a statement that must touch every one of its rows.
-async fn execute<const N: usize>(
-    conn: &mut Connection<'_>,
-    statement: Statement,
-    rows: Rows<'_, N>,
-) -> Result<(), Fault> {
-    let wanted = rows.len() as u64;
-    let touched = statement.execute_each(rows, conn).await?;
-    if touched == wanted {
-        return Ok(());
-    }
-    Err(Fault::refused(format!(
-        "{wanted} rows were to change beside their jobs, {touched} did: they disagree"
-    )))
 }

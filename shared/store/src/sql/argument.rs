@@ -130,13 +130,14 @@ impl<'a> From<Option<&'a str>> for Argument<'a> {
 }
 
 /// The text with another character for NUL, which PostgreSQL holds neither in text nor in the text of JSON.
-pub(crate) fn without_nul(text: String) -> String {
-    let text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
+pub(crate) fn without_nul(text: &str) -> Cow<'_, str> {
+    let text =
+        if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) };
     if !text.contains(r"\u0000") {
         return text;
     }
     let mut clean = String::with_capacity(text.len());
-    let mut rest = text.as_str();
+    let mut rest = &*text;
     while let Some(at) = rest.find('\\') {
         // What is escaped is one character, or `u` and four digits.
         let (before, escape) = rest.split_at(at);
@@ -153,7 +154,7 @@ pub(crate) fn without_nul(text: String) -> String {
         }
     }
     clean.push_str(rest);
-    clean
+    Cow::Owned(clean)
 }
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ mod tests {
             (r"\u0000\", "\u{fffd}\\"),
             (r#""\u0001 é""#, r#""\u0001 é""#),
         ] {
-            assert_eq!(without_nul(text.to_owned()), clean, "{text}");
+            assert_eq!(without_nul(text), clean, "{text}");
         }
     }
 }

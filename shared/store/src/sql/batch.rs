@@ -126,8 +126,8 @@ async fn save_nodes(conn: &mut Connection<'_>, nodes: &[&Node]) -> Result<(), Fa
         ))?;
         accounts.push(&(&node.account, node.last_seen_at))?;
     }
-    query!("nodes_save").bind(rows.into_text()?).execute(&mut *conn).await?;
-    query!("accounts_ensure").bind(accounts.into_text()?).execute(conn).await?;
+    query!("nodes_save").bind(rows.into_text()?).execute_later(&mut *conn).await?;
+    query!("accounts_ensure").bind(accounts.into_text()?).execute_later(conn).await?;
     Ok(())
 }
 
@@ -142,7 +142,7 @@ async fn save_late_outcomes(conn: &mut Connection<'_>, requests: &[&Request]) ->
     }
     if !rows.is_empty() {
         let rows = rows.into_text()?;
-        query!("late_outcomes_save").bind(rows).execute(conn).await?;
+        query!("late_outcomes_save").bind(rows).execute_later(conn).await?;
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ async fn save_account(
 ) -> Result<(), Fault> {
     let mut row = JsonRows::new();
     rows::push_account(&mut row, record, now)?;
-    query!("accounts_save").bind(row.into_text()?).execute(&mut *conn).await?;
+    query!("accounts_save").bind(row.into_text()?).execute_later(&mut *conn).await?;
     let notices: Vec<Notice> = alert.into_iter().map(|alert| Notice::new(alert, now)).collect();
     outbox::push(conn, &notices).await
 }

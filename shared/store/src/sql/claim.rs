@@ -5,7 +5,7 @@ use domain::breaker::Opening;
 use domain::budget::{Amount, micros};
 use domain::{Account, Epoch, JobId, NodeId, RunState, Timestamp};
 
-use super::connection::{Connection, Row, query};
+use super::connection::{Connection, Row, fetch_together, query};
 use super::fault::Fault;
 use super::rows::{self, JsonRows, json, text_of};
 use super::{apply, spending};
@@ -20,7 +20,7 @@ pub(super) async fn claim(conn: &mut Connection<'_>, request: &ClaimRequest) -> 
     if facts.paused {
         return Ok(Claimed::default());
     }
-    query!("claim_promote").bind(now.as_ms()).bind(PROMOTED_MAX).execute(&mut *conn).await?;
+    query!("claim_promote").bind(now.as_ms()).bind(PROMOTED_MAX).execute_later(&mut *conn).await?;
     let mut search = Search::new(&facts, request.run_ids.len());
     search.take_heads(read_heads(conn, search.heads_max()).await?);
     while let Some(behind) = search.next() {
@@ -37,7 +37,7 @@ pub(super) async fn claim(conn: &mut Connection<'_>, request: &ClaimRequest) -> 
     write(conn, &decided, now).await?;
     if decided.fleet != fleet_before {
         let waits = decided.fleet.as_ref().map(|fleet| text_of(&(&fleet.reason, fleet.until))).transpose()?;
-        query!("claim_fleet").bind(waits).execute(conn).await?;
+        query!("claim_fleet").bind(waits).execute_later(conn).await?;
     }
     Ok(decided.claimed)
 }
@@ -52,7 +52,10 @@ async fn read_facts(
         (JobId, String, String, NodeId, Account, Opening, Timestamp, String),
         (String, i64, i64, Option<f64>, i64),
     );
-    let row = query!("claim_facts").fetch_one(&mut *conn).await?;
+    let shared = spending::lookup(&facts.books.shared_purses())?;
+    let asked = [Some(query!("claim_facts")), Some(query!("accounts")), shared];
+    let [row, accounts, spendings] = fetch_together(asked, conn).await?;
+    let row = row.first().ok_or_else(|| Fault::refused("the table meta has no row"))?;
     facts.paused = row.try_get(0)?;
     facts.paused_parts = json("paused parts", row.try_get(3)?)?;
     let live: Vec<Live> = json("live runs", row.try_get(2)?)?;
@@ -64,10 +67,9 @@ async fn read_facts(
         LiveFacts { job, project, work_item, chain, aside, node, account, opening, offered_at }
     });
     facts.live = live.collect();
-    let accounts = query!("accounts").fetch_all(&mut *conn).await?;
     let accounts = accounts.iter().map(rows::account).collect::<Result<Vec<_>, _>>()?;
     facts.take_accounts(&accounts, now);
-    facts.books.spendings = spending::read(conn, &facts.books.shared_purses()).await?;
+    facts.books.spendings = spending::found(&spendings)?;
     let fleet = row.try_get::<Option<&str>, _>(1)?.map(rows::fleet).transpose()?;
     Ok(fleet)
 }
@@ -127,7 +129,7 @@ async fn write(conn: &mut Connection<'_>, decided: &Decided, now: Timestamp) -> 
     }
     if !decided.undecided.is_empty() {
         let gone = text_of(&decided.undecided)?;
-        query!("decisions_drop").bind(gone).execute(&mut *conn).await?;
+        query!("decisions_drop").bind(gone).execute_later(&mut *conn).await?;
     }
     if !decided.noted.is_empty() {
         let mut noted = JsonRows::new();
@@ -135,7 +137,7 @@ async fn write(conn: &mut Connection<'_>, decided: &Decided, now: Timestamp) -> 
             noted.push(&(id, text_of(&waiting.reason)?, waiting.until, now))?;
         }
         let noted = noted.into_text()?;
-        query!("decisions_save").bind(noted).execute(conn).await?;
+        query!("decisions_save").bind(noted).execute_later(conn).await?;
     }
     Ok(())
 }

@@ -6,16 +6,14 @@
 use std::borrow::Cow;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{
-    ColumnIndex, Decode, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction, Type,
-};
-use tokio::time::timeout;
+use sqlx::{ColumnIndex, Decode, Postgres, Row as _, Sqlite, SqliteConnection, Transaction, Type};
 
-use crate::postgres::{ANSWER_WAIT_MAX, Transacting};
-use crate::sql::argument::{Argument, Rows, without_nul};
+use crate::postgres::{Answered, Transacting, filled};
+use crate::sql::argument::{Argument, Rows};
 use crate::sql::fault::Fault;
+use crate::sql::rows::text_of;
 use crate::sqlite::direct::{Cells, Direct, FromCell, Place};
 
 /// A connection, borrowed from whoever writes or reads.
@@ -24,7 +22,7 @@ pub(crate) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
     /// In the calling thread.
     Direct(&'c mut Direct),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut Transacting),
 }
 
 /// One statement, as each database wants it.
@@ -58,11 +56,19 @@ pub(crate) use {query, statement};
 pub(crate) struct Query<'a> {
     statement: Statement,
     arguments: Vec<Argument<'a>>,
+    /// How many of the values are a row, of a statement that is run for each row.
+    width: Option<usize>,
 }
 
 impl<'a> Query<'a> {
     pub(crate) const fn new(statement: Statement) -> Self {
-        Self { statement, arguments: Vec::new() }
+        Self { statement, arguments: Vec::new(), width: None }
+    }
+
+    /// A statement to be run for each of the rows, and read; none without rows.
+    pub(crate) fn of_rows<const N: usize>(statement: Statement, rows: Rows<'a, N>) -> Option<Self> {
+        let arguments: Vec<_> = rows.into_inner().into_iter().flatten().collect();
+        (!arguments.is_empty()).then_some(Self { statement, arguments, width: Some(N) })
     }
 
     pub(crate) fn bind(mut self, value: impl Into<Argument<'a>>) -> Self {
@@ -71,110 +77,157 @@ impl<'a> Query<'a> {
     }
 
     /// Runs it; says how many rows it touched.
-    pub(crate) async fn execute(self, conn: &mut Connection<'_>) -> Result<u64, sqlx::Error> {
+    pub(crate) async fn execute(self, conn: &mut Connection<'_>) -> Result<u64, Fault> {
         match conn {
             Connection::Sqlite(conn) => Ok(self.sqlite().execute(&mut **conn).await?.rows_affected()),
-            Connection::Direct(conn) => conn.execute(self.statement.sqlite, &self.arguments),
-            Connection::Postgres(conn) => {
-                Ok(answered(self.postgres().execute(&mut **conn)).await?.rows_affected())
-            }
+            Connection::Direct(conn) => Ok(conn.execute(self.statement.sqlite, &self.arguments)?),
+            Connection::Postgres(conn) => Ok(ask(conn, self.postgres()?).await?.touched),
         }
     }
 
-    pub(crate) async fn fetch_all(self, conn: &mut Connection<'_>) -> Result<Vec<Row>, sqlx::Error> {
+    /// Runs it, and waits for its answer no sooner than for that of the next statement, where each answer is waited for.
+    pub(crate) async fn execute_later(self, conn: &mut Connection<'_>) -> Result<(), Fault> {
+        if let Connection::Postgres(conn) = conn {
+            conn.later(&self.postgres()?, None);
+            return Ok(());
+        }
+        self.execute(conn).await.map(|_| ())
+    }
+
+    pub(crate) async fn fetch_all(self, conn: &mut Connection<'_>) -> Result<Vec<Row>, Fault> {
         match conn {
             Connection::Sqlite(conn) => {
-                let rows = self.sqlite().fetch_all(&mut **conn).await?;
+                let mut rows = Vec::new();
+                for row in self.runs() {
+                    rows.extend(for_sqlite(self.statement, row.to_vec()).fetch_all(&mut **conn).await?);
+                }
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             Connection::Direct(conn) => {
-                let rows = conn.fetch(self.statement.sqlite, &self.arguments, usize::MAX)?;
+                let rows = conn.fetch_each(self.statement.sqlite, &self.runs())?;
                 Ok(rows.into_iter().map(Row::Direct).collect())
             }
             Connection::Postgres(conn) => {
-                let rows = answered(self.postgres().fetch_all(&mut **conn)).await?;
+                let rows = ask(conn, self.postgres()?).await?.rows;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }
     }
 
-    pub(crate) async fn fetch_optional(self, conn: &mut Connection<'_>) -> Result<Option<Row>, sqlx::Error> {
+    pub(crate) async fn fetch_optional(self, conn: &mut Connection<'_>) -> Result<Option<Row>, Fault> {
         match conn {
             Connection::Sqlite(conn) => Ok(self.sqlite().fetch_optional(&mut **conn).await?.map(Row::Sqlite)),
             Connection::Direct(conn) => {
                 Ok(conn.fetch(self.statement.sqlite, &self.arguments, 1)?.pop().map(Row::Direct))
             }
             Connection::Postgres(conn) => {
-                Ok(answered(self.postgres().fetch_optional(&mut **conn)).await?.map(Row::Postgres))
+                let rows = ask(conn, self.postgres()?).await?.rows;
+                Ok(rows.into_iter().next().map(Row::Postgres))
             }
         }
     }
 
-    pub(crate) async fn fetch_one(self, conn: &mut Connection<'_>) -> Result<Row, sqlx::Error> {
-        self.fetch_optional(conn).await?.ok_or(sqlx::Error::RowNotFound)
+    pub(crate) async fn fetch_one(self, conn: &mut Connection<'_>) -> Result<Row, Fault> {
+        self.fetch_optional(conn).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
     fn sqlite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+        debug_assert!(self.width.is_none(), "what is run for each row is read by `fetch_all`");
         for_sqlite(self.statement, self.arguments)
     }
 
-    fn postgres(self) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-        for_postgres(self.statement, self.arguments)
+    fn postgres(self) -> Result<String, Fault> {
+        Ok(match self.width {
+            None => filled(self.statement.postgres, &self.arguments),
+            Some(width) => {
+                let rows: Vec<_> = self.arguments.chunks(width).collect();
+                filled(self.statement.postgres, &[text_of(&rows)?.into()])
+            }
+        })
+    }
+
+    /// The values of each time that SQLite runs it.
+    fn runs(&self) -> Vec<&[Argument<'a>]> {
+        match self.width {
+            None => vec![&self.arguments],
+            Some(width) => self.arguments.chunks(width).collect(),
+        }
     }
 }
 
+/// Runs statements that need nothing of each other's answers, none for each that is not there; gives their rows.
+pub(crate) async fn fetch_together<const N: usize>(
+    queries: [Option<Query<'_>>; N],
+    conn: &mut Connection<'_>,
+) -> Result<[Vec<Row>; N], Fault> {
+    let mut fetched = [const { Vec::new() }; N];
+    if let Connection::Postgres(conn) = conn {
+        let (mut places, mut statements) = (Vec::new(), Vec::new());
+        for (rows, query) in fetched.iter_mut().zip(queries) {
+            if let Some(query) = query {
+                places.push(rows);
+                statements.push(query.postgres()?);
+            }
+        }
+        if !statements.is_empty() {
+            for (rows, answered) in places.into_iter().zip(conn.ask(&statements).await?) {
+                *rows = answered.rows.into_iter().map(Row::Postgres).collect();
+            }
+        }
+        return Ok(fetched);
+    }
+    for (rows, query) in fetched.iter_mut().zip(queries) {
+        if let Some(query) = query {
+            *rows = query.fetch_all(conn).await?;
+        }
+    }
+    Ok(fetched)
+}
+
 impl Statement {
-    /// Runs it for each of the rows; says how many rows it touched.
-    pub(crate) async fn execute_each<const N: usize>(
+    /// Runs it for each of the rows, as [`Query::execute_later`] does.
+    pub(crate) async fn execute_each_later<const N: usize>(
         self,
         rows: Rows<'_, N>,
         conn: &mut Connection<'_>,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<(), Fault> {
+        self.run_each(rows, false, conn).await
+    }
+
+    /// Runs it for each of the rows, as [`Query::execute_later`] does; fails unless it touches as many.
+    pub(crate) async fn touch_each_later<const N: usize>(
+        self,
+        rows: Rows<'_, N>,
+        conn: &mut Connection<'_>,
+    ) -> Result<(), Fault> {
+        self.run_each(rows, true, conn).await
+    }
+
+    async fn run_each<const N: usize>(
+        self,
+        rows: Rows<'_, N>,
+        touches_each: bool,
+        conn: &mut Connection<'_>,
+    ) -> Result<(), Fault> {
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
-        match conn {
+        let wanted = touches_each.then_some(rows.len() as u64);
+        let touched = match conn {
             Connection::Sqlite(conn) => {
                 let mut touched = 0;
                 for row in rows.into_inner() {
                     touched += for_sqlite(self, row).execute(&mut **conn).await?.rows_affected();
                 }
-                Ok(touched)
+                touched
             }
-            Connection::Direct(conn) => conn.execute_each(self.sqlite, &rows),
+            Connection::Direct(conn) => conn.execute_each(self.sqlite, &rows)?,
             Connection::Postgres(conn) => {
-                let all = for_postgres(self, [rows.into_json()?.into()]);
-                Ok(answered(all.execute(&mut **conn)).await?.rows_affected())
+                conn.later(&filled(self.postgres, &[rows.into_json()?.into()]), wanted);
+                return Ok(());
             }
-        }
-    }
-
-    /// Runs it for each of the rows; gives what it returns.
-    pub(crate) async fn fetch_each<const N: usize>(
-        self,
-        rows: Rows<'_, N>,
-        conn: &mut Connection<'_>,
-    ) -> Result<Vec<Row>, sqlx::Error> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        match conn {
-            Connection::Sqlite(conn) => {
-                let mut returned = Vec::new();
-                for row in rows.into_inner() {
-                    returned.extend(for_sqlite(self, row).fetch_all(&mut **conn).await?);
-                }
-                Ok(returned.into_iter().map(Row::Sqlite).collect())
-            }
-            Connection::Direct(conn) => {
-                Ok(conn.fetch_each(self.sqlite, &rows)?.into_iter().map(Row::Direct).collect())
-            }
-            Connection::Postgres(conn) => {
-                let all = for_postgres(self, [rows.into_json()?.into()]);
-                let returned = answered(all.fetch_all(&mut **conn)).await?;
-                Ok(returned.into_iter().map(Row::Postgres).collect())
-            }
-        }
+        };
+        check_touched(wanted, touched)
     }
 }
 
@@ -194,44 +247,35 @@ fn for_sqlite<'a>(
     query
 }
 
-/// Without a name on the server: behind a proxy the next transaction may meet another one.
-fn for_postgres<'a>(
-    statement: Statement,
-    arguments: impl IntoIterator<Item = Argument<'a>>,
-) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-    let mut query = sqlx::query(statement.postgres).persistent(false);
-    for argument in arguments {
-        query = match argument {
-            Argument::Integer(value) => query.bind(value),
-            Argument::Real(value) => query.bind(value),
-            Argument::Text(value) => query.bind(value.map(|text| without_nul(text.into_owned()))),
-            Argument::Bool(value) => query.bind(value),
-        };
-    }
-    query
+async fn ask(conn: &mut Transacting, statement: String) -> Result<Answered, Fault> {
+    Ok(conn.ask(&[statement]).await?.pop().unwrap_or_default())
 }
 
-/// Waits for an answer no longer than any takes: a server that went away may leave the connection open.
-async fn answered<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    timeout(ANSWER_WAIT_MAX, answer)
-        .await
-        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+/// Refuses another number of rows than wanted, where one is.
+pub(crate) fn check_touched(wanted: Option<u64>, touched: u64) -> Result<(), Fault> {
+    match wanted.filter(|wanted| *wanted != touched) {
+        None => Ok(()),
+        Some(wanted) => Err(Fault::refused(format!(
+            "{wanted} rows were to change beside their jobs, {touched} did: they disagree"
+        ))),
+    }
 }
 
 impl Connection<'_> {
     /// Runs what has no values and no rows, such as a statement about savepoints.
-    pub(crate) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+    pub(crate) async fn run(&mut self, sql: &'static str) -> Result<(), Fault> {
         self.run_statement(Statement { sqlite: sql, postgres: sql }).await
     }
 
     /// Runs statements that have no values and no rows.
-    pub(crate) async fn run_statement(&mut self, statement: Statement) -> Result<(), sqlx::Error> {
+    pub(crate) async fn run_statement(&mut self, statement: Statement) -> Result<(), Fault> {
         match self {
-            Self::Sqlite(conn) => sqlx::raw_sql(statement.sqlite).execute(&mut **conn).await.map(|_| ()),
-            Self::Direct(conn) => conn.run(statement.sqlite),
-            Self::Postgres(conn) => {
-                answered(sqlx::raw_sql(statement.postgres).execute(&mut **conn)).await.map(|_| ())
+            Self::Sqlite(conn) => {
+                sqlx::raw_sql(statement.sqlite).execute(&mut **conn).await?;
+                Ok(())
             }
+            Self::Direct(conn) => Ok(conn.run(statement.sqlite)?),
+            Self::Postgres(conn) => conn.run(statement.postgres).await,
         }
     }
 

@@ -3,132 +3,108 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::alert::Notice;
-use domain::delivery::Payload;
+use domain::delivery::{NewJob, Payload};
 use domain::work_item::{ItemChange, WorkItem, head_family, head_key, joining};
 
 use super::argument::{Rows, cells};
-use super::connection::{Connection, query, statement};
+use super::connection::{Connection, Query, Row, fetch_together, query, statement};
 use super::fault::Fault;
 use super::rows::{self, JsonRows, get, json};
 use super::{SqlStore, accept, outbox, spending, views};
 use crate::intake::{Item, ItemKey, Known, Waiting, names_of};
 use crate::{Applied, Audit, Error, ItemFilter};
 
-/// What is known of the work items that the jobs of `items` belong to.
-pub(super) async fn look_up<'a>(conn: &mut Connection<'_>, items: &[Item<'a>]) -> Result<Known<'a>, Fault> {
-    let mut known = Known::default();
+/// Asks for the work items that the jobs of `items` belong to, where they name any.
+pub(super) fn lookup<'a>(items: &[Item<'_>]) -> Result<Option<Query<'a>>, Fault> {
     let names: BTreeSet<ItemKey> = items.iter().flat_map(Item::jobs).flat_map(names_of).collect();
-    if names.is_empty() {
-        return Ok(known);
-    }
-    let mut asked = JsonRows::new();
-    for name in &names {
-        asked.push(name)?;
-    }
-    let query = query!("items_lookup").bind(asked.into_text()?);
-    for row in query.fetch_all(&mut *conn).await? {
-        let (project, name): (String, String) = (get(&row, "project")?, get(&row, "name")?);
-        let key: String = get(&row, "canonical")?;
-        if get::<Option<&str>>(&row, "key")?.is_some() {
-            known.items.insert((project.clone(), key.clone()), rows::work_item(&row)?);
+    rows_of(names.iter(), query!("items_lookup"))
+}
+
+/// Takes what `lookup` found, and reads what else is known of these items.
+pub(super) async fn take_found<'a>(
+    conn: &mut Connection<'_>,
+    items: &[Item<'a>],
+    found: &[Row],
+) -> Result<Known<'a>, Fault> {
+    let mut known = Known::default();
+    for row in found {
+        let (project, name): (String, String) = (get(row, "project")?, get(row, "name")?);
+        let key: String = get(row, "canonical")?;
+        if get::<Option<&str>>(row, "key")?.is_some() {
+            known.items.insert((project.clone(), key.clone()), rows::work_item(row)?);
         }
         if key != name {
             known.aliases.insert((project, name), key);
         }
     }
-    look_up_waiting(conn, items, &mut known).await?;
-    look_up_running(conn, items, &mut known).await?;
-    look_up_unfinished(conn, items, &mut known).await?;
-    Ok(known)
-}
-
-async fn look_up_waiting(
-    conn: &mut Connection<'_>,
-    items: &[Item<'_>],
-    known: &mut Known<'_>,
-) -> Result<(), Fault> {
-    let mut asked = BTreeSet::new();
-    for job in items.iter().flat_map(Item::jobs).filter(|job| job.about.replaces_older) {
-        for (project, name) in names_of(job) {
-            let key = known.aliases.get(&(project.clone(), name.clone())).unwrap_or(&name).clone();
-            let start = head_key(&project, &key, &job.stage, "");
-            asked.insert((project, key, job.stage.clone(), start));
-        }
-    }
-    if asked.is_empty() {
-        return Ok(());
-    }
-    let mut rows = JsonRows::new();
-    for waiting in &asked {
-        rows.push(waiting)?;
-    }
-    let query = query!("items_waiting").bind(rows.into_text()?);
-    for row in query.fetch_all(conn).await? {
-        let job = rows::queued_job(&row)?;
-        let payload: Payload = json("payload", get(&row, "payload")?)?;
+    let asked = [waiting(items, &known)?, running(items, &known)?, unfinished(items, &known)?];
+    let [waiting, running, unfinished] = fetch_together(asked, conn).await?;
+    for row in &waiting {
+        let job = rows::queued_job(row)?;
+        let payload: Payload = json("payload", get(row, "payload")?)?;
         let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
         known.waiting.insert(place, Waiting { job, results: payload.results });
     }
-    Ok(())
-}
-
-/// Running jobs that a newer commit may make worthless.
-async fn look_up_running(
-    conn: &mut Connection<'_>,
-    items: &[Item<'_>],
-    known: &mut Known<'_>,
-) -> Result<(), Fault> {
-    let mut asked = BTreeSet::new();
-    for job in items.iter().flat_map(Item::jobs).filter(|job| job.about.cancels_older) {
-        for (project, name) in names_of(job) {
-            let key = known.aliases.get(&(project.clone(), name.clone())).unwrap_or(&name).clone();
-            asked.insert((project, key, job.stage.clone()));
+    for (rows, jobs) in [(&running, &mut known.running), (&unfinished, &mut known.unfinished)] {
+        for row in rows {
+            let job = rows::job(row)?;
+            let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
+            jobs.entry(place).or_default().push(job);
         }
     }
-    if asked.is_empty() {
-        return Ok(());
-    }
-    let mut rows = JsonRows::new();
-    for running in &asked {
-        rows.push(running)?;
-    }
-    let query = query!("items_running").bind(rows.into_text()?);
-    for row in query.fetch_all(conn).await? {
-        let job = rows::job(&row)?;
-        let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
-        known.running.entry(place).or_default().push(job);
-    }
-    Ok(())
+    Ok(known)
 }
 
-/// Jobs under way that others may join.
-async fn look_up_unfinished(
-    conn: &mut Connection<'_>,
-    items: &[Item<'_>],
-    known: &mut Known<'_>,
-) -> Result<(), Fault> {
+/// Asks for the queued jobs whose place those of `items` take.
+fn waiting<'a>(items: &[Item<'_>], known: &Known<'_>) -> Result<Option<Query<'a>>, Fault> {
     let mut asked = BTreeSet::new();
-    for job in items.iter().flat_map(Item::jobs).filter(|job| joining::is_of_commit(job)) {
-        for (project, name) in names_of(job) {
-            let key = known.aliases.get(&(project.clone(), name.clone())).unwrap_or(&name).clone();
-            let family = head_family(&project);
-            asked.insert((project, key, job.stage.clone(), family));
-        }
+    for (job, project, key) in named(items, known).filter(|(job, ..)| job.about.replaces_older) {
+        let start = head_key(&project, &key, &job.stage, "");
+        asked.insert((project, key, job.stage.clone(), start));
     }
-    if asked.is_empty() {
-        return Ok(());
+    rows_of(asked.iter(), query!("items_waiting"))
+}
+
+/// Asks for the running jobs that a newer commit may make worthless.
+fn running<'a>(items: &[Item<'_>], known: &Known<'_>) -> Result<Option<Query<'a>>, Fault> {
+    let older = named(items, known).filter(|(job, ..)| job.about.cancels_older);
+    let asked: BTreeSet<_> = older.map(|(job, project, key)| (project, key, job.stage.clone())).collect();
+    rows_of(asked.iter(), query!("items_running"))
+}
+
+/// Asks for the jobs under way that others may join.
+fn unfinished<'a>(items: &[Item<'_>], known: &Known<'_>) -> Result<Option<Query<'a>>, Fault> {
+    let mut asked = BTreeSet::new();
+    for (job, project, key) in named(items, known).filter(|(job, ..)| joining::is_of_commit(job)) {
+        let family = head_family(&project);
+        asked.insert((project, key, job.stage.clone(), family));
     }
-    let mut rows = JsonRows::new();
-    for unfinished in &asked {
-        rows.push(unfinished)?;
+    rows_of(asked.iter(), query!("items_unfinished"))
+}
+
+/// The jobs of `items`, each with the work items that it may belong to.
+fn named<'i>(
+    items: &'i [Item<'_>],
+    known: &'i Known<'_>,
+) -> impl Iterator<Item = (&'i NewJob, String, String)> {
+    items.iter().flat_map(Item::jobs).flat_map(move |job| {
+        names_of(job).map(move |(project, name)| {
+            let key = known.aliases.get(&(project.clone(), name.clone())).cloned().unwrap_or(name);
+            (job, project, key)
+        })
+    })
+}
+
+/// The query with these rows; none without rows.
+fn rows_of(
+    rows: impl Iterator<Item = impl serde::Serialize>,
+    query: Query<'_>,
+) -> Result<Option<Query<'_>>, Fault> {
+    let mut asked = JsonRows::new();
+    for row in rows {
+        asked.push(&row)?;
     }
-    let query = query!("items_unfinished").bind(rows.into_text()?);
-    for row in query.fetch_all(conn).await? {
-        let job = rows::job(&row)?;
-        let place = ((job.project.clone(), job.work_item.clone()), job.stage.clone());
-        known.unfinished.entry(place).or_default().push(job);
-    }
-    Ok(())
+    if asked.is_empty() { Ok(None) } else { Ok(Some(query.bind(asked.into_text()?))) }
 }
 
 /// Writes items as they are now.
@@ -156,7 +132,7 @@ pub(super) async fn save(
             &item.chain,
         ]);
     }
-    statement!("items_save").execute_each(rows, conn).await?;
+    statement!("items_save").execute_each_later(rows, conn).await?;
     Ok(())
 }
 
@@ -169,7 +145,7 @@ pub(super) async fn save_aliases(
     for ((project, alias), key) in aliases {
         rows.push(cells![project, alias, key]);
     }
-    statement!("items_alias").execute_each(rows, conn).await?;
+    statement!("items_alias").execute_each_later(rows, conn).await?;
     Ok(())
 }
 

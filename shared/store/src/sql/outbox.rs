@@ -94,7 +94,7 @@ pub(super) async fn post(conn: &mut Connection<'_>, posts: &[(&Post, Timestamp)]
         rows.push(&(post.sink, post.lane(), &post.key, text_of(&post.letter)?, at))?;
     }
     if !rows.is_empty() {
-        query!("outbox_post").bind(rows.into_text()?).execute(conn).await?;
+        query!("outbox_post").bind(rows.into_text()?).execute_later(conn).await?;
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ pub(super) async fn push(conn: &mut Connection<'_>, notices: &[Notice]) -> Resul
     for notice in notices {
         rows.push(&(notice.key(), notice, notice.at))?;
     }
-    query!("outbox_push").bind(rows.into_text()?).execute(conn).await?;
+    query!("outbox_push").bind(rows.into_text()?).execute_later(conn).await?;
     Ok(())
 }
 
@@ -216,13 +216,9 @@ async fn long_lane(
     Ok(long.try_get::<bool, _>(0)?.then_some(destination))
 }
 
-async fn due_lane(
-    conn: &mut Connection<'_>,
-    sink: Sink,
-    now: Timestamp,
-) -> Result<Option<String>, sqlx::Error> {
+async fn due_lane(conn: &mut Connection<'_>, sink: Sink, now: Timestamp) -> Result<Option<String>, Fault> {
     let query = query!("outbox_due").bind(sink.as_str()).bind(now.as_ms());
-    query.fetch_optional(conn).await?.map(|row| row.try_get(0)).transpose()
+    Ok(query.fetch_optional(conn).await?.map(|row| row.try_get(0)).transpose()?)
 }
 
 fn message(row: &Row) -> Result<Message, Error> {

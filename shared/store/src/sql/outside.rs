@@ -9,7 +9,7 @@ use domain::work_item::WorkItem;
 use domain::{Job, Timestamp};
 
 use super::argument::{Rows, cells};
-use super::connection::{Connection, query, statement};
+use super::connection::{Connection, Query, Row, fetch_together, query, statement};
 use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{self, JsonRows, json};
@@ -30,7 +30,8 @@ pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<Answe
     match ask {
         Ask::Note { project, sightings, teller, now } => {
             let names = sightings.iter().map(|told| (project.clone(), told.name.clone()));
-            let known = Known { sightings: look_up(conn, names).await?, ..Known::default() };
+            let [rows] = fetch_together([lookup(names)?], conn).await?;
+            let known = Known { sightings: found(&rows)?, ..Known::default() };
             let mut intake = Intake::new(known);
             for told in sightings {
                 intake.note(project, told, *teller, *now);
@@ -53,23 +54,24 @@ pub(super) async fn answer(conn: &mut Connection<'_>, ask: &Ask) -> Result<Answe
     }
 }
 
-/// What is known of these sightings.
-pub(super) async fn look_up(
-    conn: &mut Connection<'_>,
-    names: impl Iterator<Item = SightingKey>,
-) -> Result<BTreeMap<SightingKey, Seen>, Fault> {
+/// Asks for the sightings of these names, where there are any.
+pub(super) fn lookup<'q>(names: impl Iterator<Item = SightingKey>) -> Result<Option<Query<'q>>, Fault> {
     let names: BTreeSet<SightingKey> = names.collect();
     if names.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(None);
     }
     let mut asked = JsonRows::new();
     for (project, name) in &names {
         asked.push(&(project, &name.subject, &name.aspect))?;
     }
-    let query = query!("sightings_lookup").bind(asked.into_text()?);
+    Ok(Some(query!("sightings_lookup").bind(asked.into_text()?)))
+}
+
+/// What `lookup` found.
+pub(super) fn found(rows: &[Row]) -> Result<BTreeMap<SightingKey, Seen>, Fault> {
     let mut known = BTreeMap::new();
-    for row in query.fetch_all(conn).await? {
-        let seen = rows::seen(&row)?;
+    for row in rows {
+        let seen = rows::seen(row)?;
         known.insert((seen.project.clone(), seen.sighting.name.clone()), seen);
     }
     Ok(known)
@@ -95,7 +97,7 @@ pub(super) async fn save(
             seen.at,
         ]);
     }
-    statement!("sightings_save").execute_each(saved, conn).await?;
+    statement!("sightings_save").execute_each_later(saved, conn).await?;
     Ok(())
 }
 

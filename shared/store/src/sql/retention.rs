@@ -95,7 +95,7 @@ async fn rows(conn: &mut Connection<'_>, kind: Kind, before: Timestamp, limit: u
         Kind::Hours => query!("forget_hours"),
         Kind::Items => return Err(Fault::refused("work items are forgotten with their names")),
     };
-    Ok(query.bind(before.as_ms()).bind(limit).execute(conn).await?)
+    query.bind(before.as_ms()).bind(limit).execute(conn).await
 }
 
 async fn items(conn: &mut Connection<'_>, before: Timestamp, limit: u32) -> Result<u64, Fault> {
@@ -113,7 +113,7 @@ async fn items(conn: &mut Connection<'_>, before: Timestamp, limit: u32) -> Resu
     }
     query!("forget_items_names").bind(text_of(&names)?).execute(&mut *conn).await?;
     query!("forget_items_purses").bind(text_of(&purses)?).execute(&mut *conn).await?;
-    Ok(query!("forget_items").bind(text_of(&ids)?).execute(conn).await?)
+    query!("forget_items").bind(text_of(&ids)?).execute(conn).await
 }
 
 #[async_trait]

@@ -26,9 +26,9 @@ impl SqlStore {
     }
 }
 
-async fn suspects(conn: &mut Connection<'_>) -> Result<Vec<i64>, sqlx::Error> {
+async fn suspects(conn: &mut Connection<'_>) -> Result<Vec<i64>, Fault> {
     let query = query!("sanitize_suspects").bind(REPAIRED_MAX);
-    query.fetch_all(conn).await?.iter().map(|row| row.try_get(0)).collect()
+    query.fetch_all(conn).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// Repairs what is found; a row that cannot be repaired is left as it is and does not keep the others from it.

@@ -1,6 +1,6 @@
 //! Purses: what was spent of them, written with the runs that spend it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use domain::account::AccountRecord;
@@ -11,7 +11,7 @@ use domain::work_item::ItemChange;
 use domain::{RunId, Timestamp};
 
 use super::argument::{Rows, cells};
-use super::connection::{Connection, query, statement};
+use super::connection::{Connection, Query, Row, fetch_together, query, statement};
 use super::fault::Fault;
 use super::request::{Answer, Request};
 use super::rows::{self, JsonRows, text_of};
@@ -58,7 +58,7 @@ async fn note(conn: &mut Connection<'_>, notes: &[UsageNote], now: Timestamp) ->
     }
     if !rows.is_empty() {
         let rows = rows.into_text()?;
-        query!("usage_note").bind(rows).execute(&mut *conn).await?;
+        query!("usage_note").bind(rows).execute_later(&mut *conn).await?;
     }
     add(conn, &ledger).await?;
     see_windows(conn, accounts, now).await
@@ -83,7 +83,7 @@ async fn see_windows(
     }
     if !changed.is_empty() {
         let changed = changed.into_text()?;
-        query!("accounts_save").bind(changed).execute(conn).await?;
+        query!("accounts_save").bind(changed).execute_later(conn).await?;
     }
     Ok(())
 }
@@ -115,23 +115,36 @@ async fn raise(conn: &mut Connection<'_>, purse: &Purse, more: Amount, audit: &A
     views::save_act(conn, &audit.act(&subject, None)).await
 }
 
-/// Counts the runs that start, and settles those that end; before their rows change.
-pub(super) async fn count(conn: &mut Connection<'_>, changes: &[&Change]) -> Result<(), Fault> {
-    let moves: BTreeMap<RunId, &Change> = changes
-        .iter()
-        .filter_map(|change| match &change.transition.run {
-            RunChange::Start { run } => Some((*run, *change)),
-            RunChange::End { run, .. } if change.outcome.is_some() => Some((*run, *change)),
-            RunChange::End { .. } | RunChange::Insert(_) | RunChange::Keep => None,
-        })
-        .collect();
-    if moves.is_empty() {
-        return Ok(());
+/// Asks whose spending the runs are that start or end, where any do; before their rows change.
+pub(super) fn spenders<'c, 'q>(
+    changes: impl Iterator<Item = &'c Change>,
+) -> Result<Option<Query<'q>>, Fault> {
+    let runs: BTreeSet<RunId> = changes.filter_map(moved_run).collect();
+    if runs.is_empty() {
+        return Ok(None);
     }
-    let runs: Vec<RunId> = moves.keys().copied().collect();
-    let spenders = spenders_of(conn, &runs).await?;
+    Ok(Some(query!("spenders_of").bind(text_of(&runs)?)))
+}
+
+/// The run that a change starts or ends.
+fn moved_run(change: &Change) -> Option<RunId> {
+    match &change.transition.run {
+        RunChange::Start { run } => Some(*run),
+        RunChange::End { run, .. } if change.outcome.is_some() => Some(*run),
+        RunChange::End { .. } | RunChange::Insert(_) | RunChange::Keep => None,
+    }
+}
+
+/// Counts the runs that start, and settles those that end; `found` is whose they are.
+pub(super) async fn count(
+    conn: &mut Connection<'_>,
+    changes: &[&Change],
+    found: &[Row],
+) -> Result<(), Fault> {
+    let moves: BTreeMap<RunId, &Change> =
+        changes.iter().filter_map(|change| Some((moved_run(change)?, *change))).collect();
     let mut ledger = Ledger::default();
-    for (run, spender) in &spenders {
+    for (run, spender) in &by_run(found)? {
         let Some(change) = moves.get(run) else { continue };
         match &change.transition.run {
             RunChange::Start { .. } => {
@@ -158,7 +171,10 @@ pub(super) async fn mark_passes(conn: &mut Connection<'_>, changes: &[&ItemChang
 
 async fn spenders_of(conn: &mut Connection<'_>, runs: &[RunId]) -> Result<BTreeMap<RunId, Spender>, Fault> {
     let query = query!("spenders_of").bind(text_of(&runs)?);
-    let rows = query.fetch_all(conn).await?;
+    by_run(&query.fetch_all(conn).await?)
+}
+
+fn by_run(rows: &[Row]) -> Result<BTreeMap<RunId, Spender>, Fault> {
     rows.iter().map(|row| Ok(rows::spender(row).map(|spender| (spender.run, spender))?)).collect()
 }
 
@@ -174,8 +190,25 @@ async fn add(conn: &mut Connection<'_>, ledger: &Ledger) -> Result<(), Fault> {
             ledger.at,
         ]);
     }
-    statement!("spending_add").execute_each(rows, conn).await?;
+    statement!("spending_add").execute_each_later(rows, conn).await?;
     Ok(())
+}
+
+/// Asks for purses, where there are any to ask for.
+pub(super) fn lookup<'q>(purses: &[Purse]) -> Result<Option<Query<'q>>, Error> {
+    if purses.is_empty() {
+        return Ok(None);
+    }
+    let mut asked = JsonRows::new();
+    for purse in purses {
+        asked.push(&(purse.scope.as_str(), &purse.key))?;
+    }
+    Ok(Some(query!("spending_read").bind(asked.into_text()?)))
+}
+
+/// What `lookup` found.
+pub(super) fn found(rows: &[Row]) -> Result<BTreeMap<Purse, Spending>, Error> {
+    rows.iter().map(rows::spending).collect()
 }
 
 /// Reads purses; none are asked for without a statement.
@@ -183,15 +216,8 @@ pub(super) async fn read(
     conn: &mut Connection<'_>,
     purses: &[Purse],
 ) -> Result<BTreeMap<Purse, Spending>, Error> {
-    if purses.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let mut asked = JsonRows::new();
-    for purse in purses {
-        asked.push(&(purse.scope.as_str(), &purse.key))?;
-    }
-    let query = query!("spending_read").bind(asked.into_text()?);
-    query.fetch_all(conn).await?.iter().map(rows::spending).collect()
+    let [rows] = fetch_together([lookup(purses)?], conn).await?;
+    found(&rows)
 }
 
 #[async_trait]

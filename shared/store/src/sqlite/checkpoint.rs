@@ -17,6 +17,7 @@ use super::direct::Direct;
 use super::pragmas;
 use super::writer::WeakDoor;
 use crate::sql::connection::{Connection, Query, Statement};
+use crate::sql::fault::Fault;
 
 /// A log of this many pages is copied into the database (16 MiB of 4 KiB pages).
 const PAGES_SOFT_MAX: i64 = 4_096;
@@ -108,7 +109,7 @@ pub(super) async fn run(database: PathBuf, checkpoints: Arc<Checkpoints>, writer
 }
 
 /// Copies most of a log that has grown enough; false when it has not.
-async fn look(database: &Path, conn: &mut Option<SqliteConnection>) -> Result<bool, sqlx::Error> {
+async fn look(database: &Path, conn: &mut Option<SqliteConnection>) -> Result<bool, Fault> {
     let conn = match conn {
         Some(conn) => conn,
         empty @ None => empty.insert(pragmas::writer(database).create_if_missing(false).connect().await?),
@@ -141,7 +142,7 @@ struct Log {
     copied: i64,
 }
 
-async fn checkpoint(conn: &mut Connection<'_>, mode: Mode) -> Result<Log, sqlx::Error> {
+async fn checkpoint(conn: &mut Connection<'_>, mode: Mode) -> Result<Log, Fault> {
     let sql = match mode {
         Mode::Look => "PRAGMA wal_checkpoint(NOOP)",
         Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",

@@ -95,15 +95,15 @@ impl Direct {
     }
 
     /// Runs a statement for each of the rows and keeps what it returns.
-    pub(crate) fn fetch_each<const N: usize>(
+    pub(crate) fn fetch_each(
         &mut self,
         sql: &str,
-        rows: &Rows<'_, N>,
+        rows: &[&[Argument<'_>]],
     ) -> Result<Vec<Cells>, sqlx::Error> {
         let mut statement = self.prepare(sql)?;
         let names = names(&statement);
         let mut kept = Vec::with_capacity(rows.len());
-        for row in rows.iter() {
+        for row in rows {
             keep(&mut statement, sql, row, &names, usize::MAX, &mut kept)?;
         }
         Ok(kept)

@@ -1,2 +1,2 @@
 -- $1: [job_id, …]
-DELETE FROM decisions WHERE job_id IN (SELECT jsonb_array_elements_text($1::jsonb)::bigint)
+DELETE FROM decisions WHERE job_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint))

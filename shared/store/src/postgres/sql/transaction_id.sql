@@ -1,1 +1,1 @@
-SELECT pg_current_xact_id_if_assigned()::text
+SELECT pg_current_xact_id()::text
