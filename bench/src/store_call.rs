@@ -56,21 +56,29 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     postgres(&delivery).await
 }
 
-/// The same on PostgreSQL, which has no raw driver beside it here: its limit is `pgbench` in the table of peers.
+/// The same on PostgreSQL, in turn with `pgbench` on a database of its own.
 async fn postgres(delivery: &Arc<NewDelivery>) -> anyhow::Result<()> {
     let server = Arc::new(postgres_server::Server::start(true));
-    let database = server.database();
+    let (database, bare) = (server.database(), server.database());
+    let folder = tempfile::tempdir()?;
     let store = store::open(&database.url(), Access::Write).await?;
+    store::open(&bare.url(), Access::Write).await?.close().await;
+    let limit = |callers| {
+        let written = || crate::limit::postgres::per_second(&bare.url(), folder.path(), &rows()?, callers);
+        tokio::task::block_in_place(written)
+    };
     for callers in [1, 32] {
         accept(&store, delivery, callers, WARM_UP).await?;
-        let (mut rates, mut p99) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut p99) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..REPETITIONS {
+            theirs.push(limit(callers)?);
             let mut load = accept(&store, delivery, callers, LENGTH).await?;
-            rates.push(load.per_second);
+            ours.push(load.per_second);
             p99.push(quantile_ms(&mut load.latencies, 0.99));
         }
-        row(&format!("store_call_postgres_c{callers}"), median(rates), "calls/s", None);
-        row(&format!("store_call_postgres_p99_c{callers}"), median(p99), "ms", None);
+        let name = |what: &str| format!("store_call_{what}_c{callers}");
+        pair(&name("postgres"), &ours, "calls/s", &name("limit_pgbench"), &theirs);
+        row(&name("postgres_p99"), median(p99), "ms", None);
     }
     store.close().await;
     Ok(())

@@ -4,6 +4,7 @@
 //! A handler of a few lines gives what it read to a group commit over the raw driver. Duplicates are left to the
 //! unique indexes; work items, sightings, spans, metrics and refusals are not here.
 
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use std::net::{Ipv4Addr, SocketAddr};
