@@ -59,6 +59,11 @@ pub(crate) fn has_run(pid: i32, command: &str) -> Option<bool> {
     command.starts_with("orch-shim shim ").then(has_lock)
 }
 
+/// The process id of the shim below which a step waits, or is about to begin, to become an agent; `None`: it is no step.
+pub(crate) fn shim_of_step(command: &str) -> Option<i32> {
+    command.strip_prefix("orch-agent shim exec ")?.split(' ').next()?.parse().ok()
+}
+
 /// Ends every process that carries the marker.
 pub(super) fn end_marked(marker: &str, folder: &Path) {
     for (number, _command) in processes(marker, folder) {

@@ -21,8 +21,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 pub use http::{Answer, get, post, send};
-pub(crate) use leftovers::has_run;
 pub use leftovers::{Leftovers, leftovers_of};
+pub(crate) use leftovers::{has_run, shim_of_step};
 pub use network::{Direction, Host, Network};
 pub use outside::{Outside, SECRET};
 pub use ports::free_port;

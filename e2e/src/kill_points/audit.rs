@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::harness::{Leftovers, Service, Stack, get, has_run};
+use crate::harness::{Leftovers, Service, Stack, get, has_run, shim_of_step};
 use crate::shop::{Ledger, spent, verdicts};
 
 const SERVICE_PROGRAMS: [&str; 4] = ["/orch-scheduler", "/orch-ingest", "/orch-runner", "/orch-console"];
@@ -72,8 +72,11 @@ pub(super) fn traces(stack: &Stack, runs: &BTreeSet<Uuid>) -> anyhow::Result<Vec
     let is_service = |command: &str| SERVICE_PROGRAMS.iter().any(|name| command.trim_end().ends_with(name));
     let (waiting, others): (Vec<_>, Vec<_>) =
         processes.into_iter().partition(|(pid, command)| has_run(*pid, command) == Some(false));
-    let others = others.into_iter().filter(|(_, command)| !is_service(command));
-    let processes = others.chain(waiting.into_iter().skip(1));
+    // The one shim that waits has one step below it that does.
+    let waits = |command: &str| waiting.first().is_some_and(|(shim, _)| shim_of_step(command) == Some(*shim));
+    let others = others.into_iter().filter(|(_, command)| !is_service(command) && !waits(command));
+    let others: Vec<_> = others.collect();
+    let processes = others.into_iter().chain(waiting.into_iter().skip(1));
     let paths = cgroups.into_iter().chain(files).map(|path| path.display().to_string());
     Ok(processes.map(|(pid, command)| format!("process {pid}: {command}")).chain(paths).collect())
 }

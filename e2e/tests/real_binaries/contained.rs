@@ -203,7 +203,9 @@ struct Scene<'a> {
 async fn column(stack: &Stack, tier: Tier, scene: &Scene<'_>) -> anyhow::Result<Found> {
     let project = tier.as_str();
     let open = free_port()?;
-    let stray = std::env::temp_dir().join(format!("orch-stray-{}-{project}", std::process::id()));
+    // Named for its stack: another's agents may be at it at the same time.
+    let place = stack.folder().file_name().unwrap_or_default().display().to_string();
+    let stray = std::env::temp_dir().join(format!("orch-stray-{place}-{project}"));
     let task = json!({
         "what": "look", "state": stack.folder().join("runner-0/state"), "neighbour": scene.neighbour,
         "victim": scene.victim_pid, "runner": scene.runner, "socket": scene.socket, "stray": stray, "open": open,
