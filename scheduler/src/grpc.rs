@@ -19,9 +19,10 @@ use tonic::{Request, Response, Status};
 use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
 use crate::nodes::{NotHeard, Renewed};
-use crate::reaper::{adopt, end_lost};
+use crate::reaper::end_lost;
 use crate::renewals::Neighbours;
 use crate::shared::Shared;
+use crate::upkeep::adopt;
 use crate::watch::Place;
 use crate::{accounts, finalize, renewals, settled};
 

@@ -41,6 +41,7 @@ mod shared;
 mod stall;
 mod streams;
 mod supervise;
+mod upkeep;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -207,7 +208,8 @@ async fn serve(
     reconcile::spawn(&shared, outbound.as_ref());
     tasks.spawn("retention", retention::run(shared.clone()));
     tasks.spawn("outside", outside::run(shared.clone()));
-    tasks.spawn("reaper", reaper::run(shared));
+    tasks.spawn("reaper", reaper::run(Arc::clone(&shared)));
+    tasks.spawn("upkeep", upkeep::run(shared));
     tracing::info!(%addr, "listening");
     Ok(Handle { addr })
 }

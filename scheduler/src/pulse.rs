@@ -12,7 +12,7 @@ const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// How much where many runs share [`KEPT_BYTES_OF_ALL`].
 const KEPT_BYTES_MIN: usize = 1024;
 /// How much of the output of all runs is kept, as long as that leaves each its least.
-const KEPT_BYTES_OF_ALL: usize = 16 * 1024 * 1024;
+const KEPT_BYTES_OF_ALL: usize = 8 * 1024 * 1024;
 
 /// The pulses of all live runs.
 #[derive(Debug, Default)]

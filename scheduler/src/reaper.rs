@@ -1,47 +1,31 @@
-//! Once a second, and when a lease expires or a node has been silent for too long: ends such runs, writes what became of
-//! nodes; once a second it also brings memory in line with the database.
+//! Once a second, and when a lease expires or a node has been silent for too long: ends such runs and writes what became of
+//! nodes. It waits for nothing else, for people were promised when; what can wait a moment is [`crate::upkeep`]'s.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domain::job::LiveRunState;
 use domain::transition::{Conclusion, LostHow};
-use domain::{Alert, Event, Job, JobState, Run, RunId, RunState, silence};
+use domain::{Alert, Event, silence};
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 
-use crate::conditions::Conditions;
-use crate::lease::{LOOK_EVERY, LiveRun};
+use crate::lease::LiveRun;
 use crate::moves::{Report, error_chain, move_job};
-use crate::renewals::Neighbours;
 use crate::shared::Shared;
-use crate::supervise::{supervise, take_in};
-use crate::{accounts, cancels, dispatch, renewals, sanitize};
+use crate::{dispatch, renewals};
 
-/// How many ticks pass between two comparisons of memory and database.
-const COMPARE_EVERY: u32 = 10;
-/// The same where others claim and end runs, too.
-const COMPARE_EVERY_WITH_NEIGHBOURS: u32 = 2;
 /// How often a tick that did nothing is noted.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until the tasks are stopped.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let token = shared.tasks.token();
-    let every = LOOK_EVERY.min(shared.poll_interval).min(shared.terms.silence_abroad());
+    let every = shared.look_every();
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let conditions = Conditions::new(shared.clock.boot_ms());
-    let mut reaper = Reaper {
-        count: 0,
-        noted_boot_ms: None,
-        config_noted: false,
-        config_error: None,
-        conditions,
-        told: accounts::Told::default(),
-    };
+    let mut noted_boot_ms = None;
     loop {
         let is_tick = tokio::select! {
             biased;
@@ -49,7 +33,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             _ = ticks.tick() => true,
             () = look_due(&shared, every) => false,
         };
-        let work = async { if is_tick { reaper.tick(&shared).await } else { look(&shared).await } };
+        let work = async {
+            look(&shared).await;
+            if is_tick && shared.leads() {
+                note(&shared, &mut noted_boot_ms).await;
+            }
+        };
         let _ = token.run_until_cancelled(work).await;
     }
 }
@@ -84,73 +73,19 @@ async fn look(shared: &Arc<Shared>) {
     }
 }
 
-/// What one tick tells the next.
-#[derive(Debug)]
-struct Reaper {
-    count: u32,
-    noted_boot_ms: Option<i64>,
-    /// What was written of `orch.toml` last, once anything was.
-    config_noted: bool,
-    config_error: Option<String>,
-    conditions: Conditions,
-    told: accounts::Told,
-}
-
-impl Reaper {
-    async fn tick(&mut self, shared: &Arc<Shared>) {
-        if shared.leads() {
-            sanitize::sweep(shared).await;
-        }
-        look(shared).await;
-        accounts::tell(shared, &mut self.told).await;
-        let compare_every = match shared.neighbours {
-            Neighbours::None => COMPARE_EVERY,
-            Neighbours::Perhaps => COMPARE_EVERY_WITH_NEIGHBOURS,
-        };
-        if self.count % compare_every == compare_every - 1
-            && let Err(error) = compare(shared).await
-        {
-            tracing::warn!(error = error_chain(&error), "could not compare live runs with the database");
-        }
-        if shared.leads() {
-            if let Err(error) = shared.store.fold_counts().await {
-                tracing::debug!(error = error_chain(&error), "could not fold the counts of jobs yet");
-            }
-            self.conditions.look(shared).await;
-            self.note_config(shared).await;
-            self.note(shared, shared.clock.boot_ms()).await;
-        }
-        self.count = self.count.wrapping_add(1);
+/// Says in the database that it looked: at once when it did something, else every few seconds.
+async fn note(shared: &Shared, noted_boot_ms: &mut Option<i64>) {
+    let (boot_ms, reaped) = (shared.clock.boot_ms(), shared.reaped.load(Ordering::Relaxed));
+    let since_ms = noted_boot_ms.map_or(i64::MAX, |noted| boot_ms.saturating_sub(noted));
+    if reaped == 0 && u128::try_from(since_ms).unwrap_or(0) < NOTE_EVERY.as_millis() {
+        return;
     }
-
-    /// Keeps in the database what is wrong with `orch.toml`, for whoever looks at the queue.
-    async fn note_config(&mut self, shared: &Shared) {
-        let error = shared.pipeline.error();
-        if self.config_noted && self.config_error == error {
-            return;
+    match shared.store.note_tick(shared.now(), reaped).await {
+        Ok(()) => {
+            shared.reaped.fetch_sub(reaped, Ordering::Relaxed);
+            *noted_boot_ms = Some(boot_ms);
         }
-        match shared.store.note_config(error.clone()).await {
-            Ok(()) => (self.config_noted, self.config_error) = (true, error),
-            Err(error) => {
-                tracing::warn!(error = error_chain(&error), "could not note the state of orch.toml yet");
-            }
-        }
-    }
-
-    /// Says in the database that it looked: at once when it did something, else every few seconds.
-    async fn note(&mut self, shared: &Shared, boot_ms: i64) {
-        let reaped = shared.reaped.load(Ordering::Relaxed);
-        let since_ms = self.noted_boot_ms.map_or(i64::MAX, |noted| boot_ms.saturating_sub(noted));
-        if reaped == 0 && u128::try_from(since_ms).unwrap_or(0) < NOTE_EVERY.as_millis() {
-            return;
-        }
-        match shared.store.note_tick(shared.now(), reaped).await {
-            Ok(()) => {
-                shared.reaped.fetch_sub(reaped, Ordering::Relaxed);
-                self.noted_boot_ms = Some(boot_ms);
-            }
-            Err(error) => tracing::warn!(error = error_chain(&error), "could not note a tick yet"),
-        }
+        Err(error) => tracing::warn!(error = error_chain(&error), "could not note a tick yet"),
     }
 }
 
@@ -219,55 +154,4 @@ async fn save_nodes(shared: &Shared, boot_ms: i64) {
     if let Some(error) = join_all(saves).await.into_iter().find_map(Result::err) {
         tracing::warn!(error = error_chain(&error), "could not write the runners' rows yet");
     }
-}
-
-/// Brings memory in line with the database: a call that is dropped after its commit leaves the two apart.
-pub(crate) async fn compare(shared: &Arc<Shared>) -> Result<(), store::Error> {
-    let known = shared.runs.book(|book| book.ids());
-    let live = shared.store.live_runs().await?;
-    let ids: BTreeSet<_> = live.iter().map(|run| run.id).collect();
-    for gone in known.difference(&ids) {
-        shared.runs.end(*gone);
-    }
-    let asked_to_end: BTreeSet<RunId> = shared.store.cancel_requests().await?.into_iter().collect();
-    for run in live {
-        if !known.contains(&run.id) {
-            adopt(shared, run.id).await?;
-        } else if run.state == RunState::Started {
-            shared.runs.start(run.id);
-        }
-        if asked_to_end.contains(&run.id) || run.stop.is_some() {
-            cancels::tell_of(shared, run.id).await;
-        }
-        if shared.is_home_of(&run.node)
-            && !shared.runs.is_looked_after(run.id)
-            && let Some(job) = job_of(shared, &run).await?
-        {
-            supervise(shared, &job, &run);
-        }
-    }
-    Ok(())
-}
-
-/// Takes in a run that somebody else claimed, if it lives.
-pub(crate) async fn adopt(shared: &Arc<Shared>, run: RunId) -> Result<(), store::Error> {
-    // Both are read again: the list may be older than a run's end.
-    let Some(run) = shared.store.run(run).await? else { return Ok(()) };
-    if let Some(job) = job_of(shared, &run).await? {
-        take_in(shared, &job, &run);
-    }
-    Ok(())
-}
-
-/// The job that a run is the current one of.
-async fn job_of(shared: &Shared, run: &Run) -> Result<Option<Job>, store::Error> {
-    let job = match shared.store.job(run.job).await {
-        Ok(job) => job,
-        // Its row contradicts itself: the sanitizer's, not ours.
-        Err(store::Error::Corrupt(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let is_current =
-        |job: &Job| matches!(job.state, JobState::Running { run: current, .. } if current == run.id);
-    Ok(job.filter(is_current))
 }

@@ -13,8 +13,8 @@ use tonic::Status;
 
 use crate::grpc::unavailable;
 use crate::nodes::NotHeard;
-use crate::reaper::{adopt, compare};
 use crate::shared::Shared;
+use crate::upkeep::{adopt, compare};
 
 /// Whether another scheduler may use the database at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

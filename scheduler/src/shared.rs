@@ -19,7 +19,7 @@ use crate::budgets::Meter;
 use crate::events::Events;
 use crate::generation::ClaimsWait;
 use crate::lead::Lead;
-use crate::lease::LeaseTerms;
+use crate::lease::{LOOK_EVERY, LeaseTerms};
 use crate::links::Links;
 use crate::live::LiveRuns;
 use crate::lock::DatabaseLock;
@@ -105,6 +105,11 @@ impl Shared {
     /// Whether this one looks after what runs on a node: the node speaks to it, or there is nobody else.
     pub(crate) fn is_home_of(&self, node: &NodeId) -> bool {
         self.neighbours == Neighbours::None || self.nodes.speaks_here(node)
+    }
+
+    /// How often leases, nodes and rows are looked at.
+    pub(crate) fn look_every(&self) -> Duration {
+        LOOK_EVERY.min(self.poll_interval).min(self.terms.silence_abroad())
     }
 
     /// A draw for the jitter of a retry.

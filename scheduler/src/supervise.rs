@@ -58,7 +58,8 @@ async fn follow(
         let now = *phase.borrow_and_update();
         match now {
             Phase::Offered => {
-                if dispatch::offer(shared, run, &mut phase).await == Offered::ToAnothersNode {
+                // Boxed: its state is many times that of a watch, where a run spends its life.
+                if Box::pin(dispatch::offer(shared, run, &mut phase)).await == Offered::ToAnothersNode {
                     break;
                 }
             }

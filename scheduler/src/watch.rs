@@ -1,13 +1,16 @@
 //! Reads a started run's log from its node until the outcome comes, however often the stream is cut.
 //!
 //! The end of a stream never means the end of a run. The log's own length says where to resume.
+//!
+//! There is one such task for each live run, which waits nearly all of its life: what it does once, or seldom, is boxed, so
+//! that its own state stays small.
 
 use std::io;
 use std::time::Duration;
 
 use domain::{Epoch, NodeId, Outcome, RunId};
 use proto::convert;
-use proto::v1::{WatchFrame, WatchRequest, watch_frame};
+use proto::v1::{OutcomeFrame, WatchRequest, watch_frame};
 use service::grpc;
 use service::settings::Veil;
 use tokio::sync::watch;
@@ -67,7 +70,7 @@ pub(crate) async fn to_the_end(shared: &Shared, run: &LiveRun, phase: &mut watch
     drop(silence);
     shared.pulses.forget(place.run);
     let Some((log, outcome)) = watched else { return };
-    finalize::finish(shared, run, &place, log, outcome).await;
+    Box::pin(finalize::finish(shared, run, &place, log, outcome)).await;
 }
 
 /// Waits until a node speaks to another scheduler, which watches its runs from then on.
@@ -82,7 +85,7 @@ async fn outcome(shared: &Shared, place: &Place) -> (LogWriter, Outcome) {
     let mut tries = 0;
     let mut skipped = None;
     loop {
-        let cut = match shared.logs.writer(place.run).await {
+        let cut = match Box::pin(shared.logs.writer(place.run)).await {
             Err(error) => Cut::Log(error),
             Ok(mut log) => {
                 let from = log.end();
@@ -133,7 +136,7 @@ pub(crate) async fn once(
         let _place = opening.acquire().await;
         grpc::call(CALL_DEADLINE, runner.watch(request)).await
     };
-    let mut frames = closed.run_until_cancelled(open).await.ok_or(Cut::Closed)??.into_inner();
+    let mut frames = closed.run_until_cancelled(Box::pin(open)).await.ok_or(Cut::Closed)??.into_inner();
     let idle = shared.terms.unreachable;
     let mut veil = Veil::new(shared.mask.clone(), log.end());
     loop {
@@ -143,28 +146,43 @@ pub(crate) async fn once(
             Ok(frame) => frame?.ok_or(Cut::Ended)?,
         };
         shared.streams.heard(place.run, shared.clock.boot_ms());
-        if let Some(watch_frame::Frame::Heartbeat(heartbeat)) = &frame.frame {
-            shared.meter.take(place.run, heartbeat.progress_json.as_deref());
-        }
-        if let Some(watch_frame::Frame::Chunk(chunk)) = frame.frame {
-            if !veil.continues(chunk.offset) {
-                lift(log, &mut veil).await?;
-                complete(log, chunk.offset, skipped).await?;
+        match frame.frame {
+            None => {}
+            Some(watch_frame::Frame::Heartbeat(heartbeat)) => {
+                shared.meter.take(place.run, heartbeat.progress_json.as_deref());
             }
-            let (offset, bytes) = veil.take(chunk.offset, chunk.data.into());
-            if !bytes.is_empty() {
-                shared.pulses.take(place.run, &bytes, shared.now());
-                log.append(offset, bytes.into()).await?;
+            Some(watch_frame::Frame::Chunk(chunk)) => {
+                if !veil.continues(chunk.offset) {
+                    Box::pin(go_on_at(log, &mut veil, chunk.offset, skipped)).await?;
+                }
+                let (offset, bytes) = veil.take(chunk.offset, chunk.data.into());
+                if !bytes.is_empty() {
+                    shared.pulses.take(place.run, &bytes, shared.now());
+                    log.append(offset, bytes.into()).await?;
+                }
             }
-            continue;
-        }
-        if !matches!(frame.frame, Some(watch_frame::Frame::Heartbeat(_))) {
-            lift(log, &mut veil).await?;
-        }
-        if let Some(outcome) = take(frame, log, skipped, shared, place).await? {
-            return Ok(outcome);
+            Some(watch_frame::Frame::Gap(gap)) => {
+                Box::pin(go_on_at(log, &mut veil, gap.from, skipped)).await?;
+                Box::pin(log.skip_to(gap.to)).await?;
+            }
+            Some(watch_frame::Frame::Outcome(frame)) => {
+                let outcome = read_outcome(shared, place, frame)?;
+                Box::pin(go_on_at(log, &mut veil, outcome.log_bytes, skipped)).await?;
+                return Ok(outcome);
+            }
         }
     }
+}
+
+/// Writes what is held back, and makes sure that the log reaches `offset`.
+async fn go_on_at(
+    log: &mut LogWriter,
+    veil: &mut Veil,
+    offset: u64,
+    skipped: Option<u64>,
+) -> Result<(), Cut> {
+    lift(log, veil).await?;
+    complete(log, offset, skipped).await
 }
 
 /// Writes what was held because it might have been the beginning of a secret, and was not.
@@ -175,31 +193,13 @@ async fn lift(log: &mut LogWriter, veil: &mut Veil) -> io::Result<()> {
     }
 }
 
-/// Takes a frame that is no chunk.
-async fn take(
-    frame: WatchFrame,
-    log: &mut LogWriter,
-    skipped: Option<u64>,
-    shared: &Shared,
-    place: &Place,
-) -> Result<Option<Outcome>, Cut> {
-    match frame.frame {
-        None | Some(watch_frame::Frame::Heartbeat(_) | watch_frame::Frame::Chunk(_)) => Ok(None),
-        Some(watch_frame::Frame::Gap(gap)) => {
-            complete(log, gap.from, skipped).await?;
-            log.skip_to(gap.to).await?;
-            Ok(None)
-        }
-        Some(watch_frame::Frame::Outcome(mut frame)) => {
-            if !shared.tokens.fits(place.run, place.epoch, &frame.token) {
-                return Err(Cut::Foreign);
-            }
-            shared.mask.cover_text(&mut frame.outcome_json);
-            let outcome = convert::read_outcome(&frame)?;
-            complete(log, outcome.log_bytes, skipped).await?;
-            Ok(Some(outcome))
-        }
+/// Reads an outcome that whoever holds the run reports.
+fn read_outcome(shared: &Shared, place: &Place, mut frame: OutcomeFrame) -> Result<Outcome, Cut> {
+    if !shared.tokens.fits(place.run, place.epoch, &frame.token) {
+        return Err(Cut::Foreign);
     }
+    shared.mask.cover_text(&mut frame.outcome_json);
+    Ok(convert::read_outcome(&frame)?)
 }
 
 /// Makes sure that the log reaches `offset`.

@@ -30,7 +30,7 @@ const PROMPTS: [(&str, &str); 6] = [
     ("deployer.md", include_str!("../../../shared/domain/src/pipeline/prompts/deployer.md")),
 ];
 /// The longest a night takes; most of it is spent on a busy machine.
-const NIGHT_WITHIN: Duration = Duration::from_mins(10);
+const NIGHT_WITHIN: Duration = Duration::from_mins(20);
 /// The longest wait for the reconciler to look through both forges once.
 const FIRST_WALKS_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at the night.
