@@ -13,6 +13,7 @@ mod tiers;
 mod webhook;
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +69,30 @@ where
             return Ok(value);
         }
         ensure!(Instant::now() < give_up_at, "{what}: not within {deadline:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Looks until `condition` breaks with a value, as long as what it continues with changes: a machine may be slow.
+///
+/// # Errors
+/// It stood still for all of `deadline`; the message says what was waited for. An error of the condition ends the wait.
+pub async fn until_or_still<T, P, F, R>(what: &str, deadline: Duration, mut condition: F) -> anyhow::Result<T>
+where
+    P: PartialEq,
+    F: FnMut() -> R,
+    R: Future<Output = anyhow::Result<ControlFlow<T, P>>>,
+{
+    let (mut seen, mut since) = (None, Instant::now());
+    loop {
+        let progress = match condition().await? {
+            ControlFlow::Break(value) => return Ok(value),
+            ControlFlow::Continue(progress) => Some(progress),
+        };
+        if seen != progress {
+            (seen, since) = (progress, Instant::now());
+        }
+        ensure!(since.elapsed() < deadline, "{what}: nothing moved for {deadline:?}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -29,8 +29,8 @@ const PROMPTS: [(&str, &str); 6] = [
     ("tester.md", include_str!("../../../shared/domain/src/pipeline/prompts/tester.md")),
     ("deployer.md", include_str!("../../../shared/domain/src/pipeline/prompts/deployer.md")),
 ];
-/// The longest a night takes; most of it is spent on a busy machine.
-const NIGHT_WITHIN: Duration = Duration::from_mins(20);
+/// How long nothing may come of a night that is not over: the longest of its waits are of seconds.
+const STILL_FOR: Duration = Duration::from_mins(3);
 /// The longest wait for the reconciler to look through both forges once.
 const FIRST_WALKS_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at the night.
@@ -75,7 +75,7 @@ async fn first_walks(database: &Path) -> anyhow::Result<()> {
 }
 
 /// How far a night is.
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 struct Counts {
     jobs: usize,
     unfinished: usize,
@@ -189,10 +189,15 @@ impl Night {
     pub async fn see_through(mut self) -> anyhow::Result<()> {
         let (began, expected) = (Instant::now(), self.plan.jobs());
         let mut quiet_since: Option<Instant> = None;
+        let (mut seen, mut moved) = (self.jobs().await?, began);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             self.test_commits();
-            let Counts { jobs, unfinished, untold } = self.jobs().await?;
+            let counts = self.jobs().await?;
+            let Counts { jobs, unfinished, untold } = counts;
+            if counts != seen {
+                (seen, moved) = (counts, Instant::now());
+            }
             if let Some(blow) = self.blows.pop_if(|blow| blow.after_jobs + unfinished <= jobs) {
                 self.strike(blow.victim).await?;
             }
@@ -203,7 +208,7 @@ impl Night {
             } else if since.elapsed() >= QUIET_FOR {
                 break;
             }
-            if began.elapsed() > NIGHT_WITHIN {
+            if !at_rest && (moved.elapsed() > STILL_FOR || jobs > 2 * expected) {
                 let wrong = self.wrong().await?;
                 self.stack.keep_folder();
                 bail!(

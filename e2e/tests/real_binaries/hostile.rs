@@ -2,11 +2,12 @@
 //! agent as fenced data and nowhere else, and names with the marks of shells and paths do nothing outside of the workspaces.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use e2e::forges::Gitea;
-use e2e::harness::{Outside, Stack, Webhook, until};
+use e2e::harness::{Outside, Stack, Webhook, until_or_still};
 use e2e::night::repository::{self, refs};
 use e2e::night::script::{Round, Says, Script, Seen, Stage, Turn};
 use e2e::night::shop::{PROJECT, watched};
@@ -108,9 +109,10 @@ fn saying(stack: &Outside, channel: Channel, number: usize, text: &str) -> Webho
 
 /// Waits until nothing is queued or running.
 async fn quiet(stack: &Stack) -> anyhow::Result<()> {
-    let ended = until("the end of all jobs", WITHIN * 3, || async {
+    let ended = until_or_still("the end of all jobs", WITHIN, || async {
         let counts = stack.orch(&["queue"]).await?["counts"].take();
-        Ok((counts["queued"] == 0 && counts["running"] == 0).then_some(()))
+        let is_quiet = counts["queued"] == 0 && counts["running"] == 0;
+        Ok(if is_quiet { ControlFlow::Break(()) } else { ControlFlow::Continue(counts) })
     });
     match ended.await {
         Ok(()) => Ok(()),
