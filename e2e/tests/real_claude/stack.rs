@@ -320,5 +320,10 @@ async fn a_cancel_while_a_tool_runs_leaves_no_orphan() -> anyhow::Result<()> {
 /// Command lines of everything that is neither a service nor a shim.
 fn agents(stack: &Stack) -> Vec<String> {
     let commands = stack.processes().into_iter().map(|(_, command)| command);
-    commands.filter(|command| !command.contains("/orch-") && !command.starts_with("orch-shim ")).collect()
+    commands.filter(|command| !command.contains("/orch-") && !is_shim(command)).collect()
+}
+
+/// A shim, or the step that waits below the one that waits: once it is an agent it has the agent's command line.
+fn is_shim(command: &str) -> bool {
+    ["orch-shim ", "orch-agent shim exec "].iter().any(|of_ours| command.starts_with(of_ours))
 }
