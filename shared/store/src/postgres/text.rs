@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use postgres_protocol::escape::escape_literal;
+
 use crate::sql::argument::{Argument, without_nul};
 
 /// The statement without its comments, each `$n` in it replaced by the `n`th of the values.
@@ -51,28 +53,8 @@ fn push_value(text: &mut String, value: &Argument<'_>) {
         Argument::Real(None) => write!(text, "NULL::double precision"),
         Argument::Text(None) => write!(text, "NULL::text"),
         Argument::Bool(value) => write!(text, "{value}"),
-        Argument::Text(Some(value)) => {
-            push_quoted(text, &without_nul(value));
-            write!(text, "::text")
-        }
+        Argument::Text(Some(value)) => write!(text, "{}::text", escape_literal(&without_nul(value))),
     };
-}
-
-/// As libpq's `PQescapeLiteral` does it: right whatever `standard_conforming_strings` says, in an encoding like UTF-8, which
-/// every connection of ours has.
-fn push_quoted(text: &mut String, value: &str) {
-    text.push_str(if value.contains('\\') { " E'" } else { "'" });
-    let mut rest = value;
-    while let Some(at) = rest.find(['\'', '\\']) {
-        let (before, special) = rest.split_at(at);
-        text.push_str(before);
-        // Doubled, either is itself.
-        text.push_str(&special[..1]);
-        text.push_str(&special[..1]);
-        rest = &special[1..];
-    }
-    text.push_str(rest);
-    text.push('\'');
 }
 
 #[cfg(test)]

@@ -72,6 +72,24 @@ pub(crate) async fn a_delivery_is_kept_with_its_jobs_and_payloads(store: Arc<dyn
     assert_eq!(store.payload(domain::JobId(99)).await.unwrap(), None);
 }
 
+/// Words that mean something to a database, in any order, come back as they were.
+pub(crate) async fn words_from_outside_are_kept_to_the_letter(store: Arc<dyn Store>) {
+    const WORDS: [&str; 13] =
+        ["'", "\\", "$1", "$$", "--", ";", "/*", "\"", "{", "\n", "E'", "::text", "\u{2019}"];
+    let texts: Vec<String> =
+        WORDS.iter().flat_map(|one| WORDS.map(|other| format!("{one}{other}{one}"))).collect();
+    let saying = |text: &String| NewJob {
+        payload: Payload { title: Some(text.clone()), body: Some(text.repeat(3)), ..Payload::default() },
+        ..job(text)
+    };
+    let jobs = enqueued(store.accept(delivery("d1", 'a', texts.iter().map(saying).collect())).await.unwrap());
+    assert_eq!(jobs.len(), texts.len());
+    for (id, text) in jobs.into_iter().zip(&texts) {
+        assert_eq!(read(&store, id).await.work_item, *text);
+        assert_eq!(store.payload(id).await.unwrap(), Some(saying(text).payload));
+    }
+}
+
 /// The same delivery id and body again: a duplicate that names the first one's jobs.
 pub(crate) async fn a_delivery_id_is_taken_once(store: Arc<dyn Store>) {
     let jobs = enqueued(store.accept(delivery("d1", 'a', vec![job("A"), job("B")])).await.unwrap());

@@ -20,6 +20,7 @@ macro_rules! every_rule {
         $crate::contract::tests! {
             accepting:
                 a_delivery_is_kept_with_its_jobs_and_payloads,
+                words_from_outside_are_kept_to_the_letter,
                 a_delivery_id_is_taken_once,
                 a_delivery_id_with_another_body_conflicts,
                 a_body_is_taken_once_per_event,
