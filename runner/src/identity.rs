@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use domain::{Incarnation, NodeId};
 use service::Random;
@@ -12,6 +13,10 @@ use crate::files;
 const NODE_ID: &str = "node_id";
 const INCARNATION: &str = "incarnation";
 const GENERATION: &str = "database_generation";
+/// How often a taken place is looked at before the next one is tried, and how long after each: a process that the one before
+/// was just starting holds the lock until it executes its program, and with another place a node would lose its runs.
+const TRIES: u32 = 10;
+const TRY_EVERY: Duration = Duration::from_millis(10);
 /// The most runners that share one state folder.
 const NODES_MAX: u32 = 256;
 
@@ -56,10 +61,8 @@ impl Identity {
             let dir = state.join(format!("node-{place}"));
             files::create_private_dir(&dir).map_err(failed)?;
             let lock = files::private_file(&dir.join("lock")).map_err(failed)?;
-            match lock.try_lock() {
-                Ok(()) => return Self::begin(dir, place, lock, boot_id, random),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            if could_lock(&lock).map_err(failed)? {
+                return Self::begin(dir, place, lock, boot_id, random);
             }
         }
         Err(Error::Full { path: state.to_owned() })
@@ -128,6 +131,18 @@ fn read_number(dir: &Path, name: &str) -> Result<Option<i64>, Error> {
 /// The host's boot: deadlines in boot time mean nothing in another one.
 pub(crate) fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Takes a place's lock, unless it stays somebody else's.
+fn could_lock(lock: &File) -> io::Result<bool> {
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_EVERY),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
