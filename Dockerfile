@@ -43,6 +43,8 @@ CMD ["orch-ingest"]
 
 # With certificates the port of gRPC answers https, else http: whoever asks /readyz needs none of his own.
 FROM base AS scheduler
+# One heap for all threads: with one for each, what one of them frees the others do not get (docs/PERFORMANCE.md).
+ENV MALLOC_ARENA_MAX=1
 COPY --from=build /out/orch-scheduler /usr/local/bin/
 USER orch
 VOLUME /var/lib/orch

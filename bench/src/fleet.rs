@@ -65,6 +65,8 @@ pub(crate) async fn laid_out(size: Size) -> anyhow::Result<(Stack, Fleet)> {
         .env("ORCH_MAX_CONCURRENCY", &(size.runs + ROOM).to_string())
         .env("ORCH_LEASE_SECONDS", &seconds(LEASE))
         .env("ORCH_RUNNER_LEASE_SECONDS", &seconds(RUNNER_LEASE))
+        // As the packages and images start it.
+        .env("MALLOC_ARENA_MAX", "1")
         .lay_out()?;
     // The first start makes the database.
     stack.process(Service::Scheduler).start().await?;
