@@ -164,12 +164,19 @@ async fn a_watch_resumes_anywhere_and_beyond_the_quota_the_middle_is_a_declared_
     let mut runner = InProcess::start(options, &scheduler).await;
     let run = key(1);
     launch(&mut runner.client, runner.incarnation, &run, spec("")).await;
-    // Whoever reads along while the agent prints may lose the middle in several pieces.
-    watch(&mut runner.client, &run, 0).await;
-    let all = watch(&mut runner.client, &run, 0).await;
-
     let text = (0..100_000).map(|number| format!("{number:09}\n")).collect::<Vec<_>>().concat();
     let text = text.as_bytes();
+    // Whoever reads along while the agent prints may lose the middle in several pieces, each declared, and nothing else.
+    let along = watch(&mut runner.client, &run, 0).await;
+    let ends = along.gaps.iter().copied().chain([(along.outcome.log_bytes, 0)]);
+    let (mut expected, mut at) = (Vec::<u8>::new(), 0);
+    for (from, to) in ends.map(|(from, to)| (usize::try_from(from).unwrap(), usize::try_from(to).unwrap())) {
+        expected.extend_from_slice(&text[at..from]);
+        at = to;
+    }
+    assert!(along.bytes == expected, "beside its gaps {:?} it is exact", along.gaps);
+    let all = watch(&mut runner.client, &run, 0).await;
+
     assert_eq!(all.outcome.log_bytes, text.len() as u64);
     let [(from, to)] = all.gaps[..] else { panic!("one gap, not {:?}", all.gaps) };
     assert!(from == 50_000 && text.len() as u64 - to >= 160_000, "{from}..{to}");
