@@ -172,7 +172,9 @@ impl Shims for HostShims {
         loop {
             match Waiting::start(self.command(), place).await {
                 Ok(waiting) => {
+                    let pid = waiting.pid();
                     self.put(Some(waiting));
+                    tracing::debug!(pid, "a shim waits for the next run");
                     self.taken.notified().await;
                     tokio::time::sleep(REFILLED_AFTER).await;
                 }

@@ -8,25 +8,30 @@ use common::*;
 use domain::outcome::{EndedBy, Exit};
 use proto::v1::LaunchStatus;
 
-/// The shim of this runner that waits, and the cgroup that was made for its agent, if any.
-async fn the_one_that_waits(runner: u32) -> (i32, Option<PathBuf>) {
-    eventually("a shim that waits", async || {
-        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let mut pids = pids.filter(|pid| parent(*pid) == Some(runner));
-        pids.find_map(|pid| {
-            let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-            let mut arguments = arguments.split('\0').skip_while(|argument| *argument != "wait").skip(1);
-            let cgroup = arguments.next()?;
-            if cgroup == "-" {
-                return Some((pid, None));
-            }
-            let stands = std::fs::read_to_string(PathBuf::from(cgroup).join("cgroup.procs")).ok()?;
-            let step = stands.trim().parse::<i32>().ok()?;
-            (parent(step) == u32::try_from(pid).ok()).then(|| (pid, Some(cgroup.into())))
-        })
+/// A runner whose next shim and cgroup can be asked for.
+async fn start(place: &Place, scheduler: &FakeScheduler) -> Process {
+    Process::start_with(place, scheduler, &[("RUST_LOG", "runner=debug".to_owned())]).await
+}
+
+/// The shim of this runner that waits, after `others`, and the cgroup that was made for its agent, if any. The runner has it: its
+/// next run gets no other.
+async fn the_next_that_waits(place: &Place, others: &[i32]) -> (i32, Option<PathBuf>) {
+    let pid = eventually("a shim that waits", async || {
+        let log = std::fs::read_to_string(place.file("runner.log")).ok()?;
+        let said = log.lines().filter_map(|line| {
+            line.split_once("a shim waits for the next run")?.1.trim().strip_prefix("pid=")
+        });
+        let pid = said.last()?.parse().ok()?;
+        (!others.contains(&pid)).then_some(pid)
     })
-    .await
+    .await;
+    let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    let cgroup = arguments.split('\0').skip_while(|argument| *argument != "wait").nth(1).unwrap();
+    (pid, (cgroup != "-").then(|| cgroup.into()))
+}
+
+async fn the_one_that_waits(place: &Place) -> (i32, Option<PathBuf>) {
+    the_next_that_waits(place, &[]).await
 }
 
 /// The step before the agent that waits below a shim.
@@ -57,8 +62,8 @@ async fn a_run_gets_the_shim_that_waited_and_its_agent_is_born_in_its_cgroup() {
         "cat /proc/self/cgroup >$HERE/cgroup; read line; echo $line >$HERE/said; sleep 600 & exit 3",
     );
     let scheduler = FakeScheduler::start(Script::default()).await;
-    let mut runner = Process::start(&place, &scheduler).await;
-    let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
+    let mut runner = start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(&place).await;
     let run = key(1);
     assert_eq!(
         launch(&mut runner.client, runner.incarnation, &run, spec("go\n")).await,
@@ -76,8 +81,7 @@ async fn a_run_gets_the_shim_that_waited_and_its_agent_is_born_in_its_cgroup() {
         is_removed(&cgroup).await;
     }
     // The next run has another one.
-    let (next, _) = the_one_that_waits(runner.child.id()).await;
-    assert_ne!(next, pid);
+    let (next, _) = the_next_that_waits(&place, &[pid]).await;
     runner.kill();
     gone(&[next]).await;
 }
@@ -86,8 +90,8 @@ async fn a_run_gets_the_shim_that_waited_and_its_agent_is_born_in_its_cgroup() {
 async fn it_ends_with_its_runner_and_leaves_nothing() {
     let place = Place::new("sleep 600");
     let scheduler = FakeScheduler::start(Script::default()).await;
-    let runner = Process::start(&place, &scheduler).await;
-    let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
+    let runner = start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(&place).await;
     let step = the_step_below(pid).await;
     runner.kill();
     gone(&[pid, step]).await;
@@ -100,8 +104,8 @@ async fn it_ends_with_its_runner_and_leaves_nothing() {
 async fn a_run_whose_waiting_shim_died_gets_another() {
     let place = Place::new("exit 0");
     let scheduler = FakeScheduler::start(Script::default()).await;
-    let mut runner = Process::start(&place, &scheduler).await;
-    let (pid, _) = the_one_that_waits(runner.child.id()).await;
+    let mut runner = start(&place, &scheduler).await;
+    let (pid, _) = the_one_that_waits(&place).await;
     kill(pid);
     gone(&[pid]).await;
     let run = key(1);
@@ -116,8 +120,8 @@ async fn a_run_whose_waiting_shim_died_gets_another() {
 async fn the_step_before_the_agent_ends_with_the_shim_that_waits() {
     let place = Place::new("exit 0");
     let scheduler = FakeScheduler::start(Script::default()).await;
-    let runner = Process::start(&place, &scheduler).await;
-    let (pid, _) = the_one_that_waits(runner.child.id()).await;
+    let runner = start(&place, &scheduler).await;
+    let (pid, _) = the_one_that_waits(&place).await;
     let step = the_step_below(pid).await;
     kill(pid);
     gone(&[pid, step]).await;
@@ -128,8 +132,8 @@ async fn the_step_before_the_agent_ends_with_the_shim_that_waits() {
 async fn a_run_whose_step_died_while_it_waited_gets_another_in_the_same_cgroup() {
     let place = Place::new("cat /proc/self/cgroup >$HERE/cgroup; read line; echo $line >$HERE/said; exit 3");
     let scheduler = FakeScheduler::start(Script::default()).await;
-    let mut runner = Process::start(&place, &scheduler).await;
-    let (pid, cgroup) = the_one_that_waits(runner.child.id()).await;
+    let mut runner = start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(&place).await;
     let step = the_step_below(pid).await;
     kill(step);
     let run = key(1);

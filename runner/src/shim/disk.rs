@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use domain::outcome::EndedBy;
-use service::Clock;
+use tokio::time::Instant;
 
 use crate::contain::Confinement;
 use crate::run_dir::Intent;
@@ -42,10 +42,10 @@ impl Watched {
         let over = Arc::new(AtomicBool::new(false));
         let said = over.clone();
         thread::spawn(move || {
-            let clock = Clock::system();
             let before = taken_bytes(&shared, u64::MAX);
             loop {
-                let began_ms = clock.boot_ms();
+                // Does not count while the host sleeps, which is no reason to rest.
+                let began = Instant::now();
                 let mut taken = taken_bytes(&own, limit_bytes) + cgroup.as_deref().map_or(0, removed_bytes);
                 if taken <= limit_bytes {
                     let shared_max = before.saturating_add(limit_bytes);
@@ -55,8 +55,7 @@ impl Watched {
                     said.store(true, Ordering::SeqCst);
                     return;
                 }
-                let took = Duration::from_millis(u64::try_from(clock.boot_ms() - began_ms).unwrap_or(0));
-                thread::sleep(LOOK_EVERY.max(took * SHARE));
+                thread::sleep(LOOK_EVERY.max(began.elapsed() * SHARE));
             }
         });
         Self { over, limit_bytes }

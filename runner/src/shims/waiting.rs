@@ -47,6 +47,11 @@ impl Waiting {
         Ok(Self { child, socket: socket.into_std()?, cgroup })
     }
 
+    /// Its pid, for log lines alone.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Where its agent will be born.
     pub(crate) fn cgroup(&self) -> Option<&Path> {
         self.cgroup.as_deref()

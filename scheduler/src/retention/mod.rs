@@ -12,6 +12,7 @@ use std::time::Duration;
 use domain::retention::{self, Kept, Kind, LEAST, Plan, Step};
 use domain::{RunId, Timestamp};
 use service::metrics::number;
+use tokio::time::Instant;
 
 pub use self::settings::{Retention, RetentionSettings};
 use crate::logs::Logs;
@@ -79,27 +80,27 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Rests after a step in proportion to the time it took, and counts what it did.
-    async fn rest(&self, kind: &str, began_ms: i64, gone: u64) {
-        let took_ms = self.shared.clock.boot_ms().saturating_sub(began_ms);
-        let took = Duration::from_millis(u64::try_from(took_ms).unwrap_or(0));
+    /// Rests after a step in proportion to the time it took, and counts what it did. A host that slept meanwhile does not rest
+    /// for that.
+    async fn rest(&self, kind: &str, began: Instant, gone: u64) {
+        let took = began.elapsed();
         if gone > 0 {
             self.shared.instruments.forgotten.add(number(gone), &[kind]);
-            tracing::debug!(kind, gone, duration_ms = took_ms, "forgot what is over");
+            tracing::debug!(kind, gone, ?took, "forgot what is over");
         }
         self.shared.instruments.forgetting.observe(took.as_secs_f64(), &[]);
         tokio::time::sleep(PAUSE_MIN.max(took * PAUSE_FACTOR)).await;
     }
 
     async fn rows(&self, kind: Kind, before: Timestamp) -> Result<bool, Failed> {
-        let began = self.shared.clock.boot_ms();
+        let began = Instant::now();
         let gone = self.shared.store.forget(kind, before, ROWS_PER_STEP).await?;
         self.rest(kind.as_str(), began, gone).await;
         Ok(gone == u64::from(ROWS_PER_STEP))
     }
 
     async fn messages(&self, before: Timestamp) -> Result<bool, Failed> {
-        let began = self.shared.clock.boot_ms();
+        let began = Instant::now();
         let is_more = self.shared.store.prune_messages(before).await?;
         self.rest("messages", began, 0).await;
         Ok(is_more)
@@ -123,7 +124,7 @@ impl Pass<'_> {
         let mut step = Step::first(before, JOBS_PER_STEP);
         while gone < most {
             step.limit = u32::try_from(most - gone).unwrap_or(u32::MAX).min(JOBS_PER_STEP);
-            let began = self.shared.clock.boot_ms();
+            let began = Instant::now();
             let forgotten = self.shared.store.forget_jobs(step).await?;
             gone += forgotten.jobs;
             self.rest("jobs", began, forgotten.jobs).await;
@@ -143,7 +144,7 @@ impl Pass<'_> {
     async fn logs_of(&self, job: domain::JobId) -> Result<(), Failed> {
         let Some(logs) = self.shared.store.run_logs() else { return Ok(()) };
         loop {
-            let began = self.shared.clock.boot_ms();
+            let began = Instant::now();
             let pieces = logs.forget_logs_of(job).await?;
             self.rest("logs", began, pieces).await;
             if pieces == 0 {
@@ -175,7 +176,7 @@ impl Pass<'_> {
     async fn files(&self, runs: &[RunId]) {
         let Logs::Files(files) = &self.shared.logs else { return };
         for some in runs.chunks(FILES_PER_STEP) {
-            let began = self.shared.clock.boot_ms();
+            let began = Instant::now();
             let gone = match files.forget(some.to_vec()).await {
                 Ok(gone) => gone,
                 Err(error) => {
@@ -199,7 +200,7 @@ impl Pass<'_> {
         let Some(before) = retention::logs_before(now, terms, sizes) else { return Ok(()) };
         let mut after = Timestamp::from_ms(i64::MIN);
         loop {
-            let began = self.shared.clock.boot_ms();
+            let began = Instant::now();
             let forgotten = logs.forget_logs(after, before).await?;
             self.rest("logs", began, forgotten.pieces).await;
             match forgotten.next {
