@@ -10,11 +10,12 @@ RUN cargo build --release --workspace --exclude sim --bins --locked \
  && install -D -t /out target/release/orch target/release/orch-ingest target/release/orch-scheduler \
       target/release/orch-console target/release/orch-runner
 
-# The claude CLI is one native program; npm is needed to fetch and check it, not to run it.
+# The claude CLI is one native program in a package of its platform; npm is needed to fetch and check it, not to run it,
+# and no script of a package is run.
 FROM node:22-bookworm-slim AS claude
 ARG CLAUDE_VERSION=2.1.330
-RUN npm install --prefix /cli --no-audit --no-fund "@anthropic-ai/claude-code@${CLAUDE_VERSION}" \
- && install -D -m 0755 /cli/node_modules/@anthropic-ai/claude-code/bin/claude.exe /out/claude \
+RUN npm install --prefix /cli --ignore-scripts --no-audit --no-fund "@anthropic-ai/claude-code@${CLAUDE_VERSION}" \
+ && install -D -m 0755 -t /out /cli/node_modules/@anthropic-ai/claude-code-linux-*/claude \
  && test "$(/out/claude --version)" = "${CLAUDE_VERSION} (Claude Code)"
 
 FROM debian:bookworm-slim AS base
