@@ -1,9 +1,9 @@
 //! Bad webhooks at 20,000 a second, and what becomes of the good ones beside them: their p99 with and without the flood.
 //!
-//! The flood comes from another address of this host, in two ways: over kept connections, into which it writes as long as
-//! they take anything, and with a new connection for each webhook. It shares the machine with what it floods.
+//! The flood comes from one other address of this host or from 250, over kept connections, into which it writes as long as
+//! they take anything, or with a new connection for each webhook. It shares the machine with what it floods.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::load::{Connection, ORCH_TOML, SECRET, push, spawn};
+use crate::proc::Usage;
 use crate::report::{beside, median, quantile_ms, row};
 
 /// Bad webhooks a second.
@@ -30,37 +31,52 @@ const LENGTH: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_secs(10);
 const REPETITIONS: usize = 3;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Kept,
-    Fresh,
+/// How the flood comes.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    name: &'static str,
+    /// A connection for each webhook.
+    fresh: bool,
+    /// Addresses it comes from, which are counted and limited each for itself.
+    sources: u8,
 }
 
-/// Quiet, kept, fresh in turn, three times; each figure is the median.
+const WAYS: [Way; 4] = [
+    Way { name: "kept", fresh: false, sources: 1 },
+    Way { name: "fresh", fresh: true, sources: 1 },
+    Way { name: "kept_spread", fresh: false, sources: 250 },
+    Way { name: "fresh_spread", fresh: true, sources: 250 },
+];
+
+/// Quiet and each way in turn, three times; each figure is the median.
 pub(crate) async fn measure() -> anyhow::Result<()> {
     let mut stack =
         Stack::builder().orch_toml(ORCH_TOML).env("ORCH_GITEA_WEBHOOK_SECRET", SECRET).lay_out()?;
     stack.process(Service::Ingest).start().await?;
+    let pid = stack.process(Service::Ingest).pid().context("ingest has no process")?;
     let ingest = stack.addr(Service::Ingest);
     good(ingest, Duration::from_secs(1)).await?;
     let mut quiet = Figures::default();
-    let mut floods = [(Way::Kept, Figures::default()), (Way::Fresh, Figures::default())];
+    let mut floods = WAYS.map(|way| (way, Figures::default()));
     for _ in 0..REPETITIONS {
         quiet.take(&mut good(ingest, QUIET).await?);
         for (way, figures) in &mut floods {
+            let before = Usage::of(pid)?.cpu;
             let flood = Flood::start(ingest, *way)?;
             let mut latencies = good(ingest, LENGTH).await?;
             let sent = flood.stop().await?;
             figures.take(&mut latencies);
             #[expect(clippy::cast_precision_loss, reason = "a count")]
             figures.sent.push(sent as f64 / LENGTH.as_secs_f64());
+            let cpu = Usage::of(pid)?.cpu.saturating_sub(before);
+            figures.cores.push(cpu.as_secs_f64() / LENGTH.as_secs_f64());
         }
     }
     row("flood_none_good_p50", median(quiet.p50.clone()), "ms", None);
     row("flood_none_good_p99", median(quiet.p99.clone()), "ms", None);
-    for (way, figures) in floods {
-        let way = if way == Way::Kept { "kept" } else { "fresh" };
+    for (Way { name: way, .. }, figures) in floods {
         row(&format!("flood_{way}_bad_sent"), median(figures.sent), "webhooks/s", None);
+        row(&format!("flood_{way}_ingest_cpu"), median(figures.cores), "cores", None);
         beside(&format!("flood_{way}_good_p50"), &figures.p50, "ms", &quiet.p50);
         beside(&format!("flood_{way}_good_p99"), &figures.p99, "ms", &quiet.p99);
     }
@@ -95,6 +111,7 @@ struct Figures {
     p50: Vec<f64>,
     p99: Vec<f64>,
     sent: Vec<f64>,
+    cores: Vec<f64>,
 }
 
 impl Figures {
@@ -158,20 +175,16 @@ async fn flood(ingest: SocketAddr, way: Way, stop: &AtomicBool, sent: &AtomicU64
         let share = (total - due).min(RATE / 10);
         due = total;
         for _ in 0..share {
-            match way {
-                Way::Kept => {
-                    at = (at + 1) % CONNECTIONS;
-                    if write_on(ingest, &mut kept[at], &bad).await {
-                        sent.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Way::Fresh => {
-                    let bad = bad.clone();
-                    connecting.push(spawn(async move {
-                        let Ok(stream) = connect(ingest).await else { return false };
-                        stream.writable().await.is_ok() && stream.try_write(&bad).is_ok()
-                    }));
-                }
+            at = (at + 1) % CONNECTIONS;
+            let source = source(way, at);
+            if way.fresh {
+                let bad = bad.clone();
+                connecting.push(spawn(async move {
+                    let Ok(stream) = connect(source, ingest).await else { return false };
+                    stream.writable().await.is_ok() && stream.try_write(&bad).is_ok()
+                }));
+            } else if write_on(source, ingest, &mut kept[at], &bad).await {
+                sent.fetch_add(1, Ordering::Relaxed);
             }
         }
         for one in connecting.drain(..) {
@@ -183,10 +196,21 @@ async fn flood(ingest: SocketAddr, way: Way, stop: &AtomicBool, sent: &AtomicU64
     Ok(())
 }
 
+/// The address that the nth connection comes from.
+fn source(way: Way, nth: usize) -> Ipv4Addr {
+    let place = u8::try_from(nth % usize::from(way.sources)).unwrap_or(0);
+    Ipv4Addr::new(127, 0, 0, 2 + place)
+}
+
 /// Writes what the connection takes of the next webhook; whether it was finished. Answers are thrown away.
-async fn write_on(ingest: SocketAddr, kept: &mut Option<(TcpStream, usize)>, bad: &[u8]) -> bool {
+async fn write_on(
+    source: Ipv4Addr,
+    ingest: SocketAddr,
+    kept: &mut Option<(TcpStream, usize)>,
+    bad: &[u8],
+) -> bool {
     if kept.is_none() {
-        *kept = connect(ingest).await.ok().map(|stream| (stream, 0));
+        *kept = connect(source, ingest).await.ok().map(|stream| (stream, 0));
     }
     let Some((stream, written)) = kept else { return false };
     let mut answers = [0; 4096];
@@ -204,8 +228,8 @@ async fn write_on(ingest: SocketAddr, kept: &mut Option<(TcpStream, usize)>, bad
     }
 }
 
-async fn connect(ingest: SocketAddr) -> std::io::Result<TcpStream> {
+async fn connect(source: Ipv4Addr, ingest: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0)))?;
+    socket.bind(SocketAddr::from((source, 0)))?;
     socket.connect(ingest).await
 }
