@@ -286,6 +286,10 @@ impl Store for Database {
         self.inner.nodes().await
     }
 
+    async fn busy_nodes(&self) -> Result<Vec<(Node, u32)>, Error> {
+        self.inner.busy_nodes().await
+    }
+
     async fn generation(&self) -> Result<Generation, Error> {
         let current = self.pace.generation.load(Ordering::Relaxed);
         let noted = match self.broken {

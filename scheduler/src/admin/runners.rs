@@ -15,10 +15,10 @@ use crate::reaper::end_lost;
 use crate::shared::Shared;
 
 pub(super) async fn list(shared: &Shared) -> Result<ListRunnersReply, Status> {
-    let overview = shared.store.overview(shared.now()).await.map_err(|error| unavailable(&error))?;
+    let nodes = shared.store.busy_nodes().await.map_err(|error| unavailable(&error))?;
     Ok(ListRunnersReply {
-        runners: overview.nodes.iter().map(|(node, busy)| convert::runner(node, *busy)).collect(),
-        preflight: overview.nodes.iter().map(|(node, _)| convert::preflight(node)).collect(),
+        runners: nodes.iter().map(|(node, busy)| convert::runner(node, *busy)).collect(),
+        preflight: nodes.iter().map(|(node, _)| convert::preflight(node)).collect(),
     })
 }
 

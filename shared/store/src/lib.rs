@@ -167,6 +167,9 @@ pub trait Store:
     /// Reads every runner's row, by id.
     async fn nodes(&self) -> Result<Vec<Node>, Error>;
 
+    /// Reads every runner's row with the number of its live runs, by id. Its work grows with the runners and the live runs.
+    async fn busy_nodes(&self) -> Result<Vec<(Node, u32)>, Error>;
+
     /// Reads the database's generation, and the one noted last.
     async fn generation(&self) -> Result<Generation, Error>;
 

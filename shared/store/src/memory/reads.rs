@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
+use domain::runner::Node;
 use domain::work_item::WorkItem;
-use domain::{JobId, RunId, Status, Timestamp};
+use domain::{JobId, NodeId, RunId, Status, Timestamp};
 
 use super::claim::available_at;
 use super::tables::{JobRow, Tables};
@@ -86,7 +87,6 @@ impl Tables {
     }
 
     pub(super) fn overview(&self, now: Timestamp) -> Overview {
-        let busy = |node| self.live().filter(|run| run.node == node).count();
         Overview {
             counts: self.counts(),
             paused: self.paused,
@@ -95,15 +95,20 @@ impl Tables {
             oldest_ready_at: self.oldest_ready_at(now),
             recent: self.read_jobs(JobFilter { status: None, before: None, limit: Overview::RECENT_MAX }),
             accounts: self.accounts.records().cloned().collect(),
-            nodes: self
-                .nodes
-                .values()
-                .map(|node| (node.clone(), u32::try_from(busy(node.id.clone())).unwrap_or(u32::MAX)))
-                .collect(),
+            nodes: self.busy_nodes(),
             reaper: self.reaper,
             outbox: self.outbox.sinks(),
             needs_you: self.needing_you(),
         }
+    }
+
+    pub(super) fn busy_nodes(&self) -> Vec<(Node, u32)> {
+        let mut busy: BTreeMap<&NodeId, u32> = BTreeMap::new();
+        for run in self.live() {
+            *busy.entry(&run.node).or_default() += 1;
+        }
+        let counted = |node: &Node| (node.clone(), busy.get(&node.id).copied().unwrap_or_default());
+        self.nodes.values().map(counted).collect()
     }
 
     fn counts(&self) -> CountByStatus {

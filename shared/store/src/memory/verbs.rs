@@ -13,6 +13,7 @@ use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Epoch, Incarnation, Job, JobId, JobState, NodeId, Outcome, Run, RunId, Timestamp};
 
 use super::MemoryStore;
+use super::tables::Tables;
 use crate::intake::{Item, ItemAnswer};
 use crate::{
     Applied, Audit, Backlog, Change, ClaimRequest, Claimed, CommitObserver, Enqueued, Error, Gauges,
@@ -195,6 +196,10 @@ impl Store for MemoryStore {
 
     async fn nodes(&self) -> Result<Vec<Node>, Error> {
         self.read(|tables| tables.nodes.values().cloned().collect())
+    }
+
+    async fn busy_nodes(&self) -> Result<Vec<(Node, u32)>, Error> {
+        self.read(Tables::busy_nodes)
     }
 
     async fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {

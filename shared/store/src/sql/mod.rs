@@ -247,6 +247,10 @@ impl Store for SqlStore {
         self.read_nodes().await
     }
 
+    async fn busy_nodes(&self) -> Result<Vec<(Node, u32)>, Error> {
+        self.read_busy_nodes().await
+    }
+
     async fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {
         self.read_accounts().await
     }

@@ -118,6 +118,10 @@ impl SqlStore {
         self.fetch_all(query).await?.iter().map(rows::node).collect()
     }
 
+    pub(super) async fn read_busy_nodes(&self) -> Result<Vec<(Node, u32)>, Error> {
+        busy_nodes(&self.fetch_all(query!("nodes_busy")).await?)
+    }
+
     pub(super) async fn read_accounts(&self) -> Result<Vec<AccountRecord>, Error> {
         let query = query!("accounts");
         self.fetch_all(query).await?.iter().map(rows::account).collect()
@@ -171,14 +175,15 @@ async fn overview(conn: &mut Connection<'_>, now: Timestamp) -> Result<Overview,
         oldest_ready_at: oldest.map(Timestamp::from_ms),
         recent,
         accounts: accounts.iter().map(rows::account).collect::<Result<_, _>>()?,
-        nodes: nodes
-            .iter()
-            .map(|row| Ok((rows::node(row)?, rows::small(row, "busy")?)))
-            .collect::<Result<_, Error>>()?,
+        nodes: busy_nodes(&nodes)?,
         reaper: rows::reaper(&reaper)?,
         needs_you: needing.iter().map(rows::work_item).collect::<Result<_, _>>()?,
         outbox: outbox::sinks(conn).await?,
     })
+}
+
+fn busy_nodes(rows: &[Row]) -> Result<Vec<(Node, u32)>, Error> {
+    rows.iter().map(|row| Ok((rows::node(row)?, rows::small(row, "busy")?))).collect()
 }
 
 async fn counts(conn: &mut Connection<'_>) -> Result<CountByStatus, Error> {

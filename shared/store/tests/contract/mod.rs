@@ -58,6 +58,7 @@ macro_rules! every_rule {
                 a_person_decides_once;
             reading:
                 nodes_are_kept,
+                nodes_are_read_with_their_live_runs,
                 the_overview_is_whole,
                 runs_are_tallied_by_how_they_ended,
                 the_reaper_is_noted,

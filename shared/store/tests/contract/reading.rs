@@ -91,6 +91,35 @@ pub(crate) async fn runs_are_tallied_by_how_they_ended(store: Arc<dyn Store>) {
     assert_eq!(store.tally(later(8)).await.unwrap(), []);
 }
 
+/// Each runner's live runs are counted, those that ended are not, and one without any is read as well.
+pub(crate) async fn nodes_are_read_with_their_live_runs(store: Arc<dyn Store>) {
+    let busy = async || -> Vec<(String, u32)> {
+        let nodes = store.busy_nodes().await.unwrap();
+        assert_eq!(nodes, store.overview(later(9)).await.unwrap().nodes);
+        nodes.into_iter().map(|(node, runs)| (node.id.0, runs)).collect()
+    };
+    let counted = |counts: [(&str, u32); 3]| counts.map(|(id, runs)| (id.to_owned(), runs));
+    assert_eq!(busy().await, []);
+    for id in ["node-c", "node-a", "node-b"] {
+        store.save_node(node(id)).await.unwrap();
+    }
+    assert_eq!(busy().await, counted([("node-a", 0), ("node-b", 0), ("node-c", 0)]));
+    for n in 0..5 {
+        store.enqueue(job(&format!("A-{n}")), T0).await.unwrap();
+    }
+    let ended_one = claim(&store, later(1), fleet(9), 2).await.starts[0].run.id;
+    let mut elsewhere = fleet(9);
+    elsewhere.nodes[0].node = NodeId("node-c".into());
+    assert_eq!(claim(&store, later(2), elsewhere, 3).await.starts.len(), 3);
+    assert_eq!(busy().await, counted([("node-a", 2), ("node-b", 0), ("node-c", 3)]));
+    assert_eq!(happen(&store, JobId(1), &ended(ended_one, Class::Success), later(3)).await, Applied::Done);
+    assert_eq!(busy().await, counted([("node-a", 1), ("node-b", 0), ("node-c", 3)]));
+    // Its row is as it was saved, and as it is read without the count.
+    let nodes: Vec<Node> = store.busy_nodes().await.unwrap().into_iter().map(|(node, _)| node).collect();
+    assert_eq!(nodes, ["node-a", "node-b", "node-c"].map(node));
+    assert_eq!(nodes, store.nodes().await.unwrap());
+}
+
 /// Counts, oldest due job, the newest jobs and busy runners, of one moment.
 pub(crate) async fn the_overview_is_whole(store: Arc<dyn Store>) {
     store.save_node(node("node-a")).await.unwrap();

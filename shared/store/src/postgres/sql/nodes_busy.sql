@@ -1,2 +1,4 @@
-SELECT n.*, (SELECT count(*) FROM runs AS r WHERE r.ended_at IS NULL AND r.node = n.id) AS busy
-FROM runners AS n ORDER BY n.id
+SELECT n.*, coalesce(b.runs, 0) AS busy
+FROM runners AS n
+LEFT JOIN (SELECT r.node, count(*) AS runs FROM runs AS r WHERE r.ended_at IS NULL GROUP BY r.node) AS b ON b.node = n.id
+ORDER BY n.id
