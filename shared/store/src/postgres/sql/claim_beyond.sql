@@ -1,12 +1,13 @@
 -- Further due jobs of project $1, of the stages $2 (or $5 where they bring their prompt) and of none of the work
 -- items $3: what stands behind a head that waits. A row that somebody else changes just now is passed by.
+-- `ended_at + 0`: the index of all live runs is not read for it (see runs_live).
 WITH held AS MATERIALIZED (
     SELECT j.*
     FROM jobs AS j
     WHERE j.status = 'queued' AND j.due
       AND j.run_id IS NULL AND j.cancel_requested_at IS NULL AND j.finished_at IS NULL AND j.failure_reason IS NULL
       AND j.project = $1
-      AND NOT EXISTS (SELECT 1 FROM runs AS live WHERE live.job_id = j.id AND live.ended_at IS NULL)
+      AND NOT EXISTS (SELECT 1 FROM runs AS live WHERE live.job_id = j.id AND live.ended_at + 0 IS NULL)
       AND (j.stage IN (SELECT jsonb_array_elements_text($2::jsonb))
            OR (j.own_prompt AND j.stage IN (SELECT jsonb_array_elements_text($5::jsonb))))
       AND j.work_item NOT IN (SELECT jsonb_array_elements_text($3::jsonb))
