@@ -96,7 +96,7 @@ CREATE TABLE jobs (
         CHECK ((status IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CONSTRAINT a_failed_job_says_why
         CHECK ((status = 'failed') = (failure_reason IS NOT NULL))
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
 
 CREATE UNIQUE INDEX jobs_semantic_key ON jobs (semantic_key) WHERE semantic_key IS NOT NULL;
 -- What the claim reads, in the order it wants it; delayed, running and finished rows are not in it. Nor are rows that
@@ -311,7 +311,7 @@ CREATE TABLE spending (
     -- The day something was last added, counted from 1970.
     touched_day       BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, key)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.05);
 
 CREATE INDEX spending_chains ON spending (touched_day) WHERE scope = 'chain';
 
