@@ -169,6 +169,7 @@ impl Shims for HostShims {
 
     async fn stay_ready(&self, place: Option<&Path>) {
         let _let_go = LetGo(self);
+        place.into_iter().for_each(waiting::tidy);
         loop {
             match Waiting::start(self.command(), place).await {
                 Ok(waiting) => {

@@ -16,18 +16,15 @@ async fn start(place: &Place, scheduler: &FakeScheduler) -> Process {
 /// The shim of this runner that waits, after `others`, and the cgroup that was made for its agent, if any. The runner has it: its
 /// next run gets no other.
 async fn the_next_that_waits(place: &Place, others: &[i32]) -> (i32, Option<PathBuf>) {
-    let pid = eventually("a shim that waits", async || {
+    eventually("a shim that waits", async || {
         let log = std::fs::read_to_string(place.file("runner.log")).ok()?;
-        let said = log.lines().filter_map(|line| {
-            line.split_once("a shim waits for the next run")?.1.trim().strip_prefix("pid=")
-        });
-        let pid = said.last()?.parse().ok()?;
-        (!others.contains(&pid)).then_some(pid)
+        let (_, pid) = log.rsplit_once("a shim waits for the next run pid=")?;
+        let pid = pid.lines().next()?.parse().ok().filter(|pid| !others.contains(pid))?;
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        let cgroup = arguments.split('\0').skip_while(|argument| *argument != "wait").nth(1)?;
+        Some((pid, (cgroup != "-").then(|| cgroup.into())))
     })
-    .await;
-    let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    let cgroup = arguments.split('\0').skip_while(|argument| *argument != "wait").nth(1).unwrap();
-    (pid, (cgroup != "-").then(|| cgroup.into()))
+    .await
 }
 
 async fn the_one_that_waits(place: &Place) -> (i32, Option<PathBuf>) {
@@ -117,15 +114,37 @@ async fn a_run_whose_waiting_shim_died_gets_another() {
 }
 
 #[tokio::test]
-async fn the_step_before_the_agent_ends_with_the_shim_that_waits() {
+async fn the_step_before_the_agent_ends_with_the_shim_that_waits_and_the_cgroup_with_its_runner() {
     let place = Place::new("exit 0");
     let scheduler = FakeScheduler::start(Script::default()).await;
-    let runner = start(&place, &scheduler).await;
-    let (pid, _) = the_one_that_waits(&place).await;
+    let mut runner = start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(&place).await;
     let step = the_step_below(pid).await;
     kill(pid);
     gone(&[pid, step]).await;
+    runner.stop();
+    if let Some(cgroup) = cgroup {
+        is_removed(&cgroup).await;
+    }
+}
+
+#[tokio::test]
+async fn the_next_start_removes_what_a_shim_left_that_was_killed_together_with_its_runner() {
+    let place = Place::new("exit 0");
+    let scheduler = FakeScheduler::start(Script::default()).await;
+    let runner = start(&place, &scheduler).await;
+    let (pid, cgroup) = the_one_that_waits(&place).await;
+    let step = the_step_below(pid).await;
+    kill(pid);
     runner.kill();
+    gone(&[pid, step]).await;
+    let Some(left) = cgroup else { return };
+    assert!(left.exists());
+    let runner = start(&place, &scheduler).await;
+    let (next, _) = the_next_that_waits(&place, &[pid]).await;
+    assert!(!left.exists());
+    runner.kill();
+    gone(&[next]).await;
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ fn probe(place: &Path) -> bool {
     let cgroup = Cgroup::at(place.join(format!("probe-{}", std::process::id())));
     let usable = cgroup.create().is_ok() && writable(&cgroup.path.join("cgroup.procs"));
     // Whether it goes is no part of the question.
-    let _ = cgroup.remove(0);
+    let _ = cgroup.remove();
     usable
 }
 
@@ -129,28 +129,30 @@ impl Cgroup {
                 return false;
             }
             // The kernel may take a moment more to let go of what has just died.
-            self.remove(0).is_ok()
+            self.remove().is_ok()
         })
     }
 
-    /// Removes it with the cgroups that the agent made below it.
-    fn remove(&self, depth: usize) -> io::Result<()> {
-        const DEPTH_MAX: usize = 16;
-        if depth < DEPTH_MAX {
-            for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    Self::at(entry.path()).remove(depth + 1)?;
-                }
+    /// Removes it with the cgroups that the agent made below it; an error while anything lives there.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        remove_below(&self.path, 0)?;
+        remove_above(&self.path);
+        Ok(())
+    }
+}
+
+fn remove_below(path: &Path, depth: usize) -> io::Result<()> {
+    const DEPTH_MAX: usize = 16;
+    if depth < DEPTH_MAX {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_below(&entry.path(), depth + 1)?;
             }
         }
-        match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        if depth == 0 {
-            remove_above(&self.path);
-        }
-        Ok(())
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
