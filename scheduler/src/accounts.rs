@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::account::HoldReason;
+use domain::account::{AccountRecord, HoldReason};
 use domain::admission::WaitReason;
 use domain::breaker::BreakerState;
-use domain::{Account, Run};
+use domain::{Account, Run, Timestamp};
 
 use crate::moves::error_chain;
 use crate::shared::Shared;
@@ -16,15 +16,14 @@ use crate::shared::Shared;
 pub(crate) type Told = BTreeMap<Account, (&'static str, Option<HoldReason>)>;
 
 /// Why the account of an offered run lets it start no more: it was held, or its breaker opened, since the claim.
-pub(crate) async fn refusal(shared: &Shared, run: &Run) -> Result<Option<WaitReason>, store::Error> {
-    let accounts = shared.store.accounts().await?;
-    let (now, account) = (shared.now(), run.account.clone());
-    let Some(record) = accounts.into_iter().find(|record| record.account == account) else { return Ok(None) };
+pub(crate) fn refusal(run: &Run, accounts: Vec<AccountRecord>, now: Timestamp) -> Option<WaitReason> {
+    let account = run.account.clone();
+    let record = accounts.into_iter().find(|record| record.account == account)?;
     if let Some(hold) = record.held(now) {
-        return Ok(Some(WaitReason::AccountHeld { account, reason: hold.reason }));
+        return Some(WaitReason::AccountHeld { account, reason: hold.reason });
     }
     let opened_since = record.breaker.opening != run.opening && record.breaker.open_until.is_some();
-    Ok(opened_since.then_some(WaitReason::BreakerOpen { account }))
+    opened_since.then_some(WaitReason::BreakerOpen { account })
 }
 
 /// Logs breakers that turned and sets the gauges.

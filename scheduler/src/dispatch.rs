@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::containment::Tier;
-use domain::delivery::Payload;
 use domain::job::JobKind;
 use domain::pipeline::Stage;
 use domain::steps::{Steps, pull_request_ask};
@@ -17,11 +16,11 @@ use proto::convert;
 use proto::v1::{CancelRequest, LaunchReply, LaunchRequest, LaunchStatus, RunPhase, RunSpec};
 use service::grpc;
 use service::telemetry::trace_context;
+use store::Briefing;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
-use crate::advance;
 use crate::lease::LiveRun;
 use crate::links::CALL_DEADLINE;
 use crate::live::Phase;
@@ -197,17 +196,17 @@ pub(crate) async fn settle(shared: &Shared, run: &LiveRun) {
 }
 
 async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String> {
-    let (job, payload, standing) = loop {
-        match read(shared, run).await {
-            Ok(read) => break read,
+    let briefing = loop {
+        match shared.store.briefing(run.job).await {
+            Ok(briefing) => break briefing,
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), "could not read the job");
                 tokio::time::sleep(pause(u32::MAX)).await;
             }
         }
     };
-    let job = job.ok_or_else(|| format!("there is no job {}", run.job))?;
-    let payload = payload.unwrap_or_default();
+    let Briefing { job, payload, standing } =
+        briefing.ok_or_else(|| format!("there is no job {}", run.job))?;
     let pipeline = shared.pipeline.get();
     let stage =
         pipeline.stage(&job.stage).ok_or_else(|| format!("stage {} is not in orch.toml", job.stage))?;
@@ -251,18 +250,6 @@ async fn request(shared: &Shared, run: &LiveRun) -> Result<LaunchRequest, String
             ..spec(&job, stage, prompt)
         }),
     })
-}
-
-async fn read(
-    shared: &Shared,
-    run: &LiveRun,
-) -> Result<(Option<Job>, Option<Payload>, Standing), store::Error> {
-    let (job, payload) = (shared.store.job(run.job).await?, shared.store.payload(run.job).await?);
-    let item = match &job {
-        Some(job) => advance::read(shared, &job.project, &job.work_item).await?,
-        None => None,
-    };
-    Ok((job, payload, item.map(|item| item.standing).unwrap_or_default()))
 }
 
 fn spec(job: &Job, stage: &Stage, prompt: String) -> RunSpec {

@@ -196,10 +196,10 @@ impl Service {
     /// Takes back an offer whose account lets nothing start any more: its agent would only meet the same refusal.
     async fn account_refuses(&self, live: &LiveRun) -> Result<bool, Status> {
         let shared = &self.0;
-        let row = shared.store.run(live.run).await.map_err(|error| unavailable(&error))?;
+        let read = tokio::try_join!(shared.store.run(live.run), shared.store.accounts());
+        let (row, accounts) = read.map_err(|error| unavailable(&error))?;
         let Some(row) = row.filter(|row| row.state == RunState::Offered) else { return Ok(false) };
-        let refusal = accounts::refusal(shared, &row).await.map_err(|error| unavailable(&error))?;
-        let Some(reason) = refusal else { return Ok(false) };
+        let Some(reason) = accounts::refusal(&row, accounts, shared.now()) else { return Ok(false) };
         let event = Event::Withdrawn { run: live.run, why: "account" };
         match move_job(shared, live.job, &event, Report::default()).await {
             Ok(_) => {

@@ -21,9 +21,9 @@ use domain::transition::RunChange;
 use domain::work_item::{ItemChange, WorkItem};
 use domain::{Account, Alert, Epoch, Incarnation, Job, JobId, NodeId, Outcome, Run, RunId, Timestamp};
 use store::{
-    Act, ActFilter, Applied, Audit, Backlog, Change, ClaimRequest, Claimed, CommitObserver, Enqueued, Error,
-    Fleet, Gauges, Generation, GivenUp, ItemFilter, JobFilter, Outbox, Purses, Renewals, Schema, Session,
-    Speaking, Spender, Store, StoreStats, UsageNote, Views, Violation,
+    Act, ActFilter, Applied, Audit, Backlog, Briefing, Change, ClaimRequest, Claimed, CommitObserver,
+    Enqueued, Error, Fleet, Gauges, Generation, GivenUp, ItemFilter, JobFilter, Outbox, Purses, Renewals,
+    Schema, Session, Speaking, Spender, Store, StoreStats, UsageNote, Views, Violation,
 };
 
 use crate::broken::Broken;
@@ -240,6 +240,10 @@ impl Store for Database {
 
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, Error> {
         self.inner.payload(id).await
+    }
+
+    async fn briefing(&self, id: JobId) -> Result<Option<Briefing>, Error> {
+        self.inner.briefing(id).await
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>, Error> {

@@ -51,8 +51,8 @@ pub use outbox::Outbox;
 pub use outside::Outside;
 pub use purses::Purses;
 pub use records::{
-    Act, ActFilter, Actor, Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Generation, GivenUp,
-    ItemFilter, JobFilter, Schema, Spender, Start, StoreStats, UsageNote, Violation,
+    Act, ActFilter, Actor, Applied, Audit, Briefing, Change, ClaimRequest, Claimed, Enqueued, Generation,
+    GivenUp, ItemFilter, JobFilter, Schema, Spender, Start, StoreStats, UsageNote, Violation,
 };
 pub use renewals::Renewals;
 pub use retention::{Forgotten, Retention};
@@ -133,6 +133,9 @@ pub trait Store:
 
     /// Reads the inputs of a job's prompt.
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, Error>;
+
+    /// Reads what an agent is told of its job, all of one moment.
+    async fn briefing(&self, id: JobId) -> Result<Option<Briefing>, Error>;
 
     /// Reads a run.
     async fn run(&self, id: RunId) -> Result<Option<Run>, Error>;

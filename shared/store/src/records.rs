@@ -6,10 +6,11 @@ use domain::admission::{Facts, Waiting};
 use domain::alert::Notice;
 use domain::budget::stop::Running;
 use domain::budget::{Amount, Exceeded, Payer};
+use domain::delivery::Payload;
 use domain::outcome::RateLimit;
 use domain::report::Post;
 use domain::run::RunUsage;
-use domain::work_item::ItemChange;
+use domain::work_item::{ItemChange, Standing};
 use domain::{Account, Job, JobId, Outcome, Policy, Run, RunId, Status, Timestamp, Transition};
 
 /// The schema found and the one needed, as migration numbers.
@@ -196,6 +197,17 @@ impl Audit {
             result: Act::DONE.to_owned(),
         }
     }
+}
+
+/// What an agent is told of its job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Briefing {
+    /// The job.
+    pub job: Job,
+    /// The inputs of its prompt.
+    pub payload: Payload,
+    /// Whose word its work item is; trusted where it has none.
+    pub standing: Standing,
 }
 
 /// Which work items to read.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use domain::delivery::Payload;
 use domain::overview::{CountByStatus, LateOutcome, Overview, RunTally, WaitingJob};
 use domain::runner::Node;
 use domain::work_item::WorkItem;
@@ -10,7 +11,7 @@ use domain::{JobId, NodeId, RunId, Status, Timestamp};
 
 use super::claim::available_at;
 use super::tables::{JobRow, Tables};
-use crate::{Backlog, ItemFilter, JobFilter};
+use crate::{Backlog, Briefing, ItemFilter, JobFilter};
 
 impl Tables {
     pub(super) fn read_jobs(&self, filter: JobFilter) -> Vec<WaitingJob> {
@@ -37,6 +38,13 @@ impl Tables {
         let mut tallies: Vec<_> = named.collect();
         tallies.sort_by_key(|tally| Reverse(tally.runs));
         tallies
+    }
+
+    pub(super) fn briefing(&self, id: JobId) -> Option<Briefing> {
+        let JobRow { job, payload, .. } = self.job(id)?;
+        let item = self.items.get(&(job.project.clone(), job.work_item.clone()));
+        let standing = item.map(|item| item.standing).unwrap_or_default();
+        Some(Briefing { job: job.clone(), payload: Payload::clone(payload), standing })
     }
 
     pub(super) fn read_work_items(&self, filter: &ItemFilter) -> Vec<WorkItem> {

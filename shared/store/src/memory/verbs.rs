@@ -16,8 +16,8 @@ use super::MemoryStore;
 use super::tables::Tables;
 use crate::intake::{Item, ItemAnswer};
 use crate::{
-    Applied, Audit, Backlog, Change, ClaimRequest, Claimed, CommitObserver, Enqueued, Error, Gauges,
-    Generation, ItemFilter, JobFilter, Renewals, Schema, Store, StoreStats, Violation,
+    Applied, Audit, Backlog, Briefing, Change, ClaimRequest, Claimed, CommitObserver, Enqueued, Error,
+    Gauges, Generation, ItemFilter, JobFilter, Renewals, Schema, Store, StoreStats, Violation,
 };
 
 /// There is one form of the tables.
@@ -144,6 +144,10 @@ impl Store for MemoryStore {
 
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, Error> {
         self.read(|tables| Some(Payload::clone(&tables.job(id)?.payload)))
+    }
+
+    async fn briefing(&self, id: JobId) -> Result<Option<Briefing>, Error> {
+        self.read(|tables| tables.briefing(id))
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>, Error> {

@@ -44,8 +44,8 @@ use self::connection::Reader;
 use self::request::{Answer, Request};
 use crate::gauges::Observed;
 use crate::{
-    Applied, Audit, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, Heard, ItemFilter, JobFilter,
-    RunLogs, Schema, Store, StoreStats, Violation,
+    Applied, Audit, Briefing, Change, ClaimRequest, Claimed, Enqueued, Error, Generation, Heard, ItemFilter,
+    JobFilter, RunLogs, Schema, Store, StoreStats, Violation,
 };
 
 /// A database: how it is written and read.
@@ -201,6 +201,10 @@ impl Store for SqlStore {
 
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, Error> {
         self.read_payload(id).await
+    }
+
+    async fn briefing(&self, id: JobId) -> Result<Option<Briefing>, Error> {
+        self.read_briefing(id).await
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>, Error> {

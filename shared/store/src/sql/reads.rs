@@ -10,7 +10,7 @@ use domain::{Incarnation, Job, JobId, NodeId, Run, RunId, Status, Timestamp};
 
 use super::connection::{Connection, Query, Reader, Row, query};
 use super::{SqlStore, outbox, rows, schema, views};
-use crate::{Error, Generation, JobFilter, Schema};
+use crate::{Briefing, Error, Generation, JobFilter, Schema};
 
 impl SqlStore {
     /// A connection that reads, once the database is there and its schema fits.
@@ -61,6 +61,11 @@ impl SqlStore {
         let query = query!("payload").bind(id.0);
         let row = self.fetch_optional(query).await?;
         row.map(|row| rows::json("payload", row.try_get(0)?)).transpose()
+    }
+
+    pub(super) async fn read_briefing(&self, id: JobId) -> Result<Option<Briefing>, Error> {
+        let query = query!("briefing").bind(id.0);
+        self.fetch_optional(query).await?.as_ref().map(rows::briefing).transpose()
     }
 
     pub(super) async fn read_run(&self, id: RunId) -> Result<Option<Run>, Error> {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connection::{Column, Row};
-use crate::{Error, Spender};
+use crate::{Briefing, Error, Spender};
 
 /// The rows of one multi-row statement, bound as one JSON array and read by `json_each`.
 #[derive(Debug)]
@@ -122,6 +122,18 @@ pub(super) fn job(row: &Row) -> Result<Job, Error> {
         Status::Cancelled => JobState::Cancelled { finished_at: at(row, "finished_at")? },
     };
     job_in(row, state)
+}
+
+/// Reads a job with what its agent is told.
+pub(super) fn briefing(row: &Row) -> Result<Briefing, Error> {
+    let payload = get::<Option<&str>>(row, "payload")?.map(|text| json("payload", text)).transpose()?;
+    let standing: Option<&str> = get(row, "standing")?;
+    let standing = standing.map(|_| word(row, "standing", Standing::parse)).transpose()?;
+    Ok(Briefing {
+        job: job(row)?,
+        payload: payload.unwrap_or_default(),
+        standing: standing.unwrap_or_default(),
+    })
 }
 
 /// Reads a job that the statement's condition says is queued.

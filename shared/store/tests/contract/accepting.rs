@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use domain::JobState;
 use domain::delivery::{Accepted, NewDelivery, NewJob, Payload};
-use store::{Enqueued, JobFilter, Store};
+use domain::work_item::Standing;
+use store::{Briefing, Enqueued, JobFilter, Store};
 
 use super::values::{T0, delivery, job, keyed, later, read};
 
@@ -66,10 +67,13 @@ pub(crate) async fn a_delivery_is_kept_with_its_jobs_and_payloads(store: Arc<dyn
             },
         }
     );
-    assert_eq!(store.payload(jobs[0]).await.unwrap(), Some(payload));
+    assert_eq!(store.payload(jobs[0]).await.unwrap(), Some(payload.clone()));
+    let told = Briefing { job: read(&store, jobs[0]).await, payload, standing: Standing::Trusted };
+    assert_eq!(store.briefing(jobs[0]).await.unwrap(), Some(told));
     let kept = read(&store, jobs[1]).await;
     assert_eq!((kept.state, kept.budgets), (JobState::Queued { available_at: later(5_000) }, spent));
     assert_eq!(store.payload(domain::JobId(99)).await.unwrap(), None);
+    assert_eq!(store.briefing(domain::JobId(99)).await.unwrap(), None);
 }
 
 /// Words that mean something to a database, in any order, come back as they were.

@@ -168,6 +168,7 @@ pub(crate) async fn items_that_wait_for_the_outside_are_found(store: Arc<dyn Sto
         store.enqueue(begin(key, key == "B"), T0).await.unwrap();
     }
     assert_eq!(item(&store, "B").await.standing, Standing::Outsider);
+    assert_eq!(store.briefing(JobId(2)).await.unwrap().unwrap().standing, Standing::Outsider);
     let wait = CiWait {
         job: JobId(1),
         stage: "review".into(),
