@@ -23,7 +23,8 @@ use tonic::service::Routes;
 
 use crate::certificate::{self, Own};
 use crate::config::{Cli, Containment, Options, SCHEDULER_URL_DEFAULT};
-use crate::contain::{User, belongings, cgroup, control, probe, users};
+use crate::contain::hierarchy::Hierarchy;
+use crate::contain::{User, belongings, control, probe, users};
 use crate::identity::Identity;
 use crate::node::{self, Node};
 use crate::registration;
@@ -133,7 +134,7 @@ pub async fn start_on(shims: Arc<dyn Shims>, mut options: Options, tasks: Tasks)
     })?;
     let addr = listener.local_addr()?;
     let cgroups = match options.limits.containment {
-        Containment::Cgroup => cgroup::place(&identity.node.0),
+        Containment::Cgroup => Hierarchy::Unified.place(&identity.node.0),
         Containment::Marker => None,
     };
     let controls = match (options.limits.containment, options.limits.fence.offer) {

@@ -5,10 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::remove_above;
+use super::hierarchy::Hierarchy;
 use super::{Bounds, Cgroup};
 
 /// Which hierarchy a controller is in.
@@ -36,7 +36,7 @@ pub enum Resource {
 impl Resource {
     const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Pids => "pids",
@@ -62,58 +62,14 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// The places in which this node can bound its runs, one per controller that is to be had. `cgroups` is where its cgroups of
 /// version 2 are.
 pub(crate) fn places(node: &str, cgroups: Option<&Path>) -> Vec<Controller> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let (mounts, own) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup"));
     let of_v2 = cgroups.map(enabled).unwrap_or_default();
     let place = |resource: Resource| {
         if let Some(cgroups) = cgroups.filter(|_| of_v2.contains(&resource)) {
             return Some(Controller { resource, version: Version::V2, path: cgroups.to_owned() });
         }
-        candidates_v1(&mounts, &own, resource, geteuid().is_root())
-            .into_iter()
-            .map(|base| base.join("orch").join(node))
-            .find(|path| is_usable(path))
-            .map(|path| Controller { resource, version: Version::V1, path })
+        Hierarchy::Of(resource).place(node).map(|path| Controller { resource, version: Version::V1, path })
     };
     Resource::ALL.into_iter().filter_map(place).collect()
-}
-
-fn is_usable(place: &Path) -> bool {
-    let probe = place.join(format!("probe-{}", std::process::id()));
-    let usable = Cgroup::at(probe.clone()).create().is_ok()
-        && rustix::fs::access(probe.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
-    let _ = fs::remove_dir(&probe);
-    remove_above(&probe);
-    usable
-}
-
-/// Where in a controller's v1 hierarchy folders may be made: below our own cgroup, for root also below the top.
-fn candidates_v1(mounts: &str, own: &str, resource: Resource, root: bool) -> Vec<PathBuf> {
-    let names = |list: &str| list.split(',').any(|name| name == resource.as_str());
-    let own = own.lines().find_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        names(controllers).then_some(path)
-    });
-    let mut candidates = Vec::new();
-    for line in mounts.lines() {
-        let Some((fields, kind)) = line.split_once(" - ") else { continue };
-        let mut kind = kind.split(' ');
-        if kind.next() != Some("cgroup") || !kind.nth(1).is_some_and(names) {
-            continue;
-        }
-        let mut fields = fields.split(' ').skip(3);
-        let (Some(mount_root), Some(mount_point)) = (fields.next(), fields.next()) else { continue };
-        let below = own.and_then(|own| Path::new(own).strip_prefix(mount_root).ok());
-        if let Some(below) = below.filter(|path| !path.components().any(|part| part.as_os_str() == "..")) {
-            candidates.push(Path::new(mount_point).join(below));
-        }
-        if root {
-            candidates.push(PathBuf::from(mount_point));
-        }
-    }
-    candidates.dedup();
-    candidates
 }
 
 /// Which controllers of version 2 the cgroups in `place` have, once they were asked for all the way down to it.
@@ -250,29 +206,8 @@ impl Controller {
 mod tests {
     use super::*;
 
-    const HYBRID: &str = "\
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
-32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
-35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw";
-    const OWN: &str = "9:name=systemd:/\n4:memory:/a/b\n3:cpu,cpuacct:/\n0::/system.slice/orch.service\n";
     const BOUNDS: Bounds =
         Bounds { memory_bytes: 1 << 30, pids: 64, cpu_percent: Some(150), disk_bytes: 1 << 30 };
-
-    fn tried(resource: Resource, root: bool) -> Vec<PathBuf> {
-        candidates_v1(HYBRID, OWN, resource, root)
-    }
-
-    #[test]
-    fn controllers_of_version_1_are_found_by_their_mounts() {
-        assert_eq!(tried(Resource::Memory, false), [Path::new("/sys/fs/cgroup/memory/a/b")]);
-        assert_eq!(
-            tried(Resource::Memory, true),
-            [Path::new("/sys/fs/cgroup/memory/a/b"), Path::new("/sys/fs/cgroup/memory")]
-        );
-        assert_eq!(tried(Resource::Cpu, true), [Path::new("/sys/fs/cgroup/cpu")]);
-        assert!(tried(Resource::Pids, true).is_empty());
-    }
 
     #[test]
     fn bounds_are_written_as_each_version_reads_them() {

@@ -4,9 +4,10 @@
 //! Nothing here signals a remembered pid: a process is in the cgroup, or is held by a pidfd when it is looked at.
 
 pub(crate) mod belongings;
-pub(crate) mod cgroup;
+mod cgroup;
 mod confine;
 pub(crate) mod control;
+pub(crate) mod hierarchy;
 pub(crate) mod probe;
 mod seal;
 pub(crate) mod sweep;
