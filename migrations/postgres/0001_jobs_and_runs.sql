@@ -45,6 +45,15 @@ CREATE TABLE job_numbers (
 
 INSERT INTO job_numbers (id, newest) VALUES (1, 0);
 
+-- Proof that a batch was written, for a process that heard no answer to its COMMIT; FALSE: it was not, and never will be.
+CREATE TABLE marks (
+    lane   TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    is_set BOOLEAN NOT NULL,
+    set_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+    PRIMARY KEY (lane, number)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = -1);
+
 CREATE TABLE jobs (
     id                  BIGINT PRIMARY KEY,
     project             TEXT COLLATE "C" NOT NULL,

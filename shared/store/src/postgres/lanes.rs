@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::announce::Announcer;
+use super::mark::{Mark, Marks};
 use super::transaction::{Begin, CONNECTIONS_MAX, Server, Transacting, Turn};
 use crate::Error;
 use crate::sql::fault::{Fault, FaultKind, unavailable};
@@ -56,7 +57,8 @@ impl Lanes {
         let mut lane = |turn| {
             let (door, inbox) = mpsc::channel(QUEUE_MAX);
             let announcer = announcer.clone();
-            tasks.push(spawn(Lane { server: server.clone(), turn, inbox, announcer }.run()));
+            let marks = Marks::new();
+            tasks.push(spawn(Lane { server: server.clone(), turn, inbox, announcer, marks }.run()));
             Door(door)
         };
         let lanes = Self {
@@ -158,6 +160,7 @@ struct Lane {
     turn: Option<Turn>,
     inbox: mpsc::Receiver<Message>,
     announcer: Announcer,
+    marks: Marks,
 }
 
 /// Why a batch was not written.
@@ -193,7 +196,7 @@ impl Lane {
     }
 
     /// Commits the operations and answers each of them, however long ago they were asked for.
-    async fn commit(&self, operations: Vec<Operation>) {
+    async fn commit(&mut self, operations: Vec<Operation>) {
         if operations.is_empty() {
             return;
         }
@@ -229,18 +232,19 @@ impl Lane {
         }
     }
 
-    async fn attempt(&self, requests: &[&Request]) -> Result<Vec<Answer>, Failed> {
+    async fn attempt(&mut self, requests: &[&Request]) -> Result<Vec<Answer>, Failed> {
         let mut dead = 0;
         loop {
             let transacting = self.server.begin_unsent(Begin::Write(self.turn)).await;
             let mut transacting = transacting.map_err(|fault| Failed { fault, begun: false })?;
-            transacting.ask_id();
+            let mark = self.marks.next();
+            transacting.later(&mark.set(), None);
             let mut ran = batch::run(&mut transacting.connection(), requests).await;
             if ran.is_ok() {
                 ran = transacting.settle().await.and(ran);
             }
             match ran {
-                Ok(answers) => return self.end(transacting).await.map(|()| answers),
+                Ok(answers) => return self.end(transacting, &mark).await.map(|()| answers),
                 // A restart of the server kills every connection.
                 Err(fault)
                     if fault.kind == FaultKind::Broken
@@ -261,17 +265,16 @@ impl Lane {
     }
 
     /// Commits what was written; looks whether it is, where nobody answers.
-    async fn end(&self, transacting: Transacting) -> Result<(), Failed> {
-        let id = transacting.id().map(str::to_owned);
-        match (transacting.commit().await, id) {
-            (Err(fault), Some(id)) if fault.kind == FaultKind::Broken => {
-                let committed = self.server.has_committed(&id).await;
-                if committed.map_err(|fault| Failed { fault, begun: false })? {
+    async fn end(&self, transacting: Transacting, mark: &Mark) -> Result<(), Failed> {
+        match transacting.commit().await {
+            Err(fault) if fault.kind == FaultKind::Broken => {
+                let is_written = mark.is_set(&self.server).await;
+                if is_written.map_err(|fault| Failed { fault, begun: false })? {
                     return Ok(());
                 }
                 Err(Failed { fault, begun: true })
             }
-            (ended, _) => ended.map_err(|fault| Failed { fault, begun: true }),
+            ended => ended.map_err(|fault| Failed { fault, begun: true }),
         }
     }
 }

@@ -7,6 +7,7 @@ mod announce;
 mod fault;
 mod lanes;
 mod logs;
+mod mark;
 mod open;
 mod text;
 mod transaction;

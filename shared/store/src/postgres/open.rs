@@ -7,15 +7,15 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Row as _};
 use tokio::sync::Mutex;
 
-use super::PostgresDatabase;
 use super::lanes::Lanes;
 use super::logs::PostgresLogs;
 use super::transaction::{Begin, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, Server};
+use super::{PostgresDatabase, mark};
 use crate::sql::fault::unavailable;
 use crate::sql::schema;
 use crate::{Access, Error};
 
-/// The oldest server that tells how a transaction ended.
+/// The oldest server that the statements are written for.
 const VERSION_MIN: i64 = 130_000;
 
 impl PostgresDatabase {
@@ -27,6 +27,7 @@ impl PostgresDatabase {
         if access == Access::Write {
             check_server(&database.server).await?;
             migrate(&database.server).await?;
+            mark::tidy(&database.server).await?;
             let (lanes, tasks) = Lanes::start(&database.server);
             database.lanes = Some(lanes);
             database.tasks = Mutex::new(tasks);

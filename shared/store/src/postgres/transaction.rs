@@ -26,9 +26,6 @@ pub(super) const CONNECTIONS_MAX: u32 = 10;
 pub(super) const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may take to be made where the pool's wait said nothing.
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long to look for how a transaction ended whose COMMIT was not answered.
-const DOUBT_MAX: Duration = Duration::from_secs(10);
-const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What every transaction says first. A statement that waits for a lock, or computes, for longer than any should, ends
 /// there; so does a transaction whose process stands still while it holds locks.
@@ -156,33 +153,6 @@ impl Server {
         }
     }
 
-    /// How the transaction of that id ended, whose COMMIT nobody answered; false: it did not commit.
-    pub(super) async fn has_committed(&self, xid: &str) -> Result<bool, Fault> {
-        let look = async {
-            loop {
-                match self.status_of(xid).await {
-                    Ok(Some(status)) => return status == "committed",
-                    Ok(None) | Err(_) => tokio::time::sleep(DOUBT_PAUSE).await,
-                }
-            }
-        };
-        timeout(DOUBT_MAX, look).await.map_err(|_| {
-            Fault::new(
-                FaultKind::Broken,
-                "the connection broke at COMMIT, and whether it happened could not be found out",
-            )
-        })
-    }
-
-    /// `None` while it is still under way.
-    async fn status_of(&self, xid: &str) -> Result<Option<String>, Fault> {
-        let mut reader = self.begin(Begin::Read).await?;
-        let query = sqlx::query(include_str!("sql/transaction_status.sql")).bind(xid).persistent(false);
-        let status: Option<String> = query.fetch_one(&mut *reader.conn).await?.try_get(0)?;
-        reader.commit().await?;
-        Ok(status.filter(|status| status != "in progress"))
-    }
-
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
@@ -193,8 +163,6 @@ impl Server {
 pub(crate) struct Transacting {
     conn: PoolConnection<Postgres>,
     unsent: Unsent,
-    /// Its id, by which its end can be asked for later, where that was asked.
-    id: Option<String>,
     progress: Progress,
 }
 
@@ -215,8 +183,6 @@ struct Unsent {
     sql: String,
     /// How many rows each of them must touch, where that is known.
     touching: Vec<Option<u64>>,
-    /// Which of them gives the transaction's id.
-    id: Option<usize>,
 }
 
 /// What a statement answered.
@@ -228,7 +194,7 @@ pub(crate) struct Answered {
 
 impl Transacting {
     fn new(conn: PoolConnection<Postgres>) -> Self {
-        Self { conn, unsent: Unsent::default(), id: None, progress: Progress::New }
+        Self { conn, unsent: Unsent::default(), progress: Progress::New }
     }
 
     pub(crate) fn connection(&mut self) -> Connection<'_> {
@@ -242,15 +208,9 @@ impl Transacting {
         self.unsent.touching.push(touching);
     }
 
-    /// Has its id told with the next message.
-    pub(super) fn ask_id(&mut self) {
-        self.unsent.id = Some(self.unsent.touching.len());
-        self.later(include_str!("sql/transaction_id.sql").trim_end(), None);
-    }
-
     /// Runs statements, after those that wait to be sent, in one message; gives what these answer.
     pub(crate) async fn ask(&mut self, statements: &[String]) -> Result<Vec<Answered>, Fault> {
-        let Unsent { mut sql, touching, id } = std::mem::take(&mut self.unsent);
+        let Unsent { mut sql, touching } = std::mem::take(&mut self.unsent);
         sql.push_str(&statements.join(";\n"));
         if self.progress == Progress::New {
             self.progress = Progress::Sent;
@@ -268,9 +228,6 @@ impl Transacting {
         let asked_for = before.split_off(touching.len());
         for (answer, touching) in before.iter().zip(touching) {
             check_touched(touching, answer.touched)?;
-        }
-        if let Some(row) = id.and_then(|place| before.get(place)?.rows.first()) {
-            self.id = Some(row.try_get(0)?);
         }
         Ok(asked_for)
     }
@@ -291,15 +248,9 @@ impl Transacting {
         self.ask(&[]).await.map(|_| ())
     }
 
-    /// Sends what must be answered before COMMIT: that rows were touched as wanted, and the id.
+    /// Sends what must be answered before COMMIT: that rows were touched as wanted.
     pub(super) async fn settle(&mut self) -> Result<(), Fault> {
-        let is_open = |unsent: &Unsent| unsent.id.is_some() || unsent.touching.iter().any(Option::is_some);
-        if self.progress == Progress::New || is_open(&self.unsent) { self.send().await } else { Ok(()) }
-    }
-
-    /// Its id, where it was asked for and is answered.
-    pub(super) fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+        if self.unsent.touching.iter().any(Option::is_some) { self.send().await } else { Ok(()) }
     }
 
     /// Whether the server answered anything of it.

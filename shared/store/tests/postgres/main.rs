@@ -11,6 +11,7 @@ mod sanitize;
 
 mod constraints;
 mod counts;
+mod doubt;
 mod logs;
 mod plan;
 mod raw;

@@ -1,0 +1,241 @@
+//! A COMMIT that nobody answers: what became of it is found out, and nothing is lost, doubled or told of that is not there.
+//!
+//! Between the store and the server stands a proxy that reads whole messages, and does with the first COMMIT after a write what a
+//! test wants.
+
+#![expect(clippy::disallowed_methods, reason = "what a test starts ends with its runtime")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domain::JobId;
+use postgres_server::{Database, Server, Stop};
+use store::{Access, Store};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use super::contract::values::{T0, job};
+use super::{open, raw};
+
+const SOCKET: &str = ".s.PGSQL.5432";
+/// What a client says that asks for TLS, before it says hello: PostgreSQL's number for it.
+const ENCRYPTED: u32 = 80_877_103;
+
+/// What a test does with a COMMIT that was not passed on.
+struct Held {
+    /// To the server, which has heard of the transaction all but its end.
+    message: Vec<u8>,
+    up: OwnedWriteHalf,
+    down: OwnedReadHalf,
+}
+
+/// The way to the server: what is asked for is done to one COMMIT of a job, all else is passed on.
+struct Way {
+    folder: TempDir,
+    armed: Arc<AtomicBool>,
+    held: mpsc::UnboundedReceiver<(Held, oneshot::Sender<()>)>,
+}
+
+impl Way {
+    fn to(server: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
+        let (asking, held) = mpsc::unbounded_channel();
+        let (server, armed) = (server.join(SOCKET), Arc::new(AtomicBool::new(false)));
+        let ours = Arc::clone(&armed);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, server.clone(), Arc::clone(&ours), asking.clone()));
+            }
+        });
+        Self { folder, armed, held }
+    }
+
+    async fn store(&self, database: &Database) -> Arc<dyn Store> {
+        let url = database.url();
+        let (before, after) = url.split_once("host=").unwrap();
+        let (_, rest) = after.split_once('&').unwrap();
+        let url = format!("{before}host={}&{rest}", self.folder.path().display());
+        store::open(&url, Access::Write).await.unwrap()
+    }
+
+    /// The next COMMIT that writes a job; whoever sent it waits until the answer is dropped, and then finds its connection gone.
+    async fn commit(&mut self) -> (Held, oneshot::Sender<()>) {
+        self.held.recv().await.unwrap()
+    }
+
+    fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+}
+
+/// One connection. The answers have a task of their own.
+async fn pass(
+    client: UnixStream,
+    server: PathBuf,
+    armed: Arc<AtomicBool>,
+    hold: mpsc::UnboundedSender<(Held, oneshot::Sender<()>)>,
+) {
+    let Ok(up) = UnixStream::connect(server).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = up.into_split();
+    let (stop, mut stopped) = oneshot::channel::<()>();
+    let answers = tokio::spawn(async move {
+        let mut some = vec![0; 1 << 16];
+        loop {
+            tokio::select! {
+                _ = &mut stopped => return Some((from_server, to_client)),
+                read = from_server.read(&mut some) => match read {
+                    Ok(count) if count > 0 => to_client.write_all(&some[..count]).await.ok()?,
+                    Ok(_) | Err(_) => return None,
+                },
+            }
+        }
+    });
+    let mut is_first = true;
+    while let Some(message) = message(&mut from_client, is_first).await {
+        is_first = is_first && message[4..8] == ENCRYPTED.to_be_bytes();
+        if is_end_of_a_job(&message) && armed.swap(false, Ordering::SeqCst) {
+            drop(stop);
+            let Ok(Some((down, to_client))) = answers.await else { return };
+            let (done, wait) = oneshot::channel();
+            let _ = hold.send((Held { message, up: to_server, down }, done));
+            let _ = wait.await;
+            drop((from_client, to_client));
+            return;
+        }
+        if to_server.write_all(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A whole message: those before the hello has been said have no letter that says their kind.
+async fn message(from: &mut OwnedReadHalf, is_first: bool) -> Option<Vec<u8>> {
+    let mut message = vec![0; if is_first { 4 } else { 5 }];
+    from.read_exact(&mut message).await.ok()?;
+    let length = message[message.len() - 4..].try_into().map(u32::from_be_bytes).ok()? as usize;
+    let begun = message.len();
+    message.resize(begun + length - 4, 0);
+    from.read_exact(&mut message[begun..]).await.ok()?;
+    Some(message)
+}
+
+fn is_end_of_a_job(message: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(message);
+    text.contains("COMMIT") && text.contains("INSERT INTO jobs ")
+}
+
+impl Held {
+    /// Passes it on, and hears what the server says.
+    async fn pass_on(&mut self) -> String {
+        self.up.write_all(&self.message).await.unwrap();
+        let mut said = vec![0; 1 << 16];
+        let count = self.down.read(&mut said).await.unwrap();
+        String::from_utf8_lossy(&said[..count]).into_owned()
+    }
+}
+
+async fn jobs(database: &Database) -> i64 {
+    raw::number(&mut raw::connect(database).await, "SELECT count(*) FROM jobs").await
+}
+
+fn enqueue(store: &Arc<dyn Store>) -> tokio::task::JoinHandle<JobId> {
+    let store = Arc::clone(store);
+    tokio::spawn(async move { store.enqueue(job("A"), T0).await.unwrap().job })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_happened_is_told_and_not_written_again() {
+    let database = Server::shared().database();
+    let mut way = Way::to(&folder(&database));
+    let store = way.store(&database).await;
+    way.arm();
+    let enqueued = enqueue(&store);
+    let (mut commit, done) = way.commit().await;
+    assert!(commit.pass_on().await.contains("COMMIT"));
+    drop(done);
+    let id = enqueued.await.unwrap();
+    assert!(store.job(id).await.unwrap().is_some());
+    assert_eq!(jobs(&database).await, 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_was_lost_is_written_anew() {
+    let database = Server::shared().database();
+    let mut way = Way::to(&folder(&database));
+    let store = way.store(&database).await;
+    way.arm();
+    let enqueued = enqueue(&store);
+    drop(way.commit().await);
+    let id = enqueued.await.unwrap();
+    assert!(store.job(id).await.unwrap().is_some());
+    assert_eq!(jobs(&database).await, 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_under_way_is_waited_for() {
+    let database = Server::shared().database();
+    let mut way = Way::to(&folder(&database));
+    let store = way.store(&database).await;
+    way.arm();
+    let enqueued = enqueue(&store);
+    let (mut commit, done) = way.commit().await;
+    drop(done);
+    let wait = async { enqueued.await.unwrap() };
+    // Nothing is answered while the transaction may still end either way.
+    let late = async {
+        let mut conn = raw::connect(&database).await;
+        let denies = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'";
+        while raw::number(&mut conn, denies).await == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        commit.pass_on().await
+    };
+    let (id, said) = tokio::join!(wait, late);
+    assert!(said.contains("COMMIT"), "{said}");
+    assert!(store.job(id).await.unwrap().is_some());
+    assert_eq!(jobs(&database).await, 1);
+    store.close().await;
+}
+
+/// The server crashes with the transaction, and what it forgot of it, such as its id, it gives to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_a_crash_took_is_not_taken_for_what_others_wrote_after_it() {
+    let server = Arc::new(Server::start(true));
+    let database = server.database();
+    let mut way = Way::to(&folder(&database));
+    let store = way.store(&database).await;
+    // What is in the log already keeps its number.
+    raw::execute(&mut raw::connect(&database).await, "CHECKPOINT").await.unwrap();
+    way.arm();
+    let enqueued = enqueue(&store);
+    let (commit, done) = way.commit().await;
+    server.stop(Stop::Kill);
+    server.start_again();
+    let mut other = raw::connect(&database).await;
+    for _ in 0..50 {
+        raw::execute(&mut other, "UPDATE meta SET paused = paused").await.unwrap();
+    }
+    drop((commit, done));
+    let id = enqueued.await.unwrap();
+    assert!(store.job(id).await.unwrap().is_some());
+    assert_eq!(jobs(&database).await, 1);
+    store.close().await;
+    let again = open(&database).await;
+    assert!(again.job(id).await.unwrap().is_some());
+    again.close().await;
+}
+
+/// Where the server's socket is.
+fn folder(database: &Database) -> PathBuf {
+    let url = database.url();
+    let (_, after) = url.split_once("host=").unwrap();
+    after.split('&').next().unwrap().into()
+}
