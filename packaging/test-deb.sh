@@ -27,14 +27,15 @@ chroot "$chroot_dir" sh -c 'apt-get update -qq && apt-get install -y -qq --no-in
   { tail -20 "$work/apt.log" >&2; exit 1; }
 chroot "$chroot_dir" sh -c 'getent passwd orch orch-runner >/dev/null && test -e /lib/systemd/system/orch-runner.service'
 
-as_orch() { chroot --userspec=orch:orch "$chroot_dir" env -i PATH=/usr/bin:/bin HOME=/var/lib/orch "$@"; }
+# Words and not a function: of a function in the background only a shell around it would be known, and ended.
+as_orch=(chroot --userspec=orch:orch "$chroot_dir" env -i PATH=/usr/bin:/bin HOME=/var/lib/orch)
 port=$((20000 + RANDOM % 9000))
 settings=(ORCH_INGEST_ADDR=127.0.0.1:$port ORCH_SCHEDULER_ADDR=127.0.0.1:$((port + 1))
   ORCH_RUNNER_ADDR=127.0.0.1:$((port + 2)) ORCH_CONSOLE_ADDR=127.0.0.1:$((port + 3)))
-as_orch "${settings[@]}" orch dev --demo --data-dir /var/lib/orch/demo >"$work/dev.log" 2>&1 &
+"${as_orch[@]}" "${settings[@]}" orch dev --demo --data-dir /var/lib/orch/demo >"$work/dev.log" 2>&1 &
 dev=$!
 for _ in $(seq 300); do
-  done_jobs=$(as_orch "${settings[@]}" orch queue --json 2>/dev/null | sed -n 's/.*"done": \([0-9]*\).*/\1/p' | head -1) || true
+  done_jobs=$("${as_orch[@]}" "${settings[@]}" orch queue --json 2>/dev/null | sed -n 's/.*"done": \([0-9]*\).*/\1/p' | head -1) || true
   if [ "${done_jobs:-0}" -gt 0 ]; then
     echo "installed in a fresh Debian; $done_jobs jobs of the demo are done"
     chroot "$chroot_dir" sh -c 'dpkg --purge orch >/dev/null && ! test -e /usr/bin/orch'
