@@ -7,7 +7,7 @@ COPY . .
 # Paths of the build folder would make two builds of one commit differ; the lines of the source are most of what a program weighs.
 ENV RUSTFLAGS="--remap-path-prefix=/src=/orch --remap-path-prefix=/usr/local/cargo=/cargo" CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=symbols
-RUN cargo build --release --workspace --exclude sim --bins --locked \
+RUN cargo ship \
  && install -D -t /out target/release/orch target/release/orch-ingest target/release/orch-scheduler \
       target/release/orch-console target/release/orch-runner
 

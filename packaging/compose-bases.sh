@@ -49,7 +49,7 @@ make_finished() { # folder, programs
   done
   cat >"$context/cargo" <<'TEXT'
 #!/bin/sh -e
-[ "$1" = build ]
+[ "$1" = ship ]
 mkdir -p target/release && cp /programs/* target/release/
 TEXT
   cat >"$context/npm" <<'TEXT'

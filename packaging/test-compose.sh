@@ -4,7 +4,7 @@
 #
 # The engine is one of its own, in a network namespace of its own: nothing of this machine's network is touched, and no
 # registry is reached. Base images of the names in the Dockerfile are made here (packaging/compose-bases.sh). Without more,
-# `cargo build` and `npm install` put the programs of $PROGRAMS (target/debug) and the fake agent where they belong; with
+# `cargo ship` and `npm install` put the programs of $PROGRAMS (target/debug) and the fake agent where they belong; with
 # --build both are done for real, in release mode from what this machine has fetched of crates and packages, and the fake
 # agent is mounted over the real one.
 set -euo pipefail
