@@ -34,7 +34,7 @@ pub struct Settings {
     /// Longest webhook body taken, in bytes
     #[arg(long, env = "ORCH_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 26_214_400)]
     pub max_body_bytes: u64,
-    /// Requests of one address that may be refused at once (a wrong signature, a wrong path); further ones are answered 429. What is signed well is always taken
+    /// Requests of one address that may be refused at once (a wrong signature, a wrong path); further ones are answered 429. After four times as many of all addresses together each has a tenth. What is signed well is always taken
     #[arg(long, env = "ORCH_REFUSED_BURST", value_name = "N", default_value_t = 1000)]
     pub refused_burst: u32,
     /// And after that, how many a second

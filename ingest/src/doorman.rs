@@ -64,13 +64,18 @@ impl Doorman {
     pub(crate) fn refused(&self, source: Option<Source>) -> bool {
         let Some(source) = source else { return true };
         let spent = self.allowances().spend(source, self.clock.boot_ms());
-        if spent == Spent::RanOut {
-            tracing::warn!(
+        match spent {
+            Spent::Within | Spent::Over => {}
+            Spent::RanOut => tracing::warn!(
                 %source,
                 "too much from here was refused: answering it 429 and logging it no more until it keeps quiet"
-            );
+            ),
+            Spent::AllRanOut => tracing::warn!(
+                %source,
+                "too much from many places was refused: until they keep quiet each is answered 429 after a tenth of what it may"
+            ),
         }
-        spent == Spent::Within
+        matches!(spent, Spent::Within | Spent::AllRanOut)
     }
 
     /// Lets the source wait for its answer, while there are seats.
