@@ -83,7 +83,11 @@ async fn hold(path: &Path) -> Result<SqliteConnection, Error> {
             "{} is in use: stop ingest, the scheduler and the console first",
             path.display()
         )),
-        FaultKind::Again | FaultKind::Full | FaultKind::Broken | FaultKind::Refused => fault.into_error(),
+        FaultKind::Again
+        | FaultKind::Full
+        | FaultKind::Broken
+        | FaultKind::ReadsOnly
+        | FaultKind::Refused => fault.into_error(),
     })
 }
 

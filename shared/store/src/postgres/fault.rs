@@ -9,8 +9,9 @@ pub(crate) fn kind_of(code: &str) -> FaultKind {
         "40001" | "40P01" => FaultKind::Again,
         // lock_timeout and statement_timeout.
         "55P03" | "57014" => FaultKind::Locked,
-        // A server that only reads, such as one that was failed over from; another connection may find another server.
-        "25006" | "25P03" => FaultKind::Broken,
+        // A server that was failed over from, say.
+        "25006" => FaultKind::ReadsOnly,
+        "25P03" => FaultKind::Broken,
         _ => match code.get(..2) {
             Some("53") => FaultKind::Full,
             Some("08" | "57" | "58" | "28" | "3D" | "F0" | "XX") | None => FaultKind::Broken,
@@ -34,7 +35,8 @@ mod tests {
             ("53300", FaultKind::Full),
             ("57P01", FaultKind::Broken),
             ("57P03", FaultKind::Broken),
-            ("25006", FaultKind::Broken),
+            ("25006", FaultKind::ReadsOnly),
+            ("25P03", FaultKind::Broken),
             ("08006", FaultKind::Broken),
             ("23514", FaultKind::Refused),
             ("23505", FaultKind::Refused),

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::announce::Announcer;
-use super::mark::{Mark, Marks};
+use super::mark::Marks;
 use super::transaction::{Begin, CONNECTIONS_MAX, Server, Transacting, Turn};
 use crate::Error;
 use crate::sql::fault::{Fault, FaultKind, unavailable};
@@ -237,17 +237,15 @@ impl Lane {
         loop {
             let transacting = self.server.begin_unsent(Begin::Write(self.turn)).await;
             let mut transacting = transacting.map_err(|fault| Failed { fault, begun: false })?;
-            let mark = self.marks.next();
-            transacting.later(&mark.set(), None);
             let mut ran = batch::run(&mut transacting.connection(), requests).await;
             if ran.is_ok() {
                 ran = transacting.settle().await.and(ran);
             }
             match ran {
-                Ok(answers) => return self.end(transacting, &mark).await.map(|()| answers),
+                Ok(answers) => return self.end(transacting).await.map(|()| answers),
                 // A restart of the server kills every connection.
                 Err(fault)
-                    if fault.kind == FaultKind::Broken
+                    if fault.kind.ends_connection()
                         && !transacting.has_begun()
                         && dead <= CONNECTIONS_MAX =>
                 {
@@ -255,7 +253,7 @@ impl Lane {
                 }
                 Err(fault) => {
                     let begun = transacting.has_begun();
-                    if fault.kind != FaultKind::Broken {
+                    if !fault.kind.ends_connection() {
                         transacting.roll_back().await;
                     }
                     return Err(Failed { fault, begun });
@@ -265,7 +263,9 @@ impl Lane {
     }
 
     /// Commits what was written; looks whether it is, where nobody answers.
-    async fn end(&self, transacting: Transacting, mark: &Mark) -> Result<(), Failed> {
+    async fn end(&mut self, mut transacting: Transacting) -> Result<(), Failed> {
+        let mark = self.marks.next();
+        transacting.later(&mark.set(), None);
         match transacting.commit().await {
             Err(fault) if fault.kind == FaultKind::Broken => {
                 let is_written = mark.is_set(&self.server).await;
@@ -281,7 +281,7 @@ impl Lane {
 
 impl Failed {
     fn may_be_tried_again(&self) -> bool {
-        self.fault.kind == FaultKind::Again || (self.begun && self.fault.kind == FaultKind::Broken)
+        self.fault.kind == FaultKind::Again || (self.begun && self.fault.kind.ends_connection())
     }
 }
 

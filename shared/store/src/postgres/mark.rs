@@ -1,4 +1,4 @@
-//! The mark by which a batch proves that it was written, where nobody answered its COMMIT: a row of its own, committed with it.
+//! The mark by which a batch proves that it was written, where nobody answered its COMMIT: a row of its own, written with it.
 //!
 //! The transaction's id proves nothing. A server that crashed gives an id of which nothing had reached its log to the next
 //! transaction, which then answers for the one that was lost.
@@ -52,7 +52,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Sets it, and removes the older ones of its lane.
+    /// Sets it, and removes the older ones of its lane; leaves all as it is where the transaction wrote nothing.
     pub(super) fn set(&self) -> String {
         self.filled(include_str!("sql/mark_set.sql"))
     }

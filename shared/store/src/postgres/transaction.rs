@@ -302,7 +302,7 @@ impl Transacting {
         match &ended {
             Ok(_) => self.progress = Progress::Ended,
             // Something that went with COMMIT failed, so that it did not happen.
-            Err(fault) if fault.kind != FaultKind::Broken => self.roll_back().await,
+            Err(fault) if !fault.kind.ends_connection() => self.roll_back().await,
             Err(_) => {}
         }
         ended.map(|_| ())

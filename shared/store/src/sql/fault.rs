@@ -23,8 +23,17 @@ pub(crate) enum FaultKind {
     Full,
     /// The connection or the file failed; open it anew before the next try.
     Broken,
+    /// The server refused, since it only reads; another connection may find one that writes.
+    ReadsOnly,
     /// The statement or its values are wrong; another operation may still succeed.
     Refused,
+}
+
+impl FaultKind {
+    /// Whether the connection is of no more use.
+    pub(crate) const fn ends_connection(self) -> bool {
+        matches!(self, Self::Broken | Self::ReadsOnly)
+    }
 }
 
 impl Fault {
@@ -38,9 +47,11 @@ impl Fault {
 
     pub(crate) fn into_error(self) -> Error {
         match self.kind {
-            FaultKind::Locked | FaultKind::Again | FaultKind::Full | FaultKind::Broken => {
-                Error::Unavailable(Box::new(Shared(self.source)))
-            }
+            FaultKind::Locked
+            | FaultKind::Again
+            | FaultKind::Full
+            | FaultKind::Broken
+            | FaultKind::ReadsOnly => Error::Unavailable(Box::new(Shared(self.source))),
             FaultKind::Refused => Error::Corrupt(self.source.to_string()),
         }
     }

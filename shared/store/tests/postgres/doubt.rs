@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use domain::JobId;
 use postgres_server::{Database, Server, Stop};
@@ -18,8 +19,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::contract::values::{T0, job};
-use super::{open, raw};
+use super::contract::values::{T0, claim, fleet, job};
+use super::{fresh, raw};
 
 const SOCKET: &str = ".s.PGSQL.5432";
 /// What a client says that asks for TLS, before it says hello: PostgreSQL's number for it.
@@ -140,83 +141,79 @@ impl Held {
     }
 }
 
-async fn jobs(database: &Database) -> i64 {
-    raw::number(&mut raw::connect(database).await, "SELECT count(*) FROM jobs").await
+async fn number(database: &Database, question: &'static str) -> i64 {
+    raw::number(&mut raw::connect(database).await, question).await
 }
 
-fn enqueue(store: &Arc<dyn Store>) -> tokio::task::JoinHandle<JobId> {
-    let store = Arc::clone(store);
-    tokio::spawn(async move { store.enqueue(job("A"), T0).await.unwrap().job })
+/// A job on its way whose COMMIT a test holds.
+struct InDoubt {
+    store: Arc<dyn Store>,
+    enqueued: tokio::task::JoinHandle<JobId>,
+    commit: Held,
+    /// Ends its connection.
+    done: oneshot::Sender<()>,
+    _way: Way,
+}
+
+async fn in_doubt(database: &Database) -> InDoubt {
+    let mut way = Way::to(&folder(database));
+    let store = way.store(database).await;
+    way.arm();
+    let theirs = Arc::clone(&store);
+    let enqueued = tokio::spawn(async move { theirs.enqueue(job("A"), T0).await.unwrap().job });
+    let (commit, done) = way.commit().await;
+    InDoubt { store, enqueued, commit, done, _way: way }
+}
+
+/// The job is there once, and whoever asked for it was told of it.
+async fn is_there_once(
+    database: &Database,
+    store: &Arc<dyn Store>,
+    enqueued: tokio::task::JoinHandle<JobId>,
+) {
+    let id = enqueued.await.unwrap();
+    assert!(store.job(id).await.unwrap().is_some());
+    assert_eq!(number(database, "SELECT count(*) FROM jobs").await, 1);
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_happened_is_told_and_not_written_again() {
     let database = Server::shared().database();
-    let mut way = Way::to(&folder(&database));
-    let store = way.store(&database).await;
-    way.arm();
-    let enqueued = enqueue(&store);
-    let (mut commit, done) = way.commit().await;
+    let InDoubt { store, enqueued, mut commit, done, _way } = in_doubt(&database).await;
     assert!(commit.pass_on().await.contains("COMMIT"));
     drop(done);
-    let id = enqueued.await.unwrap();
-    assert!(store.job(id).await.unwrap().is_some());
-    assert_eq!(jobs(&database).await, 1);
-    store.close().await;
+    is_there_once(&database, &store, enqueued).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_was_lost_is_written_anew() {
     let database = Server::shared().database();
-    let mut way = Way::to(&folder(&database));
-    let store = way.store(&database).await;
-    way.arm();
-    let enqueued = enqueue(&store);
-    drop(way.commit().await);
-    let id = enqueued.await.unwrap();
-    assert!(store.job(id).await.unwrap().is_some());
-    assert_eq!(jobs(&database).await, 1);
-    store.close().await;
+    let InDoubt { store, enqueued, commit, done, _way } = in_doubt(&database).await;
+    drop((commit, done));
+    is_there_once(&database, &store, enqueued).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_under_way_is_waited_for() {
+async fn one_that_comes_too_late_no_longer_happens() {
     let database = Server::shared().database();
-    let mut way = Way::to(&folder(&database));
-    let store = way.store(&database).await;
-    way.arm();
-    let enqueued = enqueue(&store);
-    let (mut commit, done) = way.commit().await;
+    let InDoubt { store, enqueued, mut commit, done, _way } = in_doubt(&database).await;
     drop(done);
-    let wait = async { enqueued.await.unwrap() };
-    // Nothing is answered while the transaction may still end either way.
-    let late = async {
-        let mut conn = raw::connect(&database).await;
-        let denies = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'";
-        while raw::number(&mut conn, denies).await == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        commit.pass_on().await
-    };
-    let (id, said) = tokio::join!(wait, late);
-    assert!(said.contains("COMMIT"), "{said}");
-    assert!(store.job(id).await.unwrap().is_some());
-    assert_eq!(jobs(&database).await, 1);
-    store.close().await;
+    let denied = "SELECT count(*) FROM marks WHERE NOT is_set";
+    while number(&database, denied).await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let said = commit.pass_on().await;
+    assert!(said.contains("marks_pkey"), "{said}");
+    is_there_once(&database, &store, enqueued).await;
 }
 
-/// The server crashes with the transaction, and what it forgot of it, such as its id, it gives to others.
+/// The server crashes with the transaction, and others write before anybody asks what became of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_a_crash_took_is_not_taken_for_what_others_wrote_after_it() {
     let server = Arc::new(Server::start(true));
     let database = server.database();
-    let mut way = Way::to(&folder(&database));
-    let store = way.store(&database).await;
-    // What is in the log already keeps its number.
-    raw::execute(&mut raw::connect(&database).await, "CHECKPOINT").await.unwrap();
-    way.arm();
-    let enqueued = enqueue(&store);
-    let (commit, done) = way.commit().await;
+    let InDoubt { store, enqueued, commit, done, _way } = in_doubt(&database).await;
     server.stop(Stop::Kill);
     server.start_again();
     let mut other = raw::connect(&database).await;
@@ -224,13 +221,20 @@ async fn one_that_a_crash_took_is_not_taken_for_what_others_wrote_after_it() {
         raw::execute(&mut other, "UPDATE meta SET paused = paused").await.unwrap();
     }
     drop((commit, done));
-    let id = enqueued.await.unwrap();
-    assert!(store.job(id).await.unwrap().is_some());
-    assert_eq!(jobs(&database).await, 1);
+    is_there_once(&database, &store, enqueued).await;
+}
+
+/// A scheduler that finds nothing to claim asks again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_wrote_nothing_leaves_no_mark() {
+    let (database, store) = fresh().await;
+    let marks = "SELECT count(*) FROM marks";
+    let before = number(&database, marks).await;
+    assert!(claim(&store, T0, fleet(4), 1).await.starts.is_empty());
+    assert_eq!(number(&database, marks).await, before);
+    store.enqueue(job("A"), T0).await.unwrap();
+    assert_eq!(number(&database, marks).await, before + 1);
     store.close().await;
-    let again = open(&database).await;
-    assert!(again.job(id).await.unwrap().is_some());
-    again.close().await;
 }
 
 /// Where the server's socket is.
