@@ -31,7 +31,7 @@ pub(crate) struct History {
 pub(crate) async fn read(store: &dyn Store, id: &str, for_page: bool) -> Result<Option<History>, Error> {
     let Ok(number) = id.parse::<i64>() else { return Ok(None) };
     // The newest job below the next id: it comes with the reason why it waits, which a plain read does not tell.
-    let newest = JobFilter { status: None, before: Some(JobId(number.saturating_add(1))), limit: 1 };
+    let newest = JobFilter { before: Some(JobId(number.saturating_add(1))), ..JobFilter::newest(1) };
     let found = store.jobs(newest).await?;
     let Some(entry) = found.into_iter().find(|entry| entry.job.id == JobId(number)) else { return Ok(None) };
     let runs = store.runs_of(entry.job.id).await?;

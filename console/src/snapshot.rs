@@ -116,7 +116,7 @@ pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
 }
 
 async fn jobs(store: &dyn Store, status: Status, limit: u32) -> Result<Vec<v1::Job>, Error> {
-    let found = store.jobs(JobFilter { status: Some(status), before: None, limit }).await?;
+    let found = store.jobs(JobFilter { status: Some(status), ..JobFilter::newest(limit) }).await?;
     Ok(found.iter().map(|entry| convert::job(&entry.job, entry.waiting.as_ref())).collect())
 }
 

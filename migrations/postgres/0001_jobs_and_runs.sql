@@ -134,6 +134,8 @@ CREATE INDEX jobs_impossible ON jobs (id)
 -- Running jobs by their run: a run belongs to one job, and inserting a run need not read all jobs for the reference.
 CREATE UNIQUE INDEX jobs_run ON jobs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, id);
+-- Running jobs that were asked to end.
+CREATE INDEX jobs_to_end ON jobs (id) WHERE cancel_requested_at IS NOT NULL;
 -- What may be forgotten, the oldest end first.
 CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL;
 -- What is not over of a work item.

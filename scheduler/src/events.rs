@@ -201,19 +201,21 @@ async fn new_jobs(shared: &Shared, newest: Option<JobId>) -> Result<JobId, store
     let limit = if newest.is_some() { PAGE } else { 1 };
     let (mut fresh, mut before) = (Vec::new(), None);
     for _ in 0..PAGES_MAX {
-        let page = shared.store.jobs(JobFilter { status: None, before, limit }).await?;
-        let reached = page.iter().any(|found| newest.is_some_and(|newest| found.job.id <= newest));
+        let filter = JobFilter { above: newest, before, ..JobFilter::newest(limit) };
+        let page = shared.store.jobs(filter).await?;
         before = page.last().map(|found| found.job.id);
         let is_last = page.len() < limit as usize;
         fresh.extend(page.into_iter().map(|found| found.job));
-        if reached || is_last || newest.is_none() {
+        if is_last || newest.is_none() {
             break;
         }
     }
     let found = fresh.first().map_or(JobId(0), |job| job.id).max(newest.unwrap_or(JobId(0)));
     // What was there before this start is no news.
-    let Some(newest) = newest else { return Ok(found) };
-    for job in fresh.iter().rev().filter(|job| job.id > newest) {
+    if newest.is_none() {
+        return Ok(found);
+    }
+    for job in fresh.iter().rev() {
         let event = JobEvent {
             kind: "job_made".to_owned(),
             status: job.state.status().as_str().to_owned(),

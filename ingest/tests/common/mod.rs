@@ -101,7 +101,7 @@ impl Ingest {
 
     /// All jobs, the newest first.
     pub(crate) async fn jobs(&self) -> Vec<WaitingJob> {
-        self.store.jobs(JobFilter { status: None, before: None, limit: 1000 }).await.unwrap()
+        self.store.jobs(JobFilter::newest(1000)).await.unwrap()
     }
 
     /// Sends a POST with these headers and body, the length declared.

@@ -53,7 +53,7 @@ pub(super) async fn list(shared: &Shared, request: ListJobsRequest) -> Result<Li
     let mut before = place(&request)?;
     let mut jobs = Vec::new();
     for _ in 0..LOOKS_MAX {
-        let filter = JobFilter { status, before, limit: look };
+        let filter = JobFilter { status, before, ..JobFilter::newest(look) };
         let page = shared.store.jobs(filter).await.map_err(|error| unavailable(&error))?;
         let is_last = page.len() < look as usize;
         for entry in page {
@@ -237,7 +237,7 @@ async fn shown(shared: &Shared, id: JobId) -> Result<proto::v1::Job, Status> {
 }
 
 async fn read(shared: &Shared, id: JobId) -> Result<WaitingJob, Status> {
-    let filter = JobFilter { status: None, before: Some(JobId(id.0.saturating_add(1))), limit: 1 };
+    let filter = JobFilter { before: Some(JobId(id.0.saturating_add(1))), ..JobFilter::newest(1) };
     let newest = shared.store.jobs(filter).await.map_err(|error| unavailable(&error))?;
     newest
         .into_iter()

@@ -80,7 +80,7 @@ async fn item(stack: &Stack) -> WorkItem {
 }
 
 async fn stages(stack: &Stack) -> Vec<String> {
-    let filter = JobFilter { status: None, before: None, limit: 100 };
+    let filter = JobFilter::newest(100);
     let mut jobs = stack.store.jobs(filter).await.unwrap();
     jobs.reverse();
     jobs.into_iter().map(|row| format!("{} {}", row.job.origin.kind.as_str(), row.job.stage)).collect()

@@ -131,7 +131,7 @@ async fn an_opened_pull_request_is_one_review_in_every_order() {
         let review = node.launched(2).await.spec.unwrap();
         assert_eq!((review.stage.as_str(), review.work_item.as_str()), ("review", "SHOP-1"), "{order}");
         assert_eq!(review.repository.unwrap().head.as_deref(), Some(HEAD));
-        let filter = JobFilter { status: None, before: None, limit: 100 };
+        let filter = JobFilter::newest(100);
         assert_eq!(stack.store.jobs(filter).await.unwrap().len(), 2, "{order}");
         let items = stack.admin().list_items(ListItemsRequest::default()).await.unwrap().into_inner().items;
         let shown: Vec<_> = items.iter().map(|item| (item.key.as_str(), item.stage.as_str())).collect();

@@ -292,10 +292,20 @@ pub struct UsageNote {
 pub struct JobFilter {
     /// Only of this status.
     pub status: Option<Status>,
+    /// Only with ids above this: what is new since.
+    pub above: Option<JobId>,
     /// Only with ids below this, for the next page.
     pub before: Option<JobId>,
-    /// At most this many.
+    /// At most this many, the newest.
     pub limit: u32,
+}
+
+impl JobFilter {
+    /// The newest of all.
+    #[must_use]
+    pub const fn newest(limit: u32) -> Self {
+        Self { status: None, above: None, before: None, limit }
+    }
 }
 
 /// A row that breaks an invariant.

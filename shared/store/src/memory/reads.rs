@@ -15,9 +15,10 @@ use crate::{Backlog, Briefing, ItemFilter, JobFilter};
 
 impl Tables {
     pub(super) fn read_jobs(&self, filter: JobFilter) -> Vec<WaitingJob> {
-        let below = filter.before.unwrap_or(JobId(i64::MAX));
+        let (above, below) = (filter.above.unwrap_or(JobId(0)), filter.before.unwrap_or(JobId(i64::MAX)));
         let wanted = |row: &&JobRow| filter.status.is_none_or(|status| row.job.state.status() == status);
-        let jobs = self.jobs_below(below).filter(wanted).take(filter.limit as usize);
+        let new = self.jobs_below(below).take_while(|row| row.job.id > above);
+        let jobs = new.filter(wanted).take(filter.limit as usize);
         let shown = |row: &JobRow| {
             let (decision, fleet) = (row.decision.clone(), self.fleet_waits.clone());
             WaitingJob::new(row.job.clone(), row.due, self.paused, decision, fleet)
@@ -82,7 +83,7 @@ impl Tables {
 
     pub(super) fn backlog(&self, now: Timestamp) -> Backlog {
         let mut by_reason = BTreeMap::new();
-        let filter = JobFilter { status: Some(Status::Queued), before: None, limit: u32::MAX };
+        let filter = JobFilter { status: Some(Status::Queued), ..JobFilter::newest(u32::MAX) };
         for waiting in self.read_jobs(filter).into_iter().filter_map(|job| job.waiting) {
             *by_reason.entry(waiting.reason.code().as_str().to_owned()).or_default() += 1;
         }
@@ -101,7 +102,7 @@ impl Tables {
             paused_parts: self.paused_parts.clone(),
             config_error: self.config_error.clone(),
             oldest_ready_at: self.oldest_ready_at(now),
-            recent: self.read_jobs(JobFilter { status: None, before: None, limit: Overview::RECENT_MAX }),
+            recent: self.read_jobs(JobFilter::newest(Overview::RECENT_MAX)),
             accounts: self.accounts.records().cloned().collect(),
             nodes: self.busy_nodes(),
             reaper: self.reaper,

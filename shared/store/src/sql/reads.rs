@@ -165,7 +165,7 @@ async fn overview(conn: &mut Connection<'_>, now: Timestamp) -> Result<Overview,
     let paused_parts = views::paused_parts(conn).await?;
     let oldest: Option<i64> =
         query!("oldest_ready_at").bind(now.as_ms()).fetch_one(&mut *conn).await?.try_get(0)?;
-    let filter = JobFilter { status: None, before: None, limit: Overview::RECENT_MAX };
+    let filter = JobFilter::newest(Overview::RECENT_MAX);
     let recent = jobs(conn, filter).await?;
     let accounts = query!("accounts").fetch_all(&mut *conn).await?;
     let nodes = query!("nodes_busy").fetch_all(&mut *conn).await?;
@@ -207,7 +207,8 @@ async fn jobs(conn: &mut Connection<'_>, filter: JobFilter) -> Result<Vec<Waitin
         None => query!("jobs_all"),
         Some(_) => query!("jobs_of_status"),
     };
-    let mut query = query.bind(filter.before.map_or(i64::MAX, |id| id.0)).bind(filter.limit);
+    let (above, below) = (filter.above.unwrap_or(JobId(0)), filter.before.unwrap_or(JobId(i64::MAX)));
+    let mut query = query.bind(above.0).bind(below.0).bind(filter.limit);
     if let Some(status) = filter.status {
         query = query.bind(status.as_str());
     }

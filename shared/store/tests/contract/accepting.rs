@@ -10,7 +10,7 @@ use store::{Briefing, Enqueued, JobFilter, Store};
 use super::values::{T0, delivery, job, keyed, later, read};
 
 async fn job_count(store: &Arc<dyn Store>) -> usize {
-    store.jobs(JobFilter { status: None, before: None, limit: 1_000 }).await.unwrap().len()
+    store.jobs(JobFilter::newest(1_000)).await.unwrap().len()
 }
 
 fn enqueued(accepted: Accepted) -> Vec<domain::JobId> {

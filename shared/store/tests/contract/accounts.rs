@@ -63,7 +63,7 @@ async fn open_by(store: &Arc<dyn Store>, now: Timestamp, class: impl Fn(u64) -> 
 }
 
 async fn shown(store: &Arc<dyn Store>, start: &Start) -> (Option<WaitReason>, Option<Timestamp>) {
-    let filter = JobFilter { status: Some(Status::Queued), before: None, limit: 1_000 };
+    let filter = JobFilter { status: Some(Status::Queued), ..JobFilter::newest(1_000) };
     let waiting = store.jobs(filter).await.unwrap().into_iter().find(|found| found.job.id == start.job.id);
     let waiting = waiting.and_then(|found| found.waiting);
     (waiting.as_ref().map(|waiting| waiting.reason.clone()), waiting.and_then(|waiting| waiting.until))
@@ -257,7 +257,7 @@ pub(crate) async fn every_due_job_says_what_the_fleet_waits_for(store: Arc<dyn S
         store.enqueue(job(&format!("A-{n}")), later(20)).await.unwrap();
     }
     assert!(claim(&store, later(30), fleet(50), 50).await.starts.is_empty());
-    let filter = JobFilter { status: Some(Status::Queued), before: None, limit: 100 };
+    let filter = JobFilter { status: Some(Status::Queued), ..JobFilter::newest(100) };
     let reason = WaitReason::BreakerOpen { account: account() };
     for found in store.jobs(filter).await.unwrap() {
         let waiting = found.waiting.unwrap();

@@ -29,7 +29,7 @@ async fn item(store: &Arc<dyn Store>, key: &str) -> WorkItem {
 }
 
 async fn jobs(store: &Arc<dyn Store>) -> Vec<Job> {
-    let filter = JobFilter { status: None, before: None, limit: 100 };
+    let filter = JobFilter::newest(100);
     let mut jobs: Vec<Job> = store.jobs(filter).await.unwrap().into_iter().map(|row| row.job).collect();
     jobs.reverse();
     jobs

@@ -28,7 +28,7 @@ async fn claimed(store: &Arc<dyn Store>, facts: Facts, count: usize) -> Vec<JobI
 }
 
 async fn reason_of(store: &Arc<dyn Store>, id: JobId) -> Option<WaitReason> {
-    let filter = JobFilter { status: None, before: Some(JobId(id.0 + 1)), limit: 1 };
+    let filter = JobFilter { before: Some(JobId(id.0 + 1)), ..JobFilter::newest(1) };
     let found = store.jobs(filter).await.unwrap().remove(0);
     assert_eq!(found.job.id, id);
     found.waiting.map(|waiting| waiting.reason)

@@ -33,7 +33,7 @@ fn moved(source: &str, id: &str, body: char, to: &Sighting, key: &str) -> NewDel
 }
 
 async fn job_count(store: &Arc<dyn Store>) -> usize {
-    store.jobs(JobFilter { status: None, before: None, limit: 100 }).await.unwrap().len()
+    store.jobs(JobFilter::newest(100)).await.unwrap().len()
 }
 
 async fn item(store: &Arc<dyn Store>, key: &str) -> WorkItem {

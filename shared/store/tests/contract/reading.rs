@@ -160,7 +160,7 @@ pub(crate) async fn the_overview_is_whole(store: Arc<dyn Store>) {
 /// The backlog is counted as each of its jobs says for itself.
 pub(crate) async fn the_backlog_is_counted_by_why_it_waits(store: Arc<dyn Store>) {
     let counted_as_shown = async || {
-        let filter = JobFilter { status: Some(Status::Queued), before: None, limit: 100 };
+        let filter = JobFilter { status: Some(Status::Queued), ..JobFilter::newest(100) };
         let mut shown = BTreeMap::<String, u64>::new();
         for job in store.jobs(filter).await.unwrap() {
             let reason = serde_json::to_value(job.waiting.unwrap().reason).unwrap();
@@ -189,14 +189,14 @@ pub(crate) async fn the_backlog_is_counted_by_why_it_waits(store: Arc<dyn Store>
     assert_eq!(counted_as_shown().await.0, vec![count("not_due", 1), count("paused", 4)]);
 }
 
-/// Pages go down by id, each status by itself.
+/// Pages go down by id, each status by itself, down to what was known.
 pub(crate) async fn jobs_are_read_in_pages(store: Arc<dyn Store>) {
     for n in 0..7 {
         store.enqueue(job(&format!("A-{n}")), T0).await.unwrap();
     }
     claim(&store, T0, fleet(2), 2).await;
     let page = async |status, before, limit| -> Vec<i64> {
-        let jobs = store.jobs(JobFilter { status, before, limit }).await.unwrap();
+        let jobs = store.jobs(JobFilter { status, before, ..JobFilter::newest(limit) }).await.unwrap();
         jobs.iter().map(|waiting| waiting.job.id.0).collect()
     };
     assert_eq!(page(None, None, 3).await, [7, 6, 5]);
@@ -204,6 +204,14 @@ pub(crate) async fn jobs_are_read_in_pages(store: Arc<dyn Store>) {
     assert_eq!(page(Some(Status::Running), None, 9).await, [2, 1]);
     assert_eq!(page(Some(Status::Queued), Some(JobId(5)), 9).await, [4, 3]);
     assert_eq!(page(Some(Status::Failed), None, 9).await, [0_i64; 0]);
+    let new = async |above, status, before| -> Vec<i64> {
+        let filter = JobFilter { above: Some(JobId(above)), status, before, ..JobFilter::newest(9) };
+        store.jobs(filter).await.unwrap().iter().map(|waiting| waiting.job.id.0).collect()
+    };
+    assert_eq!(new(5, None, None).await, [7, 6]);
+    assert_eq!(new(3, None, Some(JobId(6))).await, [5, 4]);
+    assert_eq!(new(1, Some(Status::Running), None).await, [2]);
+    assert_eq!(new(7, None, None).await, [0_i64; 0]);
 }
 
 /// The generation is 1 until a restore, and noted once claims are made under it.

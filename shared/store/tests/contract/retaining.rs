@@ -44,7 +44,7 @@ async fn forget(store: &Arc<dyn Store>, before: Timestamp, limit: u32) -> Vec<Fo
 }
 
 async fn ids(store: &Arc<dyn Store>) -> Vec<i64> {
-    let filter = JobFilter { status: None, before: None, limit: 100 };
+    let filter = JobFilter::newest(100);
     store.jobs(filter).await.unwrap().into_iter().map(|row| row.job.id.0).rev().collect()
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn counts_are_those_of_the_rows(store: Arc<dyn Store>) {
 
 async fn agree(store: &Arc<dyn Store>) {
     let mut scanned = CountByStatus::default();
-    for entry in store.jobs(JobFilter { status: None, before: None, limit: 1000 }).await.unwrap() {
+    for entry in store.jobs(JobFilter::newest(1000)).await.unwrap() {
         *scanned.of(entry.job.state.status()) += 1;
     }
     assert_eq!(store.overview(T0).await.unwrap().counts, scanned);
@@ -115,7 +115,7 @@ pub(crate) async fn a_paused_part_starts_nothing_and_starves_nobody(store: Arc<d
     let started = |starts: Vec<store::Start>| starts.iter().map(|start| start.job.id).collect::<Vec<_>>();
     let claimed = claim(&store, later(1), facts.clone(), 4).await;
     assert_eq!(started(claimed.starts), [review]);
-    let newest = store.jobs(JobFilter { status: None, before: None, limit: 1 }).await.unwrap().remove(0);
+    let newest = store.jobs(JobFilter::newest(1)).await.unwrap().remove(0);
     let reason = WaitReason::PausedPart { part: project.clone() };
     assert_eq!((newest.job.id, newest.waiting), (tools, Some(reason.open_ended())));
 

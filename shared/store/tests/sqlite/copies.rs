@@ -20,7 +20,7 @@ async fn fill(store: &Arc<dyn Store>, prefix: &str, count: usize) {
 }
 
 async fn jobs(store: &Arc<dyn Store>) -> usize {
-    store.jobs(JobFilter { status: None, before: None, limit: 10_000 }).await.unwrap().len()
+    store.jobs(JobFilter::newest(10_000)).await.unwrap().len()
 }
 
 async fn generation(store: &Arc<dyn Store>) -> i64 {

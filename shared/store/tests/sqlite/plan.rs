@@ -8,8 +8,9 @@ use super::{fresh, raw};
 
 /// Statements whose answer is about every row of all tables, when people ask for it.
 const MAY_SCAN: [&str; 2] = ["source_runs.sql", "violations.sql"];
-/// Indexes that hold live runs, work items that are not over, need a person or were sent back, newest commits, the jobs that have one, what was not told yet, and rows that ought not to be.
-const LIVE: [&str; 12] = [
+/// Indexes that hold live runs, jobs asked to end, work items that are not over, need a person or were sent back, newest commits, the jobs that have one, what was not told yet, and rows that ought not to be.
+const LIVE: [&str; 13] = [
+    "USING INDEX jobs_to_end",
     "USING INDEX work_items_open",
     "USING COVERING INDEX sightings_heads",
     "USING INDEX work_items_bounced",

@@ -130,7 +130,7 @@ impl Both {
     /// Reads everything there is to read.
     async fn compare(&self, now: Timestamp) {
         assert_eq!(self.ask(async |store| store.violations().await).await, vec![]);
-        let all = JobFilter { status: None, before: None, limit: 1_000 };
+        let all = JobFilter::newest(1_000);
         for waiting in self.ask(async |store| store.jobs(all).await).await {
             let id = waiting.job.id;
             self.ask(async |store| store.runs_of(id).await).await;
