@@ -1,12 +1,26 @@
 # One image per service: docker build --target ingest|scheduler|console|runner .
-# The three base images below are all that is pulled; the versions of everything else are in Cargo.lock and here.
+# The three base images below are all that is pulled; the versions of everything else are in Cargo.lock and here. What changes
+# often comes last, so that a change of a source builds the crates of this repository again and nothing else.
+
+# What cargo needs to build what ours depends on: manifests, and next to nothing as each crate's source. A change of a source
+# comes as far as here; the stage below begins anew only where something that is left here is another.
+FROM rust:1.95-bookworm AS manifests
+WORKDIR /src
+COPY . .
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path './.cargo/*' ! -path '*/src/lib.rs' ! -path '*/src/main.rs' \
+      ! -name build.rs -delete \
+ && find . -name '*.rs' | while read -r source; do echo 'fn main() {}' >"$source"; done \
+ && find . -type d -empty -delete
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
-COPY . .
 # Paths of the build folder would make two builds of one commit differ; the lines of the source are most of what a program weighs.
 ENV RUSTFLAGS="--remap-path-prefix=/src=/orch --remap-path-prefix=/usr/local/cargo=/cargo" CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=symbols
+COPY --from=manifests /src .
+# What became of the empty sources goes again: they may be newer than the real ones, which cargo would take for built.
+RUN cargo ship && cargo clean --release --workspace
+COPY . .
 RUN cargo ship \
  && install -D -t /out target/release/orch target/release/orch-ingest target/release/orch-scheduler \
       target/release/orch-console target/release/orch-runner
@@ -27,7 +41,6 @@ RUN apt-get update \
  && useradd --system --uid 10001 --user-group --home-dir /var/lib/orch orch \
  && install -d -o orch -g orch -m 0750 /var/lib/orch /var/lib/orch-ca /var/lib/orch-join \
       /var/lib/orch-certs/ingest /var/lib/orch-certs/console /var/lib/orch-certs/prometheus /var/lib/orch-prometheus
-COPY --from=build /out/orch /usr/local/bin/
 WORKDIR /var/lib/orch
 ENTRYPOINT ["/usr/bin/tini", "--"]
 LABEL org.opencontainers.image.title="Orch" \
@@ -35,7 +48,7 @@ LABEL org.opencontainers.image.title="Orch" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 FROM base AS ingest
-COPY --from=build /out/orch-ingest /usr/local/bin/
+COPY --from=build /out/orch /out/orch-ingest /usr/local/bin/
 USER orch
 VOLUME /var/lib/orch
 EXPOSE 8080
@@ -47,7 +60,7 @@ CMD ["orch-ingest"]
 FROM base AS scheduler
 # One heap for all threads: with one for each, what one of them frees the others do not get (docs/PERFORMANCE.md).
 ENV MALLOC_ARENA_MAX=1
-COPY --from=build /out/orch-scheduler /usr/local/bin/
+COPY --from=build /out/orch /out/orch-scheduler /usr/local/bin/
 USER orch
 VOLUME /var/lib/orch
 EXPOSE 7070
@@ -56,7 +69,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=6 \
 CMD ["orch-scheduler"]
 
 FROM base AS console
-COPY --from=build /out/orch-console /usr/local/bin/
+COPY --from=build /out/orch /out/orch-console /usr/local/bin/
 USER orch
 VOLUME /var/lib/orch
 EXPOSE 8081
@@ -70,7 +83,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends git git-lfs openssh-client procps \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=claude /out/claude /usr/local/bin/
-COPY --from=build /out/orch-runner /usr/local/bin/
+COPY --from=build /out/orch /out/orch-runner /usr/local/bin/
 USER orch
 VOLUME /var/lib/orch
 EXPOSE 7071

@@ -49,8 +49,11 @@ make_finished() { # folder, programs
   done
   cat >"$context/cargo" <<'TEXT'
 #!/bin/sh -e
-[ "$1" = ship ]
-mkdir -p target/release && cp /programs/* target/release/
+case "$1" in
+  ship) mkdir -p target/release && cp /programs/* target/release/ ;;
+  clean) rm -r target/release ;;
+  *) exit 2 ;;
+esac
 TEXT
   cat >"$context/npm" <<'TEXT'
 #!/bin/sh -e

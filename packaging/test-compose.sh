@@ -78,8 +78,18 @@ if $build; then
   printf 'services:\n  runner:\n    volumes: ["%s:/usr/local/bin/claude:ro"]\n' "$folder/fake-claude" >"$folder/agent.yml"
   export COMPOSE_FILE="docker-compose.yml:$folder/agent.yml"
 fi
-docker-compose build >"$folder/build.log" 2>&1 || { tail -30 "$folder/build.log" >&2; exit 1; }
-say "the images are built, on that Debian:"
+build_images() { docker-compose build >"$1" 2>&1 || { tail -30 "$1" >&2; exit 1; }; }
+build_images "$folder/build.log"
+say "the images are built"
+
+# The commands that a build ran and did not have from the one before.
+ran() { awk '/^Step /{step = $0} /^ ---> Running in/ && step ~ /: RUN /{sub(/^[^:]*: /, "", step); print step}' "$1"; }
+echo '// Changed.' >>shared/domain/src/lib.rs
+build_images "$folder/again.log"
+say "and again with a changed source"
+[ "$(ran "$folder/again.log" | grep -c 'cargo ship')" = 1 ] || { echo "it did not build once:" >&2; ran "$folder/again.log" >&2; exit 1; }
+if ran "$folder/again.log" | grep -E 'cargo clean|npm|apt-get' >&2; then echo "this was done a second time" >&2; exit 1; fi
+say "which built no dependency and installed no package; on that Debian the images have:"
 for service in ingest scheduler console runner; do
   echo "  $service $(mb $(($(bytes orch_$service) - $(bytes debian:bookworm-slim))))"
 done
