@@ -21,6 +21,7 @@ done
 for unit in "$root"/packaging/systemd/*.service; do
   install -D -m 0644 -t "$tree/lib/systemd/system" "$unit"
 done
+install -D -m 0644 -t "$tree/usr/share/doc/orch/examples" "$root/packaging/systemd/agent-users.conf"
 install -D -m 0644 "$root/LICENSE" "$tree/usr/share/doc/orch/copyright"
 install -D -m 0644 "$root/CHANGELOG.md" "$tree/usr/share/doc/orch/CHANGELOG.md"
 install -d -m 0755 "$tree/usr/share/man/man1" "$tree/etc/orch"

@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# Installs a package in a fresh Debian and runs a job there: packaging/test-deb.sh PACKAGE. Takes root and debootstrap.
+# Installs a package in a fresh Debian, runs a job there, then boots it and runs the units: packaging/test-deb.sh PACKAGE AGENT
+# AGENT is a program that plays the agent. Takes root, debootstrap and systemd-nspawn.
 # ORCH_TEST_ROOTFS names a Debian that debootstrap made before; it is copied and not touched.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 package=$(realpath "$1")
+agent=$(realpath "$2")
 work=$(mktemp -d)
 chroot_dir="$work/debian"
 dev=
-finish() {
+end_dev() {
   [ -z "$dev" ] || { kill "$dev" 2>/dev/null || true; wait "$dev" 2>/dev/null || true; }
+  dev=
+}
+finish() {
+  end_dev
   umount "$chroot_dir/proc" 2>/dev/null || true
   rm -rf --one-file-system "$work"
 }
@@ -38,8 +45,11 @@ for _ in $(seq 300); do
   done_jobs=$("${as_orch[@]}" "${settings[@]}" orch queue --json 2>/dev/null | sed -n 's/.*"done": \([0-9]*\).*/\1/p' | head -1) || true
   if [ "${done_jobs:-0}" -gt 0 ]; then
     echo "installed in a fresh Debian; $done_jobs jobs of the demo are done"
-    chroot "$chroot_dir" sh -c 'dpkg --purge orch >/dev/null && ! test -e /usr/bin/orch'
-    exit 0
+    end_dev
+    umount "$chroot_dir/proc"
+    "$here/test-units.sh" "$chroot_dir" "$agent"
+    ! test -e "$chroot_dir/usr/bin/orch"
+    exit
   fi
   kill -0 "$dev" || break
   sleep 0.2

@@ -143,7 +143,7 @@ pub struct Settings {
     /// Paths that agents may read besides the system's, from tier sandbox on, separated by commas: where their tools are, if not below /usr or /opt
     #[arg(long, env = "ORCH_AGENT_READ_PATHS", value_name = "PATHS", value_delimiter = ',')]
     pub agent_read_paths: Vec<PathBuf>,
-    /// The users that agents run as, one for each that lives: a range of ids that nobody else on the host has, such as 60600-60639, with one more than there are slots; the runner needs root for it. Without it agents run as the runner's user
+    /// The users that agents run as, one for each that lives: a range of ids that nobody else on the host has, such as 60600-60639, with one more than there are slots; the runner needs root or six capabilities for it. Without it agents run as the runner's user
     #[arg(long, env = "ORCH_AGENT_USERS", value_name = "FIRST-LAST", value_parser = Users::parse)]
     pub agent_users: Option<Users>,
     /// How long the answer of the agent's `--version` counts
