@@ -69,13 +69,14 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         })
         .await?;
         #[expect(clippy::cast_precision_loss, reason = "a count")]
-        let rate = JOBS as f64 / begun.elapsed().as_secs_f64();
+        let jobs = JOBS as f64;
+        let rate = jobs / begun.elapsed().as_secs_f64();
         if repetition > 0 {
             ours.push(rate);
             bare.push(kept);
             spawns.push(spawned);
             for ((_, pid, spent), before) in parts.iter_mut().zip(before) {
-                spent.push((cpu(*pid)? - before?).as_secs_f64() * 1e6 / JOBS as f64);
+                spent.push(cpu(*pid)?.saturating_sub(before?).as_secs_f64() * 1e6 / jobs);
             }
         }
     }
