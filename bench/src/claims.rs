@@ -1,12 +1,13 @@
 //! Jobs per second through claim, run row, Start and finalize, by what else is in the database.
 //!
 //! The store is driven as the scheduler drives it: claims of at most 64 while up to 256 runs live, each run confirmed and ended by a
-//! task of its own. Beside it the very statements that it ran, replayed in their transactions on a copy of the file by SQLite
-//! alone: what lies between is ours.
+//! task of its own. Beside it the very statements that it ran, replayed in their transactions on a copy of the database by SQLite or
+//! PostgreSQL alone: what lies between is ours.
 
 mod plant;
 mod raw;
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,15 +22,13 @@ use domain::{
     Account, Chance, Class, Incarnation, Job, NodeId, Outcome, Policy, RunId, Timestamp, Transition,
 };
 use store::{Access, Applied, Change, ClaimRequest, Start, Store};
-use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::load::track;
-use crate::report::{beside, median, pair, row};
+use crate::report::{beside, pair, row};
 use plant::{PROJECT, STAGE, Stock};
-use raw::Replay;
 
 /// Runs that live at once.
 const LIVE_MAX: usize = 256;
@@ -123,7 +122,7 @@ async fn sqlite(kept: Kept, stock: Stock) -> anyhow::Result<Measured> {
     store::force::set_hasty(kept == Kept::SqliteNormal);
     let store = store::open(&url(&ours), Access::Write).await?;
     let small = Alone::open(url(&small)).await?;
-    let mut replay = Replay::open(&bare, kept == Kept::SqliteFull)?;
+    let mut replay = raw::sqlite::Replay::open(&bare, kept == Kept::SqliteFull)?;
     let (mut rates, mut limits, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     for window in 0..=WINDOWS {
         let beside = small.rate(&plant::ready(JOBS)).await?;
@@ -141,53 +140,72 @@ async fn sqlite(kept: Kept, stock: Stock) -> anyhow::Result<Measured> {
             limits.push(limit);
             alone.push(beside);
         } else {
-            #[expect(clippy::cast_precision_loss, reason = "counts")]
-            let per = |count: usize| count as f64 / JOBS as f64;
-            let name = |what| format!("claims_{what}_{}_{}", stock.name(), kept.name());
-            row(&name("statements"), per(statements.len()), "per job", None);
-            row(&name("transactions"), per(transactions), "per job", None);
+            per_job("statements", statements.len(), stock, kept);
+            per_job("transactions", transactions, stock, kept);
         }
     }
     store.close().await;
     small.store.close().await;
     store::force::set_hasty(false);
     drop(replay);
-    compare(folder, &ours, &bare)?;
+    ensure_alike(&raw::sqlite::counts(&ours)?, &raw::sqlite::counts(&bare)?)?;
+    folder.close()?;
     let name = |what| format!("claims_{what}_{}_{}", stock.name(), kept.name());
     pair(&name("done"), &rates, "jobs/s", &name("limit_bare_sqlite"), &limits);
     Ok(Measured { rates, alone })
 }
 
-/// Both files must say the same, or something else was measured.
-fn compare(folder: TempDir, ours: &Path, bare: &Path) -> anyhow::Result<()> {
-    let said = (raw::counts(ours)?, raw::counts(bare)?);
-    ensure!(said.0 == said.1, "the replay left {:?}, the store {:?}", said.1, said.0);
-    folder.close()?;
-    Ok(())
-}
-
+/// Ours and the replay in turn, each on its own copy of one database, on one server.
 async fn postgres(stock: Stock) -> anyhow::Result<Measured> {
     let server = Arc::new(postgres_server::Server::start(true));
-    let (database, small) = (server.database(), server.database());
-    let store = store::open(&database.url(), Access::Write).await?;
-    store::force::execute(&database.url(), &stock.postgres_sql()).await?;
+    let (ours, small) = (server.database(), server.database());
+    store::open(&ours.url(), Access::Write).await?.close().await;
+    store::force::execute(&ours.url(), &stock.postgres_sql()).await?;
+    let bare = ours.copy();
+    let store = store::open(&ours.url(), Access::Write).await?;
     let small = Alone::open(small.url()).await?;
-    let (mut rates, mut alone) = (Vec::new(), Vec::new());
+    let mut replay = raw::postgres::Replay::new(bare.url());
+    let (mut rates, mut limits, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     for window in 0..=WINDOWS {
         let beside = small.rate(&plant::ready_in_postgres(JOBS)).await?;
         if stock.is_refilled() {
-            store::force::execute(&database.url(), &plant::ready_in_postgres(JOBS)).await?;
+            for database in [&ours, &bare] {
+                store::force::execute(&database.url(), &plant::ready_in_postgres(JOBS)).await?;
+            }
         }
+        store::force::begin_recording();
         let rate = drain(&store, JOBS).await?;
+        let transactions = store::force::end_recording_transactions();
+        let limit = replay.run(&transactions, JOBS).await?;
         if window > 0 {
             rates.push(rate);
+            limits.push(limit);
             alone.push(beside);
+        } else {
+            let messages = transactions.iter().map(|transaction| transaction.messages.len()).sum();
+            per_job("messages", messages, stock, Kept::Postgres);
+            per_job("transactions", transactions.len(), stock, Kept::Postgres);
         }
     }
     store.close().await;
     small.store.close().await;
-    row(&format!("claims_done_{}_postgres", stock.name()), median(rates.clone()), "jobs/s", None);
+    replay.close().await?;
+    ensure_alike(&raw::postgres::counts(&ours.url())?, &raw::postgres::counts(&bare.url())?)?;
+    let name = |what| format!("claims_{what}_{}_postgres", stock.name());
+    pair(&name("done"), &rates, "jobs/s", &name("limit_bare_postgres"), &limits);
     Ok(Measured { rates, alone })
+}
+
+fn per_job(what: &str, count: usize, stock: Stock, kept: Kept) {
+    #[expect(clippy::cast_precision_loss, reason = "counts")]
+    let per = count as f64 / JOBS as f64;
+    row(&format!("claims_{what}_{}_{}", stock.name(), kept.name()), per, "per job", None);
+}
+
+/// Both databases must say the same, or something else was measured.
+fn ensure_alike<T: PartialEq + Debug>(ours: &T, bare: &T) -> anyhow::Result<()> {
+    ensure!(ours == bare, "the replay left {bare:?}, the store {ours:?}");
+    Ok(())
 }
 
 /// Brings so many jobs to their end; gives the rate per second.

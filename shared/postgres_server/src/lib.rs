@@ -64,9 +64,13 @@ impl Server {
 
     /// Makes an empty database, which is dropped with what is returned.
     pub fn database(self: &Arc<Self>) -> Database {
+        self.database_like("template0")
+    }
+
+    fn database_like(self: &Arc<Self>, template: &str) -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("orch_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        self.sql(&format!("CREATE DATABASE {name} TEMPLATE template0"));
+        self.sql(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
         Database { server: Arc::clone(self), name }
     }
 
@@ -141,6 +145,12 @@ impl Database {
     pub fn pooled_url(&self) -> String {
         let folder = self.server.folder.join("pool");
         format!("postgres:///{}?host={}&port=6432&user=orch", self.name, folder.display())
+    }
+
+    /// Another that is as this one is now; nobody may be connected to it.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        self.server.database_like(&self.name)
     }
 
     /// Its name on the server.

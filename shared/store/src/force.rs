@@ -1,6 +1,8 @@
 //! Past every rule, for tests and measurements alone: SQL as a person with `sqlite3` or `psql` could type it, commits that do not
 //! wait for the disk, and the statements that a store ran.
 
+mod tape;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,6 +10,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
+pub(crate) use self::tape::Tape;
+pub use self::tape::Transaction;
 use crate::Error;
 use crate::sql::argument::Argument;
 
@@ -62,19 +66,29 @@ pub enum Value {
 static RECORDING: AtomicBool = AtomicBool::new(false);
 static RECORD: Mutex<Vec<Recorded>> = Mutex::new(Vec::new());
 
-/// Begins to keep the statements that SQLite stores of this process run.
+/// Begins to keep what stores of this process run: statements of SQLite, transactions of PostgreSQL.
 pub fn begin_recording() {
     RECORDING.store(true, Ordering::SeqCst);
 }
 
-/// Ends it; gives what was kept.
+/// Ends it; gives what SQLite ran.
 pub fn end_recording() -> Vec<Recorded> {
     RECORDING.store(false, Ordering::SeqCst);
     std::mem::take(&mut RECORD.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Ends it; gives what PostgreSQL was sent.
+pub fn end_recording_transactions() -> Vec<Transaction> {
+    RECORDING.store(false, Ordering::SeqCst);
+    tape::take()
+}
+
+fn is_recording() -> bool {
+    RECORDING.load(Ordering::Relaxed)
+}
+
 pub(crate) fn record(sql: &str, arguments: &[Argument<'_>]) {
-    if !RECORDING.load(Ordering::Relaxed) {
+    if !is_recording() {
         return;
     }
     let value = |argument: &Argument<'_>| match argument {
@@ -85,4 +99,35 @@ pub(crate) fn record(sql: &str, arguments: &[Argument<'_>]) {
     };
     let values = arguments.iter().map(value).collect();
     RECORD.lock().unwrap_or_else(PoisonError::into_inner).push(Recorded { sql: sql.to_owned(), values });
+}
+
+/// A connection to PostgreSQL with nothing around it.
+#[derive(Debug)]
+pub struct Session(PgConnection);
+
+impl Session {
+    /// Connects.
+    ///
+    /// # Errors
+    /// There is no such database.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        Ok(Self(PgConnection::connect(url).await?))
+    }
+
+    /// Sends a message of any number of statements, and reads their answers to the end.
+    ///
+    /// # Errors
+    /// One of them is refused.
+    pub async fn send(&mut self, message: &str) -> Result<(), Error> {
+        sqlx::raw_sql(AssertSqlSafe(message.to_owned())).execute(&mut self.0).await?;
+        Ok(())
+    }
+
+    /// Closes it.
+    ///
+    /// # Errors
+    /// It was lost already.
+    pub async fn close(self) -> Result<(), Error> {
+        Ok(self.0.close().await?)
+    }
 }

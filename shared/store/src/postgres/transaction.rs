@@ -17,6 +17,8 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::ANSWER_WAIT_MAX;
+#[cfg(feature = "force")]
+use crate::force::Tape;
 use crate::sql::connection::{Connection, check_touched};
 use crate::sql::fault::{Fault, FaultKind};
 
@@ -164,6 +166,18 @@ pub(crate) struct Transacting {
     conn: PoolConnection<Postgres>,
     unsent: Unsent,
     progress: Progress,
+    tape: Tape,
+}
+
+/// Measurements alone keep what is sent.
+#[cfg(not(feature = "force"))]
+#[derive(Debug, Default)]
+struct Tape(());
+
+#[cfg(not(feature = "force"))]
+impl Tape {
+    #[expect(clippy::unused_self, reason = "the one that keeps needs it")]
+    const fn keep(&mut self, _message: &str) {}
 }
 
 /// How far a transaction is.
@@ -194,7 +208,7 @@ pub(crate) struct Answered {
 
 impl Transacting {
     fn new(conn: PoolConnection<Postgres>) -> Self {
-        Self { conn, unsent: Unsent::default(), progress: Progress::New }
+        Self { conn, unsent: Unsent::default(), progress: Progress::New, tape: Tape::default() }
     }
 
     pub(crate) fn connection(&mut self) -> Connection<'_> {
@@ -215,6 +229,7 @@ impl Transacting {
         if self.progress == Progress::New {
             self.progress = Progress::Sent;
         }
+        self.tape.keep(&sql);
         let asked = answers(&mut self.conn, sql);
         let mut before = timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| no_answer())??;
         self.progress = Progress::Begun;
@@ -235,6 +250,7 @@ impl Transacting {
     /// Runs any number of statements without values whose answers say nothing.
     pub(crate) async fn run(&mut self, sql: &'static str) -> Result<(), Fault> {
         self.send().await?;
+        self.tape.keep(sql);
         let run = sqlx::raw_sql(sql).execute(&mut *self.conn);
         timeout(ANSWER_WAIT_MAX, run).await.map_err(|_| no_answer())??;
         Ok(())

@@ -1,4 +1,4 @@
-//! SQLite with nothing of ours around it: runs recorded statements again, on a file that is as the recorded one was.
+//! The recorded statements, run by one connection of SQLite.
 
 use std::path::Path;
 
@@ -8,17 +8,19 @@ use rusqlite::{Connection, params_from_iter};
 use store::force::{Recorded, Value};
 use tokio::time::Instant;
 
+use super::COUNTS;
+
 /// As many as the store's own connections keep.
 const STATEMENTS_MAX: usize = 128;
 
 /// A connection with the store's settings.
 #[derive(Debug)]
-pub(super) struct Replay {
+pub(in super::super) struct Replay {
     conn: Connection,
 }
 
 impl Replay {
-    pub(super) fn open(path: &Path, full: bool) -> anyhow::Result<Self> {
+    pub(in super::super) fn open(path: &Path, full: bool) -> anyhow::Result<Self> {
         let conn = Connection::open(path)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         let synchronous = if full { "FULL" } else { "NORMAL" };
@@ -30,7 +32,11 @@ impl Replay {
     }
 
     /// Runs all of them; gives the rate of `jobs` per second, and how many transactions there were.
-    pub(super) fn run(&mut self, statements: &[Recorded], jobs: usize) -> anyhow::Result<(f64, usize)> {
+    pub(in super::super) fn run(
+        &mut self,
+        statements: &[Recorded],
+        jobs: usize,
+    ) -> anyhow::Result<(f64, usize)> {
         let begun = Instant::now();
         for statement in statements {
             let mut prepared = self.conn.prepare_cached(&statement.sql)?;
@@ -50,11 +56,9 @@ impl Replay {
 }
 
 /// What a file says of its jobs and runs.
-pub(super) fn counts(path: &Path) -> anyhow::Result<Vec<(String, i64)>> {
+pub(in super::super) fn counts(path: &Path) -> anyhow::Result<Vec<(String, i64)>> {
     let conn = Connection::open(path)?;
-    let mut rows = conn.prepare(
-        "SELECT 'job ' || status, count(*) FROM jobs GROUP BY status UNION ALL SELECT 'run ' || state, count(*) FROM runs GROUP BY state",
-    )?;
+    let mut rows = conn.prepare(COUNTS)?;
     let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
