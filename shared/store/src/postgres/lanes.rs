@@ -243,7 +243,7 @@ impl Lane {
             }
             match ran {
                 Ok(answers) => return self.end(transacting).await.map(|()| answers),
-                // A restart of the server kills every connection.
+                // A restart of the server kills every connection; after a failover all of them may lead to one that only reads.
                 Err(fault)
                     if fault.kind.ends_connection()
                         && !transacting.has_begun()

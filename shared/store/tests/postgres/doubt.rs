@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use domain::JobId;
 use postgres_server::{Database, Server, Stop};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use store::{Access, Store};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,7 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::contract::values::{T0, claim, fleet, job};
-use super::{fresh, raw};
+use super::{fresh, open, raw};
 
 const SOCKET: &str = ".s.PGSQL.5432";
 /// What a client says that asks for TLS, before it says hello: PostgreSQL's number for it.
@@ -132,9 +134,12 @@ fn is_end_of_a_job(message: &[u8]) -> bool {
 }
 
 impl Held {
-    /// Passes it on, and hears what the server says.
-    async fn pass_on(&mut self) -> String {
+    async fn pass_on(&mut self) {
         self.up.write_all(&self.message).await.unwrap();
+    }
+
+    /// What the server says to it.
+    async fn hear(&mut self) -> String {
         let mut said = vec![0; 1 << 16];
         let count = self.down.read(&mut said).await.unwrap();
         String::from_utf8_lossy(&said[..count]).into_owned()
@@ -165,6 +170,28 @@ async fn in_doubt(database: &Database) -> InDoubt {
     InDoubt { store, enqueued, commit, done, _way: way }
 }
 
+/// Has every transaction that writes a job wait at its end, for as long as the connection lives.
+async fn latch(database: &Database) -> PgConnection {
+    let mut conn = raw::connect(database).await;
+    let latch = "SELECT pg_advisory_lock(42);
+        CREATE FUNCTION latch() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER latch AFTER INSERT ON jobs DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION latch()";
+    raw::execute(&mut conn, latch).await.unwrap();
+    conn
+}
+
+/// Waits until there is something to count.
+async fn until_some(database: &Database, question: &'static str) {
+    while number(database, question).await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+const AT_THE_LATCH: &str =
+    "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND objid = 42";
+
 /// The job is there once, and whoever asked for it was told of it.
 async fn is_there_once(
     database: &Database,
@@ -181,7 +208,8 @@ async fn is_there_once(
 async fn one_that_happened_is_told_and_not_written_again() {
     let database = Server::shared().database();
     let InDoubt { store, enqueued, mut commit, done, _way } = in_doubt(&database).await;
-    assert!(commit.pass_on().await.contains("COMMIT"));
+    commit.pass_on().await;
+    assert!(commit.hear().await.contains("COMMIT"));
     drop(done);
     is_there_once(&database, &store, enqueued).await;
 }
@@ -199,22 +227,43 @@ async fn one_that_comes_too_late_no_longer_happens() {
     let database = Server::shared().database();
     let InDoubt { store, enqueued, mut commit, done, _way } = in_doubt(&database).await;
     drop(done);
-    let denied = "SELECT count(*) FROM marks WHERE NOT is_set";
-    while number(&database, denied).await == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let said = commit.pass_on().await;
+    until_some(&database, "SELECT count(*) FROM marks WHERE NOT is_set").await;
+    commit.pass_on().await;
+    let said = commit.hear().await;
     assert!(said.contains("marks_pkey"), "{said}");
     is_there_once(&database, &store, enqueued).await;
 }
 
-/// The server crashes with the transaction, and others write before anybody asks what became of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_under_way_is_waited_for() {
+    let database = Server::shared().database();
+    let InDoubt { store, enqueued, mut commit, done, _way } = in_doubt(&database).await;
+    let latch = latch(&database).await;
+    commit.pass_on().await;
+    until_some(&database, AT_THE_LATCH).await;
+    drop(done);
+    // Nothing is answered while the transaction may still end either way.
+    let denies = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'";
+    until_some(&database, denies).await;
+    latch.close().await.unwrap();
+    let said = commit.hear().await;
+    assert!(said.contains("COMMIT"), "{said}");
+    is_there_once(&database, &store, enqueued).await;
+}
+
+/// The server crashes with the transaction, and what it forgot of it, such as its id, it gives to others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_a_crash_took_is_not_taken_for_what_others_wrote_after_it() {
     let server = Arc::new(Server::start(true));
     let database = server.database();
-    let InDoubt { store, enqueued, commit, done, _way } = in_doubt(&database).await;
+    let InDoubt { store, enqueued, mut commit, done, _way } = in_doubt(&database).await;
+    let latch = latch(&database).await;
+    // What is in the log already keeps its number.
+    raw::execute(&mut raw::connect(&database).await, "CHECKPOINT").await.unwrap();
+    commit.pass_on().await;
+    until_some(&database, AT_THE_LATCH).await;
     server.stop(Stop::Kill);
+    drop(latch);
     server.start_again();
     let mut other = raw::connect(&database).await;
     for _ in 0..50 {
@@ -222,6 +271,9 @@ async fn one_that_a_crash_took_is_not_taken_for_what_others_wrote_after_it() {
     }
     drop((commit, done));
     is_there_once(&database, &store, enqueued).await;
+    let again = open(&database).await;
+    assert_eq!(again.overview(T0).await.unwrap().counts.queued, 1);
+    again.close().await;
 }
 
 /// A scheduler that finds nothing to claim asks again and again.
