@@ -1,16 +1,9 @@
 #!/usr/bin/env bash
 # Makes orch_VERSION_ARCH.deb, its SBOM and SHA256SUMS of built programs: packaging/deb.sh FOLDER-OF-PROGRAMS OUT-FOLDER
-# The same programs make the same package, byte for byte: times are those of the last commit.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-programs=$(realpath "$1")
-mkdir -p "$2"
-out=$(realpath "$2")
-
-version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+# shellcheck source=packaging/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 architecture=$(dpkg --print-architecture)
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
-export SOURCE_DATE_EPOCH
 
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
@@ -77,6 +70,4 @@ find "$tree" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
 package="orch_${version}_$architecture.deb"
 # A package that is only tested need not be small.
 dpkg-deb --root-owner-group "-Z${ORCH_DEB_COMPRESSION:-xz}" -z${ORCH_DEB_LEVEL:-6} --build "$tree" "$out/$package" >/dev/null
-"$root/packaging/sbom.sh" >"$out/orch_$version.cdx.json"
-(cd "$out" && sha256sum "$package" "orch_$version.cdx.json" >SHA256SUMS)
-echo "$out/$package"
+finish "$package"

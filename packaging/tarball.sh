@@ -1,15 +1,8 @@
 #!/usr/bin/env bash
 # Makes orch-VERSION-ARCH.tar.xz, its SBOM and SHA256SUMS of statically linked programs: packaging/tarball.sh FOLDER-OF-PROGRAMS OUT
-# The same programs make the same archive, byte for byte: times are those of the last commit.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-programs=$(realpath "$1")
-mkdir -p "$2"
-out=$(realpath "$2")
-
-version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
-export SOURCE_DATE_EPOCH
+# shellcheck source=packaging/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -29,6 +22,4 @@ done
 # An archive that is only tested need not be small.
 tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -c "$name" |
   xz -T1 "-${ORCH_TARBALL_LEVEL:-6}" >"$out/$name.tar.xz"
-"$root/packaging/sbom.sh" >"$out/orch_$version.cdx.json"
-(cd "$out" && sha256sum "$name.tar.xz" "orch_$version.cdx.json" >SHA256SUMS)
-echo "$out/$name.tar.xz"
+finish "$name.tar.xz"
